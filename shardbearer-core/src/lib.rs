@@ -1,0 +1,20 @@
+//! The vocabulary of Shardbearer and the seams between its parts.
+//!
+//! This crate holds plain values and traits: no IO, no async runtime, no wire format. A replication
+//! protocol of your own needs nothing but this crate; start at [`engine`].
+//!
+//! Reading order: [`ids`], [`kv`], [`topology`], [`engine`], [`log`], [`storage`], [`machine`].
+
+pub mod control;
+pub mod engine;
+pub mod error;
+pub mod ids;
+pub mod kv;
+pub mod limits;
+pub mod log;
+pub mod machine;
+pub mod placement;
+pub mod storage;
+pub mod topology;
+pub mod transport;
+pub mod world;

@@ -1,0 +1,3 @@
+//! Shardbearer: a sharded, strongly consistent key-value store whose replication protocol is a part you choose.
+
+pub mod kv;
