@@ -18,6 +18,9 @@ pub struct RequestId {
     pub number: u64,
     /// The lowest number the client still waits for; replies below it may be forgotten.
     pub unanswered_from: u64,
+    /// Whether this request may have been sent before. A shard that had to forget sessions answers a retry
+    /// that it does not remember with [`Refusal::SessionExpired`]; a first attempt it can apply.
+    pub retry: bool,
 }
 
 /// One command for one shard, as it travels through router, order and log.

@@ -8,3 +8,5 @@ pub mod pb {
 
 /// The encoded descriptors of all services, for gRPC reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/shardbearer.bin"));
+
+pub mod convert;

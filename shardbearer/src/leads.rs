@@ -1,0 +1,100 @@
+//! Who leads which order, as far as this radiant knows. Facts arrive from the local engines and in
+//! pulses; the newest term wins. A wrong entry costs one hop, never a wrong answer.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use shardbearer_core::ids::{OrderId, RadiantId};
+use tokio::sync::watch;
+
+/// An order's herald as of a term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lead {
+    /// The order.
+    pub order: OrderId,
+    /// Who leads it; none while it elects.
+    pub herald: RadiantId,
+    /// Since which term.
+    pub term: u64,
+}
+
+/// The table of leads.
+pub struct Leads {
+    known: RwLock<BTreeMap<OrderId, Lead>>,
+    version: watch::Sender<u64>,
+}
+
+impl Default for Leads {
+    fn default() -> Self {
+        Leads { known: RwLock::default(), version: watch::Sender::new(0) }
+    }
+}
+
+impl Leads {
+    /// The order's herald, if one is known.
+    pub fn herald(&self, order: OrderId) -> Option<RadiantId> {
+        self.known.read().get(&order).map(|lead| lead.herald).filter(|herald| !herald.is_none())
+    }
+
+    /// All leads, ascending by order.
+    pub fn all(&self) -> Vec<Lead> {
+        self.known.read().values().copied().collect()
+    }
+
+    /// Takes in a fact unless a newer one is known. Of one term, a named herald beats none.
+    pub fn learn(&self, lead: Lead) {
+        let mut known = self.known.write();
+        let news = match known.get(&lead.order) {
+            None => true,
+            Some(old) if lead.term == old.term => old.herald.is_none() && !lead.herald.is_none(),
+            Some(old) => lead.term > old.term,
+        };
+        if news {
+            known.insert(lead.order, lead);
+            drop(known);
+            self.version.send_modify(|version| *version += 1);
+        }
+    }
+
+    /// Forgets a herald that answered that it is none, so that it is not asked again until
+    /// somebody says something new.
+    pub fn doubt(&self, order: OrderId, herald: RadiantId, hint: Option<RadiantId>) {
+        let mut known = self.known.write();
+        if let Some(lead) = known.get_mut(&order)
+            && lead.herald == herald
+        {
+            lead.herald = hint.filter(|hint| *hint != herald).unwrap_or(RadiantId::NONE);
+        }
+    }
+
+    /// Waits until anything changes, at most so long.
+    pub async fn changed(&self, at_most: Duration) {
+        let mut version = self.version.subscribe();
+        // A timeout is as good as news: the caller looks again either way.
+        let _ = tokio::time::timeout(at_most, version.changed()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lead(herald: u64, term: u64) -> Lead {
+        Lead { order: OrderId(2), herald: RadiantId(herald), term }
+    }
+
+    #[test]
+    fn the_newest_term_wins_and_doubt_is_lifted_by_news() {
+        let leads = Leads::default();
+        leads.learn(lead(1, 5));
+        leads.learn(lead(2, 4));
+        assert_eq!(leads.herald(OrderId(2)), Some(RadiantId(1)));
+        leads.doubt(OrderId(2), RadiantId(1), None);
+        assert_eq!(leads.herald(OrderId(2)), None);
+        leads.learn(lead(1, 5));
+        assert_eq!(leads.herald(OrderId(2)), Some(RadiantId(1)), "the same term names a herald again");
+        leads.learn(lead(3, 6));
+        assert_eq!(leads.herald(OrderId(2)), Some(RadiantId(3)));
+    }
+}

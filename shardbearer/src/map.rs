@@ -1,0 +1,89 @@
+//! The configuration in force as this radiant knows it, and the way from a key to its order.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use shardbearer_core::ids::{Epoch, OrderId, ShardId};
+use shardbearer_core::placement::ShardingScheme;
+use shardbearer_core::topology::{Shard, Topology};
+use shardbearer_state::placement::Slots;
+use tokio::sync::watch;
+
+/// A configuration with what is derived from it.
+struct Prepared {
+    topology: Arc<Topology>,
+    schemes: BTreeMap<String, Slots>,
+    owners: BTreeMap<ShardId, OrderId>,
+}
+
+/// The newest configuration known here. It only moves to higher epochs.
+pub struct Map {
+    prepared: ArcSwap<Prepared>,
+    epoch: watch::Sender<Epoch>,
+}
+
+impl Map {
+    /// Starts with a configuration. An error names a scheme that this radiant does not know.
+    pub fn new(topology: Topology) -> Result<Map, String> {
+        let epoch = topology.epoch;
+        let prepared = ArcSwap::from_pointee(Prepared::new(topology)?);
+        Ok(Map { prepared, epoch: watch::Sender::new(epoch) })
+    }
+
+    /// The configuration.
+    pub fn topology(&self) -> Arc<Topology> {
+        self.prepared.load().topology.clone()
+    }
+
+    /// Its number.
+    pub fn epoch(&self) -> Epoch {
+        *self.epoch.borrow()
+    }
+
+    /// Takes over a configuration if it is newer. Returns whether it was.
+    pub fn advance(&self, topology: Topology) -> Result<bool, String> {
+        let epoch = topology.epoch;
+        let next = Arc::new(Prepared::new(topology)?);
+        let mut newer = false;
+        self.epoch.send_if_modified(|current| {
+            newer = epoch > *current;
+            if newer {
+                self.prepared.store(next);
+                *current = epoch;
+            }
+            newer
+        });
+        Ok(newer)
+    }
+
+    /// The shard of a key, and its owner; `None` for an unknown table.
+    pub fn locate(&self, table: &str, key: &[u8]) -> Option<Shard> {
+        let prepared = self.prepared.load();
+        let position = prepared.schemes.get(table)?.shard_of(key);
+        prepared.topology.table(table)?.shards.get(position).copied()
+    }
+
+    /// The order that owns a shard.
+    pub fn owner(&self, shard: ShardId) -> Option<OrderId> {
+        self.prepared.load().owners.get(&shard).copied()
+    }
+}
+
+impl Prepared {
+    fn new(topology: Topology) -> Result<Prepared, String> {
+        let mut schemes = BTreeMap::new();
+        for table in &topology.tables {
+            let scheme = Slots::parse(&table.scheme).ok_or_else(|| {
+                format!("table {} is sharded by {:?}, which this version does not know", table.name, table.scheme)
+            })?;
+            if scheme.shards() != table.shards.len() {
+                return Err(format!("table {} has {} shards, its scheme {}", table.name, table.shards.len(), scheme.shards()));
+            }
+            schemes.insert(table.name.clone(), scheme);
+        }
+        let shards = topology.tables.iter().flat_map(|table| &table.shards);
+        let owners = shards.map(|shard| (shard.id, shard.order)).collect();
+        Ok(Prepared { topology: Arc::new(topology), schemes, owners })
+    }
+}

@@ -1,0 +1,171 @@
+//! One data order on one radiant: what stands between the router and the engine.
+//!
+//! ```text
+//!   router ──items──▶ Order ──writes──▶ queue ──one proposal──▶ ConsensusEngine ──▶ applier
+//!                       └────reads───▶ read barrier, then the applied state
+//! ```
+//!
+//! Requests that wait at the same time share one proposal ([`queue`]). A request that only reads
+//! never touches the log: it takes a barrier and is answered from a consistent view ([`reads`]).
+//! A request that mixes reads and writes goes through the log as a whole, so that each of its
+//! commands sees those before it.
+//!
+//! This is no place for routing or retries: an order that is led elsewhere says so and is done.
+
+pub mod applier;
+pub mod codec;
+pub mod queue;
+pub mod reads;
+pub mod registry;
+pub mod snapshot;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use shardbearer_core::engine::{ConsensusEngine, not_herald};
+use shardbearer_core::error::{Refused, RequestError};
+use shardbearer_core::ids::{OrderId, RadiantId, ShardId};
+use shardbearer_core::kv::{Command, Item};
+use shardbearer_core::storage::{StorageError, View};
+use shardbearer_core::world::World;
+use shardbearer_state::shard::ShardMachine;
+
+use self::applier::MachineApplier;
+use self::queue::Queue;
+use crate::kv::CallResult;
+
+/// A data order as this radiant takes part in it.
+pub struct Order {
+    id: OrderId,
+    me: RadiantId,
+    engine: Arc<dyn ConsensusEngine>,
+    applier: Arc<MachineApplier<ShardMachine>>,
+    queue: Arc<Queue>,
+    world: World,
+    disk_full: Arc<AtomicBool>,
+}
+
+impl Order {
+    /// Starts serving an order whose engine is open.
+    pub fn new(
+        id: OrderId,
+        me: RadiantId,
+        engine: Arc<dyn ConsensusEngine>,
+        applier: Arc<MachineApplier<ShardMachine>>,
+        world: World,
+        disk_full: Arc<AtomicBool>,
+    ) -> Arc<Order> {
+        let queue = Queue::start(id, engine.clone(), world.clone());
+        Arc::new(Order { id, me, engine, applier, queue, world, disk_full })
+    }
+
+    /// Carries the items out in their order; a result each. Writes of one call share one log entry, so
+    /// that they take effect together or not at all. Returns within the deadline.
+    pub async fn execute(&self, items: Vec<Item>, deadline: Duration) -> Vec<CallResult> {
+        let status = self.engine.status();
+        if status.herald != Some(self.me) {
+            return all(items.len(), not_herald(self.id, status.herald));
+        }
+        let count = items.len();
+        let result = if items.iter().any(|item| item.command.is_write()) {
+            self.write(items, deadline).await
+        } else {
+            self.read(items, deadline).await
+        };
+        result.unwrap_or_else(|error| all(count, error))
+    }
+
+    async fn write(&self, items: Vec<Item>, deadline: Duration) -> Result<Vec<CallResult>, RequestError> {
+        if self.disk_full.load(Ordering::Relaxed) && items.iter().any(|item| grows(&item.command)) {
+            let why = "a disk has no more free space than is kept in reserve; deletes and reads go on".to_owned();
+            return Err(Refused::DiskFull(why).into());
+        }
+        self.queue.submit(items, deadline).await
+    }
+
+    async fn read(&self, items: Vec<Item>, deadline: Duration) -> Result<Vec<CallResult>, RequestError> {
+        let late = |_| RequestError::Refused(Refused::Unavailable("no read barrier within the deadline".into()));
+        tokio::time::timeout(deadline, reads::read(self, items)).await.map_err(late)?
+    }
+
+    /// The order.
+    pub fn id(&self) -> OrderId {
+        self.id
+    }
+
+    /// Its engine.
+    pub fn engine(&self) -> &Arc<dyn ConsensusEngine> {
+        &self.engine
+    }
+
+    /// A consistent view of what is applied here.
+    pub fn view(&self) -> Box<dyn View> {
+        self.applier.view()
+    }
+
+    /// Removes what has expired, for every shard where something has. Returns whether anything was due.
+    pub async fn sweep(&self, deadline: Duration) -> Result<bool, StorageError> {
+        const ROWS_PER_SWEEP: u32 = 512; // applied in well under a millisecond, so nobody waits for it
+        let now = self.world.wall_ms();
+        let mut items = Vec::new();
+        {
+            let view = self.view();
+            for shard in shardbearer_state::shard::owned_shards(view.as_ref(), self.id)? {
+                let earliest = shardbearer_state::shard::earliest_expiry(view.as_ref(), self.id, shard)?;
+                if earliest.is_some_and(|at| at <= now) {
+                    items.push(item(shard, Command::Sweep { limit: ROWS_PER_SWEEP }));
+                }
+            }
+        }
+        let due = !items.is_empty();
+        if due {
+            // Failure is no news here: the next round finds the same rows again.
+            let _ = self.queue.submit(items, deadline).await;
+        }
+        Ok(due)
+    }
+
+    /// Takes the shards as the order's own, at its founding. Harmless to repeat.
+    pub async fn adopt(&self, shards: &[ShardId], epoch: u64, deadline: Duration) -> Result<(), RequestError> {
+        let items = shards.iter().map(|shard| item(*shard, Command::Adopt { epoch })).collect();
+        self.queue.submit(items, deadline).await.map(drop)
+    }
+
+    /// Refuses what comes, ends what waits, closes the engine.
+    pub async fn close(&self) {
+        self.queue.close();
+        self.engine.close().await;
+    }
+}
+
+/// Whether a command may make the data larger. What frees space is let through on a full disk.
+fn grows(command: &Command) -> bool {
+    match command {
+        Command::Put { .. }
+        | Command::Increment { .. }
+        | Command::IncrementFloat { .. }
+        | Command::Append { .. }
+        | Command::SetRange { .. } => true,
+        Command::Batch { commands, .. } => commands.iter().any(grows),
+        Command::Get { .. }
+        | Command::Inspect { .. }
+        | Command::Delete { .. }
+        | Command::Expire { .. }
+        | Command::Check { .. }
+        | Command::Scan(_)
+        | Command::Count
+        | Command::Clear
+        | Command::Adopt { .. }
+        | Command::Sweep { .. } => false,
+    }
+}
+
+fn item(shard: ShardId, command: Command) -> Item {
+    Item { shard, id: None, command }
+}
+
+/// The same error for each of `count` items.
+pub fn all(count: usize, error: RequestError) -> Vec<CallResult> {
+    vec![Err(error); count]
+}

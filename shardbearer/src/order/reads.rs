@@ -1,0 +1,59 @@
+//! Linearizable reads: one barrier for all that wait, then a consistent view, no log and no fsync.
+//!
+//! A row whose time has come by the wall clock, but not yet by the order's replicated time, is
+//! neither there nor gone. Such a read first has the replicated time advanced by a sweep, so that
+//! no two reads ever disagree about what has expired, whatever the radiants' clocks say.
+
+use shardbearer_core::error::{Refused, RequestError};
+use shardbearer_core::ids::ShardId;
+use shardbearer_core::kv::{Command, Item, Refusal, Reply};
+use shardbearer_core::storage::StorageError;
+use shardbearer_state::shard::{QueryOutcome, query};
+
+use super::{Order, item};
+use crate::kv::CallResult;
+
+/// Rounds of sweeping before a read gives up: each round moves the clock, so one is the rule.
+const SWEEPS_MAX: usize = 8;
+
+/// Answers read-only items.
+pub(super) async fn read(order: &Order, items: Vec<Item>) -> Result<Vec<CallResult>, RequestError> {
+    order.engine.read_barrier().await?;
+    for _ in 0..SWEEPS_MAX {
+        let due = match attempt(order, &items).map_err(broken)? {
+            Attempt::Answered(results) => return Ok(results),
+            Attempt::Due(shard) => shard,
+        };
+        let sweep = vec![item(due, Command::Sweep { limit: 512 })];
+        order.queue.submit(sweep, std::time::Duration::from_secs(5)).await?;
+    }
+    Err(Refused::Busy("rows expire faster than they are removed".into()).into())
+}
+
+enum Attempt {
+    Answered(Vec<CallResult>),
+    Due(ShardId),
+}
+
+/// Answers all items from one view, or names a shard whose time must advance first.
+fn attempt(order: &Order, items: &[Item]) -> Result<Attempt, StorageError> {
+    let view = order.view();
+    let now = order.world.wall_ms();
+    let mut results = Vec::with_capacity(items.len());
+    for item in items {
+        match query(view.as_ref(), order.id, item.shard, &item.command, now)? {
+            QueryOutcome::Reply(reply) => results.push(Ok(reply)),
+            QueryOutcome::NeedsSweep => return Ok(Attempt::Due(item.shard)),
+        }
+    }
+    Ok(Attempt::Answered(results))
+}
+
+fn broken(error: StorageError) -> RequestError {
+    Refused::Unavailable(format!("this radiant cannot read its data: {error}")).into()
+}
+
+/// Whether a reply says that the order does not own the shard.
+pub fn is_wrong_order(reply: &Reply) -> bool {
+    matches!(reply, Reply::Refused(Refusal::WrongOrder))
+}
