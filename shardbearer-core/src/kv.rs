@@ -421,6 +421,8 @@ pub enum Refusal {
     WrongOrder,
     /// The session's memory of this request was already given up; whether it was applied is unknown.
     SessionExpired,
+    /// The shard remembers as many sessions as it may, all of them in recent use. Not applied; try again later.
+    SessionsFull,
     /// The commands do not belong together (nested batch, keys of several shards, ...).
     Malformed(String),
 }

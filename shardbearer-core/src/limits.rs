@@ -6,6 +6,10 @@ pub const KEY_BYTES_MAX: usize = 4 << 10;
 /// Longest value in bytes by default. Larger values make replication frames and fsyncs stall others.
 pub const VALUE_BYTES_MAX: usize = 1 << 20;
 
+/// Longest value that may be configured, and the length to which appends and overwrites may grow one. A constant,
+/// because replicas must agree on it.
+pub const GROWN_VALUE_BYTES_MAX: usize = 8 << 20;
+
 /// Commands in one atomic batch. Bounds how long applying one entry may take.
 pub const BATCH_COMMANDS_MAX: usize = 10_000;
 

@@ -37,13 +37,15 @@ pub trait StateMachine: Send + 'static {
 pub struct Workspace<'a> {
     view: &'a dyn View,
     batch: Batch,
+    /// While a savepoint is open: what each changed row was before, oldest first.
+    undo: Option<Vec<(Space, Bytes, Option<Option<Bytes>>)>>,
     failure: Option<StorageError>,
 }
 
 impl<'a> Workspace<'a> {
     /// Nothing changed yet.
     pub fn new(view: &'a dyn View) -> Self {
-        Workspace { view, batch: Batch::default(), failure: None }
+        Workspace { view, batch: Batch::default(), undo: None, failure: None }
     }
 
     /// The row as the commands applied so far left it.
@@ -94,27 +96,46 @@ impl<'a> Workspace<'a> {
 
     /// Sets a row.
     pub fn put(&mut self, space: Space, key: impl Into<Bytes>, value: impl Into<Bytes>) {
-        self.batch.put(space, key, value);
+        self.change(space, key.into(), Some(value.into()));
     }
 
     /// Removes a row.
     pub fn delete(&mut self, space: Space, key: impl Into<Bytes>) {
-        self.batch.delete(space, key);
+        self.change(space, key.into(), None);
     }
 
-    /// Forgets every change made to a space that is being given up.
+    fn change(&mut self, space: Space, key: Bytes, value: Option<Bytes>) {
+        let before = self.batch.set(space, key.clone(), value);
+        if let Some(undo) = &mut self.undo {
+            undo.push((space, key, before));
+        }
+    }
+
+    /// Forgets every change made to a space that is being given up. Not to be used under a savepoint.
     pub fn forget_space(&mut self, space: Space) {
         self.batch.forget_space(space);
     }
 
-    /// A copy of the changes so far, to come back to with [`Workspace::restore`].
-    pub fn savepoint(&self) -> Batch {
-        self.batch.clone()
+    /// Opens a savepoint; there is one at most. Costs nothing but what changes after it.
+    pub fn begin(&mut self) {
+        self.undo = Some(Vec::new());
     }
 
-    /// Undoes everything since the savepoint.
-    pub fn restore(&mut self, savepoint: Batch) {
-        self.batch = savepoint;
+    /// Closes the savepoint and keeps the changes.
+    pub fn keep(&mut self) {
+        self.undo = None;
+    }
+
+    /// Closes the savepoint and undoes everything since.
+    pub fn rollback(&mut self) {
+        for (space, key, before) in self.undo.take().unwrap_or_default().into_iter().rev() {
+            match before {
+                Some(value) => {
+                    self.batch.set(space, key, value);
+                }
+                None => self.batch.unset(space, &key),
+            }
+        }
     }
 
     /// The changes, or the first failure of the disk, after which nothing of this may be used.

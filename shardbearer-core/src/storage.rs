@@ -134,6 +134,18 @@ impl Batch {
         self.spaces.entry(space).or_default().insert(key.into(), None);
     }
 
+    /// Sets (`Some`) or removes (`None`) a row; returns what the batch said about it before.
+    pub fn set(&mut self, space: Space, key: Bytes, value: Option<Bytes>) -> Option<Option<Bytes>> {
+        self.spaces.entry(space).or_default().insert(key, value)
+    }
+
+    /// Makes the batch say nothing about a row.
+    pub fn unset(&mut self, space: Space, key: &[u8]) {
+        if let Some(rows) = self.spaces.get_mut(&space) {
+            rows.remove(key);
+        }
+    }
+
     /// Forgets every change made to a space so far.
     pub fn forget_space(&mut self, space: Space) {
         self.spaces.remove(&space);

@@ -1,1 +1,11 @@
-//! placeholder
+//! Everything in Shardbearer that decides, as deterministic machines: no IO, no clock, no
+//! randomness, no async. Drivers in `shardbearer` observe, call a machine, perform its effects.
+//!
+//! Reading order: [`keys`] (what is stored), [`shard`] (what a command does), [`controller`] (the
+//! configuration), [`placement`] (who owns what), [`bootstrap`] (how a cluster forms).
+
+pub mod bootstrap;
+pub mod controller;
+pub mod keys;
+pub mod placement;
+pub mod shard;

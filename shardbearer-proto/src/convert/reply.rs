@@ -31,6 +31,7 @@ fn refusal_to_wire(refusal: &Refusal) -> pb::RefusedReply {
         Refusal::TooLarge { limit } => Kind::TooLargeLimit(*limit),
         Refusal::WrongOrder => Kind::WrongOrder(true),
         Refusal::SessionExpired => Kind::SessionExpired(true),
+        Refusal::SessionsFull => Kind::SessionsFull(true),
         Refusal::Malformed(why) => Kind::Malformed(why.clone()),
     };
     pb::RefusedReply { kind: Some(kind) }
@@ -45,6 +46,7 @@ fn refusal_from_wire(refusal: pb::RefusedReply) -> Result<Refusal, ConvertError>
         Kind::TooLargeLimit(limit) => Refusal::TooLarge { limit },
         Kind::WrongOrder(_) => Refusal::WrongOrder,
         Kind::SessionExpired(_) => Refusal::SessionExpired,
+        Kind::SessionsFull(_) => Refusal::SessionsFull,
         Kind::Malformed(why) => Refusal::Malformed(why),
     })
 }

@@ -1,0 +1,134 @@
+//! What the control order replicates: the cluster's configuration and its history. Serves no data.
+
+mod stored;
+
+use shardbearer_core::control::{Change, ControlCommand, ControlReply, EpochRecord};
+use shardbearer_core::ids::{Epoch, Incarnation, OrderId, RadiantId};
+use shardbearer_core::log::LogPos;
+use shardbearer_core::machine::{StateMachine, Workspace};
+use shardbearer_core::storage::{Space, StorageError, View};
+use shardbearer_core::topology::{Doors, Radiant, Topology};
+
+use crate::keys;
+
+const SPACE: Space = Space::Order(OrderId::CONTROL);
+
+/// The machine of the control order. All its state is in rows.
+#[derive(Default)]
+pub struct ControlMachine;
+
+impl StateMachine for ControlMachine {
+    type Command = ControlCommand;
+    type Reply = ControlReply;
+
+    fn apply(&mut self, _: LogPos, command: ControlCommand, work: &mut Workspace<'_>) -> ControlReply {
+        let present = work.get(SPACE, &keys::topology()).and_then(|row| stored::decode_topology(&row));
+        let decision = match (&command.change, present) {
+            (Change::Found(topology), None) => found(topology),
+            (Change::Found(_), Some(present)) => Decision::AsItIs(present.epoch, RadiantId::NONE),
+            (Change::Welcome { .. }, None) => Decision::Refuse("the cluster is still being founded; try again".into()),
+            (Change::Welcome { name, incarnation, doors }, Some(present)) => {
+                welcome(present, name, *incarnation, doors)
+            }
+        };
+        match decision {
+            Decision::Refuse(why) => ControlReply::Refused(why),
+            Decision::AsItIs(epoch, radiant) => ControlReply::Changed { epoch, radiant },
+            Decision::Make { topology, what, radiant } => {
+                let epoch = topology.epoch;
+                let record =
+                    EpochRecord { epoch, at_ms: command.at_ms, who: command.who, why: command.why, what };
+                work.put(SPACE, keys::topology(), stored::encode_topology(&topology));
+                work.put(SPACE, keys::epoch(epoch), stored::encode_epoch(&record, &topology));
+                ControlReply::Changed { epoch, radiant }
+            }
+        }
+    }
+
+    fn load(&mut self, view: &dyn View) -> Result<(), StorageError> {
+        topology(view).map(drop)
+    }
+
+    fn spaces(&self) -> Vec<Space> {
+        vec![SPACE]
+    }
+
+    fn take_dropped(&mut self) -> Vec<Space> {
+        Vec::new()
+    }
+}
+
+/// What becomes of a command.
+enum Decision {
+    /// A new configuration.
+    Make {
+        topology: Topology,
+        what: String,
+        radiant: RadiantId,
+    },
+    /// It is so already.
+    AsItIs(Epoch, RadiantId),
+    /// It cannot be.
+    Refuse(String),
+}
+
+fn found(topology: &Topology) -> Decision {
+    let mut topology = topology.clone();
+    topology.epoch = Epoch(1);
+    let what = format!(
+        "cluster {} of {} radiants, {} data orders, {} shards",
+        topology.cluster,
+        topology.radiants.len(),
+        topology.orders.len().saturating_sub(1),
+        topology.tables.iter().map(|table| table.shards.len()).sum::<usize>(),
+    );
+    Decision::Make { topology, what, radiant: RadiantId::NONE }
+}
+
+fn welcome(mut topology: Topology, name: &str, incarnation: Incarnation, doors: &Doors) -> Decision {
+    let epoch = topology.epoch;
+    let next = Epoch(epoch.0 + 1);
+    if let Some(known) = topology.radiants.iter_mut().find(|radiant| radiant.name == name) {
+        if known.incarnation != incarnation {
+            return Decision::Refuse(format!(
+                "the name {name:?} belongs to another data directory (incarnation {}, this one is {incarnation}); \
+                 choose another name, or start from that directory",
+                known.incarnation
+            ));
+        }
+        if known.doors == *doors {
+            return Decision::AsItIs(epoch, known.id);
+        }
+        let radiant = known.id;
+        known.doors = doors.clone();
+        topology.epoch = next;
+        return Decision::Make { topology, what: format!("radiant {name} has other doors"), radiant };
+    }
+    let id = RadiantId(topology.radiants.iter().map(|radiant| radiant.id.0).max().unwrap_or(0) + 1);
+    topology.radiants.push(Radiant { id, name: name.to_owned(), incarnation, doors: doors.clone() });
+    topology.epoch = next;
+    Decision::Make { topology, what: format!("radiant {name} ({id}) joins as a spare"), radiant: id }
+}
+
+/// The configuration in force; `None` before the founding.
+pub fn topology(view: &dyn View) -> Result<Option<Topology>, StorageError> {
+    let Some(row) = view.get(SPACE, &keys::topology())? else { return Ok(None) };
+    stored::decode_topology(&row).map(Some).ok_or_else(unreadable)
+}
+
+/// The configuration of an epoch; `None` if there was no such epoch.
+pub fn topology_at(view: &dyn View, epoch: Epoch) -> Result<Option<Topology>, StorageError> {
+    let Some(row) = view.get(SPACE, &keys::epoch(epoch))? else { return Ok(None) };
+    stored::decode_epoch(&row).map(|(_, topology)| Some(topology)).ok_or_else(unreadable)
+}
+
+/// Every epoch's record, oldest first.
+pub fn epochs(view: &dyn View) -> Result<Vec<EpochRecord>, StorageError> {
+    view.scan(SPACE, &keys::epochs())
+        .map(|row| stored::decode_epoch(&row?.1).map(|(record, _)| record).ok_or_else(unreadable))
+        .collect()
+}
+
+fn unreadable() -> StorageError {
+    StorageError::Corrupt("the stored configuration is unreadable".into())
+}

@@ -1,0 +1,151 @@
+//! How configurations are stored: length-prefixed fields in a fixed order behind a version. Total to decode.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use shardbearer_core::control::EpochRecord;
+use shardbearer_core::ids::{ClusterId, Epoch, Incarnation};
+use shardbearer_core::topology::{Doors, Order, Radiant, Shard, Table, Topology};
+
+const VERSION: u8 = 1;
+
+/// A configuration as a row.
+pub(super) fn encode_topology(topology: &Topology) -> Bytes {
+    let mut out = BytesMut::new();
+    out.put_u8(VERSION);
+    put_topology(&mut out, topology);
+    out.freeze()
+}
+
+/// The inverse of [`encode_topology`].
+pub(super) fn decode_topology(row: &Bytes) -> Option<Topology> {
+    let mut rest = versioned(row)?;
+    let topology = take_topology(&mut rest)?;
+    rest.is_empty().then_some(topology)
+}
+
+/// An epoch's record and configuration as a row.
+pub(super) fn encode_epoch(record: &EpochRecord, topology: &Topology) -> Bytes {
+    let mut out = BytesMut::new();
+    out.put_u8(VERSION);
+    out.put_u64(record.epoch.0);
+    out.put_u64(record.at_ms);
+    for text in [&record.who, &record.why, &record.what] {
+        put_text(&mut out, text);
+    }
+    put_topology(&mut out, topology);
+    out.freeze()
+}
+
+/// The inverse of [`encode_epoch`].
+pub(super) fn decode_epoch(row: &Bytes) -> Option<(EpochRecord, Topology)> {
+    let mut rest = versioned(row)?;
+    let record = EpochRecord {
+        epoch: Epoch(long(&mut rest)?),
+        at_ms: long(&mut rest)?,
+        who: text(&mut rest)?,
+        why: text(&mut rest)?,
+        what: text(&mut rest)?,
+    };
+    let topology = take_topology(&mut rest)?;
+    rest.is_empty().then_some((record, topology))
+}
+
+fn versioned(row: &Bytes) -> Option<Bytes> {
+    let mut rest = row.clone();
+    (rest.try_get_u8().ok()? == VERSION).then_some(rest)
+}
+
+fn put_text(out: &mut BytesMut, text: &str) {
+    out.put_u32(text.len() as u32); // names, addresses and sentences, far below 4 GiB
+    out.put_slice(text.as_bytes());
+}
+
+fn put_count(out: &mut BytesMut, count: usize) {
+    out.put_u32(count as u32); // radiants, orders and shards, far below 2^32
+}
+
+fn put_topology(out: &mut BytesMut, topology: &Topology) {
+    out.put_u128(topology.cluster.0);
+    out.put_u64(topology.epoch.0);
+    put_count(out, topology.radiants.len());
+    for radiant in &topology.radiants {
+        out.put_u64(radiant.id.0);
+        out.put_u128(radiant.incarnation.0);
+        for text in [&radiant.name, &radiant.doors.grpc, &radiant.doors.resp, &radiant.doors.http] {
+            put_text(out, text);
+        }
+    }
+    put_count(out, topology.orders.len());
+    for order in &topology.orders {
+        out.put_u64(order.id.0);
+        put_text(out, &order.engine);
+        out.put_u64(order.preferred_herald.0);
+        put_count(out, order.members.len());
+        order.members.iter().for_each(|member| out.put_u64(member.0));
+    }
+    put_count(out, topology.tables.len());
+    for table in &topology.tables {
+        out.put_u64(table.id.0);
+        put_text(out, &table.name);
+        put_text(out, &table.scheme);
+        put_count(out, table.shards.len());
+        for shard in &table.shards {
+            out.put_u64(shard.id.0);
+            out.put_u64(shard.order.0);
+        }
+    }
+}
+
+fn long(rest: &mut Bytes) -> Option<u64> {
+    rest.try_get_u64().ok()
+}
+
+fn text(rest: &mut Bytes) -> Option<String> {
+    let length = rest.try_get_u32().ok()? as usize;
+    if rest.remaining() < length {
+        return None;
+    }
+    String::from_utf8(rest.split_to(length).to_vec()).ok()
+}
+
+fn many<T>(rest: &mut Bytes, mut one: impl FnMut(&mut Bytes) -> Option<T>) -> Option<Vec<T>> {
+    let count = rest.try_get_u32().ok()?;
+    // No capacity from an unchecked count: each element must be there to be paid for.
+    let mut all = Vec::new();
+    for _ in 0..count {
+        all.push(one(rest)?);
+    }
+    Some(all)
+}
+
+fn take_topology(rest: &mut Bytes) -> Option<Topology> {
+    Some(Topology {
+        cluster: ClusterId(rest.try_get_u128().ok()?),
+        epoch: Epoch(long(rest)?),
+        radiants: many(rest, |rest| {
+            Some(Radiant {
+                id: long(rest)?.into(),
+                incarnation: Incarnation(rest.try_get_u128().ok()?),
+                name: text(rest)?,
+                doors: Doors { grpc: text(rest)?, resp: text(rest)?, http: text(rest)? },
+            })
+        })?,
+        orders: many(rest, |rest| {
+            Some(Order {
+                id: long(rest)?.into(),
+                engine: text(rest)?,
+                preferred_herald: long(rest)?.into(),
+                members: many(rest, |rest| Some(long(rest)?.into()))?,
+            })
+        })?,
+        tables: many(rest, |rest| {
+            Some(Table {
+                id: long(rest)?.into(),
+                name: text(rest)?,
+                scheme: text(rest)?,
+                shards: many(rest, |rest| {
+                    Some(Shard { id: long(rest)?.into(), order: long(rest)?.into() })
+                })?,
+            })
+        })?,
+    })
+}

@@ -1,0 +1,53 @@
+//! When a herald gives the lead back to the member that is meant to have it.
+
+use shardbearer_core::ids::RadiantId;
+use shardbearer_core::topology::Order;
+
+/// A member as its herald sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// The member.
+    pub id: RadiantId,
+    /// For how long it has been heard of without a break, in milliseconds.
+    pub up_for_ms: u64,
+    /// How many entries its log is behind the herald's.
+    pub behind: u64,
+}
+
+/// A member must have been up for so long: one that comes and goes must not take the lead with it.
+const UP_FOR_MS: u64 = 3_000;
+
+/// And be caught up but for what is in flight.
+const BEHIND_MAX: u64 = 1_000;
+
+/// Whom `me`, the herald of `order`, should hand over to; `None` to keep it.
+pub fn hand_over_to(order: &Order, me: RadiantId, members: &[Candidate]) -> Option<RadiantId> {
+    if order.preferred_herald == me || !order.members.contains(&order.preferred_herald) {
+        return None;
+    }
+    members
+        .iter()
+        .find(|member| member.id == order.preferred_herald)
+        .filter(|member| member.up_for_ms >= UP_FOR_MS && member.behind <= BEHIND_MAX)
+        .map(|member| member.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use shardbearer_core::ids::OrderId;
+
+    use super::*;
+
+    #[test]
+    fn only_a_steady_and_caught_up_preferred_member_gets_the_lead() {
+        let members = vec![RadiantId(1), RadiantId(2)];
+        let order = Order { id: OrderId(2), engine: String::new(), members, preferred_herald: RadiantId(2) };
+        let hand = |me, up_for_ms, behind| {
+            hand_over_to(&order, RadiantId(me), &[Candidate { id: RadiantId(2), up_for_ms, behind }])
+        };
+        assert_eq!(hand(1, 3_000, 0), Some(RadiantId(2)));
+        assert_eq!(hand(1, 2_999, 0), None, "it may be flapping");
+        assert_eq!(hand(1, 9_000, 1_001), None, "it has to catch up first");
+        assert_eq!(hand(2, 9_000, 0), None, "it has it already");
+    }
+}

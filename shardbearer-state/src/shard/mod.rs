@@ -1,0 +1,156 @@
+//! What a data order replicates: the rows of the shards it owns.
+//!
+//! A command passes three gates, in this order: does the order **own** the shard at this log
+//! position; has the **session** sent it before; and what does the **operation** do ([`apply`]).
+//! Everything the gates need is in rows; the fields here are copies of rows that every entry
+//! touches, kept because reading them anew would cost more than the operation.
+//!
+//! Not here: reads outside the log ([`query()`]), who should own what (`placement`), moving a shard.
+
+mod apply;
+mod batch;
+mod number;
+mod query;
+mod reply;
+mod session;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use shardbearer_core::ids::{Epoch, OrderId, ShardId};
+use shardbearer_core::kv::{Command, Entry, Item, Refusal, Reply};
+use shardbearer_core::log::LogPos;
+use shardbearer_core::machine::{StateMachine, Workspace};
+use shardbearer_core::storage::{Space, StorageError, View};
+
+pub use self::query::{QueryOutcome, earliest_expiry, owned_shards, query, shard_meta};
+pub use self::session::FORGET_AFTER_MS;
+use self::session::{Sessions, Verdict};
+use crate::keys::{self, ShardMeta};
+
+/// The machine of one data order.
+pub struct ShardMachine {
+    order: OrderId,
+    shards: BTreeMap<ShardId, Owned>,
+    dropped: Vec<Space>,
+}
+
+/// A shard that the order has a record of.
+struct Owned {
+    meta: ShardMeta,
+    sessions: Sessions,
+}
+
+impl ShardMachine {
+    /// An order without shards; [`StateMachine::load`] brings what is stored.
+    pub fn new(order: OrderId) -> Self {
+        ShardMachine { order, shards: BTreeMap::new(), dropped: Vec::new() }
+    }
+
+    fn adopt(&mut self, shard: ShardId, epoch: u64, time_ms: u64) -> Reply {
+        let changed = !self.shards.contains_key(&shard);
+        self.shards.entry(shard).or_insert_with(|| Owned {
+            meta: ShardMeta {
+                serving: true,
+                epoch: Epoch(epoch),
+                generation: 1,
+                revision: 0,
+                rows: 0,
+                bytes: 0,
+                time_ms,
+                forgot: false,
+            },
+            sessions: Sessions::default(),
+        });
+        Reply::Touched { changed }
+    }
+
+    fn item(&mut self, time_ms: u64, item: Item, work: &mut Workspace<'_>) -> Reply {
+        if let Command::Adopt { epoch } = item.command {
+            return self.adopt(item.shard, epoch, time_ms);
+        }
+        let Some(owned) = self.shards.get_mut(&item.shard).filter(|owned| owned.meta.serving) else {
+            return Reply::Refused(Refusal::WrongOrder);
+        };
+        owned.meta.time_ms = owned.meta.time_ms.max(time_ms);
+        if let Some(id) = item.id {
+            match owned.sessions.admit(&id, &owned.meta) {
+                Verdict::New => {}
+                Verdict::Repeated(reply) => return reply,
+                Verdict::Expired => return Reply::Refused(Refusal::SessionExpired),
+                Verdict::Full => return Reply::Refused(Refusal::SessionsFull),
+            }
+        }
+        let old = space(self.order, item.shard, &owned.meta);
+        let mut scope = apply::Scope { space: old, meta: &mut owned.meta, work };
+        let reply = scope.command(item.command);
+        if owned.meta.generation != generation(old) {
+            // The shard was cleared: its sessions move to the new space, the old one goes.
+            work.forget_space(old);
+            self.dropped.push(old);
+            owned.sessions.touch_all();
+        }
+        if let Some(id) = item.id {
+            owned.sessions.remember(&id, &reply, owned.meta.time_ms);
+        }
+        reply
+    }
+}
+
+impl StateMachine for ShardMachine {
+    type Command = Entry;
+    type Reply = Vec<Reply>;
+
+    fn apply(&mut self, _: LogPos, entry: Entry, work: &mut Workspace<'_>) -> Vec<Reply> {
+        let mut touched = BTreeSet::new();
+        let mut replies = Vec::with_capacity(entry.items.len());
+        for item in entry.items {
+            touched.insert(item.shard);
+            replies.push(self.item(entry.time_ms, item, work));
+        }
+        // Once per entry and shard, however many items there were.
+        for shard in touched {
+            let Some(owned) = self.shards.get_mut(&shard) else { continue };
+            let space = space(self.order, shard, &owned.meta);
+            owned.meta.forgot |= owned.sessions.write(space, owned.meta.time_ms, work);
+            work.put(Space::Order(self.order), keys::shard_meta(shard), keys::encode_meta(&owned.meta));
+        }
+        replies
+    }
+
+    fn load(&mut self, view: &dyn View) -> Result<(), StorageError> {
+        self.shards.clear();
+        self.dropped.clear();
+        for row in view.scan(Space::Order(self.order), &keys::shard_metas()) {
+            let (key, value) = row?;
+            let (Some(shard), Some(meta)) = (keys::shard_of_meta(&key), keys::decode_meta(&value)) else {
+                return Err(StorageError::Corrupt(format!("order {}: a shard's record is unreadable", self.order)));
+            };
+            let sessions = Sessions::load(view, space(self.order, shard, &meta))?;
+            self.shards.insert(shard, Owned { meta, sessions });
+        }
+        Ok(())
+    }
+
+    fn spaces(&self) -> Vec<Space> {
+        let shards = self.shards.iter().map(|(shard, owned)| space(self.order, *shard, &owned.meta));
+        std::iter::once(Space::Order(self.order)).chain(shards).collect()
+    }
+
+    fn take_dropped(&mut self) -> Vec<Space> {
+        std::mem::take(&mut self.dropped)
+    }
+}
+
+/// The space in which a shard's rows are now.
+fn space(order: OrderId, shard: ShardId, meta: &ShardMeta) -> Space {
+    Space::Shard { order, shard, generation: meta.generation }
+}
+
+fn generation(space: Space) -> u64 {
+    match space {
+        Space::Order(_) => 0,
+        Space::Shard { generation, .. } => generation,
+    }
+}

@@ -1,0 +1,195 @@
+//! Replies as sessions remember them: only those a write can have, compact, total to decode.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use shardbearer_core::kv::{Record, RecordInfo, Refusal, Reply};
+
+/// The bytes that are kept.
+pub(super) fn encode(reply: &Reply) -> Bytes {
+    let mut out = BytesMut::with_capacity(24);
+    put(&mut out, reply);
+    out.freeze()
+}
+
+/// The inverse of [`encode`].
+pub(super) fn decode(bytes: &Bytes) -> Option<Reply> {
+    let mut rest = bytes.clone();
+    let reply = take(&mut rest, true)?;
+    if rest.is_empty() { Some(reply) } else { None }
+}
+
+fn put(out: &mut BytesMut, reply: &Reply) {
+    match reply {
+        Reply::Record(record) => {
+            out.put_u8(1);
+            put_record(out, record.as_ref());
+        }
+        Reply::Info(info) => {
+            out.put_u8(2);
+            out.put_u8(info.is_some().into());
+            if let Some(info) = info {
+                out.put_u64(info.length);
+                out.put_u64(info.revision);
+                out.put_u64(info.expires_at_ms.unwrap_or(0));
+            }
+        }
+        Reply::Written { revision, previous } => {
+            out.put_u8(3);
+            out.put_u64(*revision);
+            put_record(out, previous.as_ref());
+        }
+        Reply::Deleted { existed, previous } => {
+            out.put_u8(4);
+            out.put_u8((*existed).into());
+            put_record(out, previous.as_ref());
+        }
+        Reply::ConditionFailed { current } => {
+            out.put_u8(5);
+            put_record(out, current.as_ref());
+        }
+        Reply::Number { value, revision } => {
+            out.put_u8(6);
+            out.put_i64(*value);
+            out.put_u64(*revision);
+        }
+        Reply::Decimal { value, revision } => {
+            out.put_u8(7);
+            put_bytes(out, value);
+            out.put_u64(*revision);
+        }
+        Reply::Length { length, revision } => {
+            out.put_u8(8);
+            out.put_u64(*length);
+            out.put_u64(*revision);
+        }
+        Reply::Touched { changed } => {
+            out.put_u8(9);
+            out.put_u8((*changed).into());
+        }
+        Reply::Batch { applied, replies } => {
+            out.put_u8(10);
+            out.put_u8((*applied).into());
+            out.put_u32(replies.len() as u32); // at most BATCH_COMMANDS_MAX
+            for reply in replies {
+                put(out, reply);
+            }
+        }
+        Reply::Count { rows, bytes } => {
+            out.put_u8(11);
+            out.put_u64(*rows);
+            out.put_u64(*bytes);
+        }
+        Reply::Swept { removed, more } => {
+            out.put_u8(12);
+            out.put_u32(*removed);
+            out.put_u8((*more).into());
+        }
+        Reply::Refused(refusal) => {
+            out.put_u8(13);
+            put_refusal(out, refusal);
+        }
+        // A scan never goes through the log, so no session ever has one to remember.
+        Reply::Page { .. } => out.put_u8(0),
+    }
+}
+
+fn put_bytes(out: &mut BytesMut, bytes: &[u8]) {
+    out.put_u32(bytes.len() as u32); // values are far below 4 GiB
+    out.put_slice(bytes);
+}
+
+fn put_record(out: &mut BytesMut, record: Option<&Record>) {
+    out.put_u8(record.is_some().into());
+    if let Some(record) = record {
+        out.put_u64(record.revision);
+        out.put_u64(record.expires_at_ms.unwrap_or(0));
+        put_bytes(out, &record.value);
+    }
+}
+
+fn put_refusal(out: &mut BytesMut, refusal: &Refusal) {
+    match refusal {
+        Refusal::NotAnInteger => out.put_u8(1),
+        Refusal::NotANumber => out.put_u8(2),
+        Refusal::Overflow => out.put_u8(3),
+        Refusal::TooLarge { limit } => {
+            out.put_u8(4);
+            out.put_u64(*limit);
+        }
+        Refusal::WrongOrder => out.put_u8(5),
+        Refusal::SessionExpired => out.put_u8(6),
+        Refusal::SessionsFull => out.put_u8(7),
+        Refusal::Malformed(why) => {
+            out.put_u8(8);
+            put_bytes(out, why.as_bytes());
+        }
+    }
+}
+
+fn take(rest: &mut Bytes, outer: bool) -> Option<Reply> {
+    Some(match rest.try_get_u8().ok()? {
+        1 => Reply::Record(take_record(rest)?),
+        2 => Reply::Info(match flag(rest)? {
+            false => None,
+            true => Some(RecordInfo { length: long(rest)?, revision: long(rest)?, expires_at_ms: time(rest)? }),
+        }),
+        3 => Reply::Written { revision: long(rest)?, previous: take_record(rest)? },
+        4 => Reply::Deleted { existed: flag(rest)?, previous: take_record(rest)? },
+        5 => Reply::ConditionFailed { current: take_record(rest)? },
+        6 => Reply::Number { value: rest.try_get_i64().ok()?, revision: long(rest)? },
+        7 => Reply::Decimal { value: take_bytes(rest)?, revision: long(rest)? },
+        8 => Reply::Length { length: long(rest)?, revision: long(rest)? },
+        9 => Reply::Touched { changed: flag(rest)? },
+        10 if outer => {
+            let applied = flag(rest)?;
+            let count = rest.try_get_u32().ok()?;
+            let mut replies = Vec::new();
+            for _ in 0..count {
+                replies.push(take(rest, false)?);
+            }
+            Reply::Batch { applied, replies }
+        }
+        11 => Reply::Count { rows: long(rest)?, bytes: long(rest)? },
+        12 => Reply::Swept { removed: rest.try_get_u32().ok()?, more: flag(rest)? },
+        13 => Reply::Refused(take_refusal(rest)?),
+        _ => return None,
+    })
+}
+
+fn long(rest: &mut Bytes) -> Option<u64> {
+    rest.try_get_u64().ok()
+}
+
+fn flag(rest: &mut Bytes) -> Option<bool> {
+    Some(rest.try_get_u8().ok()? != 0)
+}
+
+fn time(rest: &mut Bytes) -> Option<Option<u64>> {
+    Some(Some(long(rest)?).filter(|at| *at != 0))
+}
+
+fn take_bytes(rest: &mut Bytes) -> Option<Bytes> {
+    let length = rest.try_get_u32().ok()? as usize;
+    if rest.remaining() < length { None } else { Some(rest.split_to(length)) }
+}
+
+fn take_record(rest: &mut Bytes) -> Option<Option<Record>> {
+    if !flag(rest)? {
+        return Some(None);
+    }
+    let (revision, expires_at_ms) = (long(rest)?, time(rest)?);
+    Some(Some(Record { value: take_bytes(rest)?, revision, expires_at_ms }))
+}
+
+fn take_refusal(rest: &mut Bytes) -> Option<Refusal> {
+    Some(match rest.try_get_u8().ok()? {
+        1 => Refusal::NotAnInteger,
+        2 => Refusal::NotANumber,
+        3 => Refusal::Overflow,
+        4 => Refusal::TooLarge { limit: long(rest)? },
+        5 => Refusal::WrongOrder,
+        6 => Refusal::SessionExpired,
+        7 => Refusal::SessionsFull,
+        8 => Refusal::Malformed(String::from_utf8(take_bytes(rest)?.to_vec()).ok()?),
+        _ => return None,
+    })
+}

@@ -1,0 +1,183 @@
+//! Exactly once: what a shard remembers of the requests of client sessions.
+//!
+//! A session numbers its requests and says with each which number it still waits for (`unanswered_from`); replies
+//! below that are dropped, so a session's row holds little more than what is in flight. A
+//! remembered number is answered from memory. A number below the floor was answered long ago and
+//! is refused. Any other number of a known session was provably never applied here, since nothing
+//! above the floor is ever dropped from a row.
+//!
+//! Of an **unknown** session either nothing was ever applied here, or it was forgotten. Sessions
+//! are forgotten only when the table is over [`SESSION_BYTES_MAX`], only after [`FORGET_AFTER_MS`] without use by
+//! the shard's own time, oldest first. From then on an unknown session's *retries* are refused; its
+//! first attempts are applied. That is sound as long as no copy of a first attempt is still on its way
+//! after `FORGET_AFTER_MS`: every hop gives up after [`REQUEST_MS_MAX`], half of it. A table full of
+//! sessions in recent use takes no new ones.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use shardbearer_core::ids::SessionId;
+use shardbearer_core::kv::{Refusal, Reply, RequestId};
+use shardbearer_core::limits::{REQUEST_MS_MAX, SESSION_BYTES_MAX};
+use shardbearer_core::machine::Workspace;
+use shardbearer_core::storage::{Space, StorageError, View};
+
+use crate::keys::{self, ShardMeta};
+use crate::shard::reply;
+
+/// How long a session must be out of use before a shard may forget it, in milliseconds.
+pub const FORGET_AFTER_MS: u64 = 2 * REQUEST_MS_MAX;
+
+/// Version of a row's layout.
+const VERSION: u8 = 1;
+
+/// Bytes a session costs besides its replies: key, header, map entries.
+const FIXED_BYTES: usize = 96;
+
+/// What to do with a request.
+pub(super) enum Verdict {
+    /// Apply it.
+    New,
+    /// It was applied; this was the answer.
+    Repeated(Reply),
+    /// It may have been applied, and the answer is forgotten.
+    Expired,
+    /// No room for another session.
+    Full,
+}
+
+/// The sessions of one shard.
+#[derive(Default)]
+pub(super) struct Sessions {
+    known: BTreeMap<SessionId, Session>,
+    bytes: usize,
+    touched: BTreeSet<SessionId>,
+}
+
+#[derive(Default)]
+struct Session {
+    used_ms: u64,
+    /// Numbers below this are answered for good.
+    floor: u64,
+    replies: BTreeMap<u64, Bytes>,
+}
+
+impl Session {
+    fn bytes(&self) -> usize {
+        FIXED_BYTES + self.replies.values().map(|reply| 24 + reply.len()).sum::<usize>()
+    }
+}
+
+impl Sessions {
+    pub(super) fn load(view: &dyn View, space: Space) -> Result<Sessions, StorageError> {
+        let mut sessions = Sessions::default();
+        for row in view.scan(space, &keys::sessions()) {
+            let (key, value) = row?;
+            let (Some(id), Some(session)) = (keys::session_of(&key), decode(value)) else {
+                return Err(StorageError::Corrupt("a session's row is unreadable".into()));
+            };
+            sessions.bytes += session.bytes();
+            sessions.known.insert(id, session);
+        }
+        Ok(sessions)
+    }
+
+    /// Whether to apply a request.
+    pub(super) fn admit(&self, id: &RequestId, meta: &ShardMeta) -> Verdict {
+        match self.known.get(&id.session) {
+            Some(session) => match session.replies.get(&id.number) {
+                Some(remembered) => Verdict::Repeated(
+                    reply::decode(remembered).unwrap_or(Reply::Refused(Refusal::SessionExpired)),
+                ),
+                None if id.number < session.floor => Verdict::Expired,
+                None => Verdict::New,
+            },
+            None if id.retry && meta.forgot => Verdict::Expired,
+            None if self.bytes > 2 * SESSION_BYTES_MAX => Verdict::Full,
+            None => Verdict::New,
+        }
+    }
+
+    /// Remembers the answer to a request that was just applied.
+    pub(super) fn remember(&mut self, id: &RequestId, answer: &Reply, now_ms: u64) {
+        let session = self.known.entry(id.session).or_default();
+        // An empty new session was not counted yet.
+        let before = if session.replies.is_empty() && session.used_ms == 0 { 0 } else { session.bytes() };
+        session.used_ms = now_ms.max(1);
+        session.floor = session.floor.max(id.unanswered_from);
+        session.replies = session.replies.split_off(&session.floor);
+        if id.number >= session.floor {
+            session.replies.insert(id.number, reply::encode(answer));
+        }
+        self.bytes = self.bytes + session.bytes() - before;
+        self.touched.insert(id.session);
+    }
+
+    /// Every session is to be written again: the shard has moved to another space.
+    pub(super) fn touch_all(&mut self) {
+        self.touched = self.known.keys().copied().collect();
+    }
+
+    /// Writes what changed and forgets what there is no room for. Returns whether anything was forgotten.
+    pub(super) fn write(&mut self, space: Space, now_ms: u64, work: &mut Workspace<'_>) -> bool {
+        let forgot = self.bytes > SESSION_BYTES_MAX && self.forget(space, now_ms, work);
+        for id in std::mem::take(&mut self.touched) {
+            if let Some(session) = self.known.get(&id) {
+                work.put(space, keys::session(id), encode(session));
+            }
+        }
+        forgot
+    }
+
+    /// Forgets the longest unused, down to three quarters of the room so that this is rare.
+    fn forget(&mut self, space: Space, now_ms: u64, work: &mut Workspace<'_>) -> bool {
+        let idle = |session: &Session| session.used_ms.saturating_add(FORGET_AFTER_MS) <= now_ms;
+        let mut oldest: Vec<(u64, SessionId)> =
+            self.known.iter().filter(|(_, session)| idle(session)).map(|(id, s)| (s.used_ms, *id)).collect();
+        oldest.sort_unstable();
+        let mut forgot = false;
+        for (_, id) in oldest {
+            if self.bytes <= SESSION_BYTES_MAX / 4 * 3 {
+                break;
+            }
+            if let Some(session) = self.known.remove(&id) {
+                self.bytes -= session.bytes();
+                work.delete(space, keys::session(id));
+                forgot = true;
+            }
+        }
+        forgot
+    }
+}
+
+/// Version, last use (8), floor (8), then number (8), length (4) and reply, ascending.
+fn encode(session: &Session) -> Bytes {
+    let mut out = BytesMut::with_capacity(session.bytes());
+    out.put_u8(VERSION);
+    out.put_u64(session.used_ms);
+    out.put_u64(session.floor);
+    for (number, reply) in &session.replies {
+        out.put_u64(*number);
+        out.put_u32(reply.len() as u32); // replies are far below 4 GiB: a record and its framing
+        out.put_slice(reply);
+    }
+    out.freeze()
+}
+
+fn decode(mut row: Bytes) -> Option<Session> {
+    if row.len() < 17 || row.get_u8() != VERSION {
+        return None;
+    }
+    let mut session = Session { used_ms: row.get_u64(), floor: row.get_u64(), replies: BTreeMap::new() };
+    while row.has_remaining() {
+        if row.remaining() < 12 {
+            return None;
+        }
+        let (number, length) = (row.get_u64(), row.get_u32() as usize);
+        if row.remaining() < length {
+            return None;
+        }
+        session.replies.insert(number, row.split_to(length));
+    }
+    Some(session)
+}
