@@ -254,7 +254,11 @@ impl Command {
             | Command::Expire { key, .. }
             | Command::Check { key, .. } => Some(key),
             Command::Batch { commands, .. } => commands.first().and_then(Command::key),
-            Command::Scan(_) | Command::Count | Command::Clear | Command::Adopt { .. } | Command::Sweep { .. } => None,
+            Command::Scan(_)
+            | Command::Count
+            | Command::Clear
+            | Command::Adopt { .. }
+            | Command::Sweep { .. } => None,
         }
     }
 
@@ -268,7 +272,9 @@ impl Command {
                 Command::Delete { key, condition, .. } | Command::Check { key, condition } => {
                     key.len() + condition.weight()
                 }
-                Command::Append { key, value } | Command::SetRange { key, value, .. } => key.len() + value.len(),
+                Command::Append { key, value } | Command::SetRange { key, value, .. } => {
+                    key.len() + value.len()
+                }
                 Command::Increment { key, .. }
                 | Command::IncrementFloat { key, .. }
                 | Command::Expire { key, .. } => key.len(),

@@ -71,6 +71,9 @@ pub enum LogError {
         /// What is wrong.
         what: String,
     },
+    /// No space for another segment. Nothing was written; the store goes on when there is space again.
+    #[error("log: the disk is full: {0}")]
+    Full(String),
     /// The caller broke the contract (a gap, an append below the end, ...).
     #[error("log: {0}")]
     Misuse(String),
@@ -95,7 +98,12 @@ pub trait LogStore: Send + Sync {
     /// The entries with an index in `range`, in order, cut after `bytes_max` bytes of payload (one
     /// entry is always allowed). Indexes that were purged or do not exist yet end or shorten the result;
     /// never a gap inside it.
-    fn entries(&self, order: OrderId, range: Range<u64>, bytes_max: usize) -> Result<Vec<LogRecord>, LogError>;
+    fn entries(
+        &self,
+        order: OrderId,
+        range: Range<u64>,
+        bytes_max: usize,
+    ) -> Result<Vec<LogRecord>, LogError>;
 
     /// What the order's log holds, including what is not durable yet.
     fn bounds(&self, order: OrderId) -> Bounds;

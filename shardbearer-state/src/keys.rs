@@ -168,9 +168,7 @@ pub fn encode_meta(meta: &ShardMeta) -> Bytes {
     out.put_u8(VERSION);
     out.put_u8(meta.serving.into());
     out.put_u8(meta.forgot.into());
-    for number in
-        [meta.epoch.0, meta.generation, meta.revision, meta.rows, meta.bytes, meta.time_ms]
-    {
+    for number in [meta.epoch.0, meta.generation, meta.revision, meta.rows, meta.bytes, meta.time_ms] {
         out.put_u64(number);
     }
     out.freeze()

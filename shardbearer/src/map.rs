@@ -75,10 +75,18 @@ impl Prepared {
         let mut schemes = BTreeMap::new();
         for table in &topology.tables {
             let scheme = Slots::parse(&table.scheme).ok_or_else(|| {
-                format!("table {} is sharded by {:?}, which this version does not know", table.name, table.scheme)
+                format!(
+                    "table {} is sharded by {:?}, which this version does not know",
+                    table.name, table.scheme
+                )
             })?;
             if scheme.shards() != table.shards.len() {
-                return Err(format!("table {} has {} shards, its scheme {}", table.name, table.shards.len(), scheme.shards()));
+                return Err(format!(
+                    "table {} has {} shards, its scheme {}",
+                    table.name,
+                    table.shards.len(),
+                    scheme.shards()
+                ));
             }
             schemes.insert(table.name.clone(), scheme);
         }

@@ -202,7 +202,9 @@ fn from_wire(command: pb::Command, outer: bool) -> Result<Command, ConvertError>
                 all_or_nothing: batch.all_or_nothing,
             }
         }
-        Kind::Batch(_) => return Err(ConvertError::Field { field: "Batch.commands", why: "batches do not nest" }),
+        Kind::Batch(_) => {
+            return Err(ConvertError::Field { field: "Batch.commands", why: "batches do not nest" });
+        }
         Kind::Scan(scan) => Command::Scan(Scan {
             start: scan.start,
             end: scan.end,
@@ -250,7 +252,11 @@ pub fn client_may_send(command: &Command, value_bytes_max: usize) -> Result<(), 
         Command::Scan(scan) => {
             let longest = scan.start.len().max(scan.end.len());
             // One byte more than a key: the successor of the longest key is a valid bound.
-            if longest > limits::KEY_BYTES_MAX + 1 { Err("a bound of the scan is longer than any key".into()) } else { Ok(()) }
+            if longest > limits::KEY_BYTES_MAX + 1 {
+                Err("a bound of the scan is longer than any key".into())
+            } else {
+                Ok(())
+            }
         }
         Command::Count | Command::Clear => Ok(()),
         Command::Put { key, value, condition, .. } => {

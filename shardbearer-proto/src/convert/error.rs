@@ -12,10 +12,9 @@ impl From<&RequestError> for pb::RequestError {
         let kind = match error {
             RequestError::Unknown(why) => Kind::Unknown(why.clone()),
             RequestError::Refused(refused) => match refused {
-                Refused::NotHerald { order, hint } => Kind::NotHerald(NotHerald {
-                    order: order.0,
-                    hint: hint.unwrap_or(RadiantId::NONE).0,
-                }),
+                Refused::NotHerald { order, hint } => {
+                    Kind::NotHerald(NotHerald { order: order.0, hint: hint.unwrap_or(RadiantId::NONE).0 })
+                }
                 Refused::WrongOrder { epoch } => Kind::WrongOrderEpoch(epoch.0),
                 Refused::Busy(why) => Kind::Busy(why.clone()),
                 Refused::DiskFull(why) => Kind::DiskFull(why.clone()),

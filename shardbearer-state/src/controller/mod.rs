@@ -26,7 +26,9 @@ impl StateMachine for ControlMachine {
         let decision = match (&command.change, present) {
             (Change::Found(topology), None) => found(topology),
             (Change::Found(_), Some(present)) => Decision::AsItIs(present.epoch, RadiantId::NONE),
-            (Change::Welcome { .. }, None) => Decision::Refuse("the cluster is still being founded; try again".into()),
+            (Change::Welcome { .. }, None) => {
+                Decision::Refuse("the cluster is still being founded; try again".into())
+            }
             (Change::Welcome { name, incarnation, doors }, Some(present)) => {
                 welcome(present, name, *incarnation, doors)
             }
@@ -61,11 +63,7 @@ impl StateMachine for ControlMachine {
 /// What becomes of a command.
 enum Decision {
     /// A new configuration.
-    Make {
-        topology: Topology,
-        what: String,
-        radiant: RadiantId,
-    },
+    Make { topology: Topology, what: String, radiant: RadiantId },
     /// It is so already.
     AsItIs(Epoch, RadiantId),
     /// It cannot be.

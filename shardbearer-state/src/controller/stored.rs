@@ -142,9 +142,7 @@ fn take_topology(rest: &mut Bytes) -> Option<Topology> {
                 id: long(rest)?.into(),
                 name: text(rest)?,
                 scheme: text(rest)?,
-                shards: many(rest, |rest| {
-                    Some(Shard { id: long(rest)?.into(), order: long(rest)?.into() })
-                })?,
+                shards: many(rest, |rest| Some(Shard { id: long(rest)?.into(), order: long(rest)?.into() }))?,
             })
         })?,
     })

@@ -63,7 +63,11 @@ mod tests {
     use super::*;
 
     fn views(weights: &[u32]) -> Vec<OrderView> {
-        weights.iter().enumerate().map(|(i, weight)| OrderView { id: OrderId(i as u64 + 2), weight: *weight }).collect()
+        weights
+            .iter()
+            .enumerate()
+            .map(|(i, weight)| OrderView { id: OrderId(i as u64 + 2), weight: *weight })
+            .collect()
     }
 
     fn shards(count: usize) -> Vec<ShardId> {

@@ -98,7 +98,8 @@ mod tests {
                     let seats = data().filter(|order| order.members.contains(&radiant.id)).count();
                     assert_eq!(seats, 3.min(count), "{count} radiants, draw {draw}");
                 }
-                let shards: usize = topology.orders.iter().map(|order| topology.shards_of(order.id).len()).sum();
+                let shards: usize =
+                    topology.orders.iter().map(|order| topology.shards_of(order.id).len()).sum();
                 assert_eq!(shards, 64);
             }
         }

@@ -96,7 +96,14 @@ impl Scope<'_, '_> {
         }
     }
 
-    fn put(&mut self, key: Bytes, value: Bytes, condition: &Condition, expiry: Expiry, previous: bool) -> Reply {
+    fn put(
+        &mut self,
+        key: Bytes,
+        value: Bytes,
+        condition: &Condition,
+        expiry: Expiry,
+        previous: bool,
+    ) -> Reply {
         let old = self.live(&key);
         if !holds(condition, old.as_ref()) {
             return Reply::ConditionFailed { current: old };
@@ -226,7 +233,8 @@ impl Scope<'_, '_> {
 
     fn sweep(&mut self, limit: u32) -> Reply {
         let limit = limit as usize;
-        let due = self.work.scan(self.space, &keys::expiry_range(0, self.meta.time_ms), limit.saturating_add(1));
+        let due =
+            self.work.scan(self.space, &keys::expiry_range(0, self.meta.time_ms), limit.saturating_add(1));
         let more = due.len() > limit;
         let mut removed = 0;
         for (index_key, _) in due.into_iter().take(limit) {

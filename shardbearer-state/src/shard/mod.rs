@@ -125,7 +125,10 @@ impl StateMachine for ShardMachine {
         for row in view.scan(Space::Order(self.order), &keys::shard_metas()) {
             let (key, value) = row?;
             let (Some(shard), Some(meta)) = (keys::shard_of_meta(&key), keys::decode_meta(&value)) else {
-                return Err(StorageError::Corrupt(format!("order {}: a shard's record is unreadable", self.order)));
+                return Err(StorageError::Corrupt(format!(
+                    "order {}: a shard's record is unreadable",
+                    self.order
+                )));
             };
             let sessions = Sessions::load(view, space(self.order, shard, &meta))?;
             self.shards.insert(shard, Owned { meta, sessions });

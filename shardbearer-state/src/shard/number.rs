@@ -17,7 +17,8 @@ pub(super) fn integer(text: &[u8]) -> Option<i64> {
 /// `present + by` as text without an exponent and without trailing zeros.
 pub(super) fn add(present: &[u8], by: f64) -> Result<String, Refusal> {
     let text = std::str::from_utf8(present).map_err(|_| Refusal::NotANumber)?;
-    let blank = text.is_empty() || text.starts_with(char::is_whitespace) || text.ends_with(char::is_whitespace);
+    let blank =
+        text.is_empty() || text.starts_with(char::is_whitespace) || text.ends_with(char::is_whitespace);
     let value: f64 = text.parse().map_err(|_| Refusal::NotANumber)?;
     if blank || !value.is_finite() || !by.is_finite() {
         return Err(Refusal::NotANumber);

@@ -62,7 +62,9 @@ impl Reading<'_> {
                 Live::Due => return Ok(QueryOutcome::NeedsSweep),
             },
             Command::Check { key, condition } => match self.live(key)? {
-                Live::Settled(current) if holds(condition, current.as_ref()) => Reply::Touched { changed: false },
+                Live::Settled(current) if holds(condition, current.as_ref()) => {
+                    Reply::Touched { changed: false }
+                }
                 Live::Settled(current) => Reply::ConditionFailed { current },
                 Live::Due => return Ok(QueryOutcome::NeedsSweep),
             },
@@ -74,7 +76,8 @@ impl Reading<'_> {
             Command::Scan(scan) => self.scan(scan)?,
             Command::Count if self.anything_due()? => return Ok(QueryOutcome::NeedsSweep),
             Command::Count => {
-                let expired = self.view.scan(self.space, &keys::expiry_range(0, self.meta.time_ms)).count() as u64;
+                let expired =
+                    self.view.scan(self.space, &keys::expiry_range(0, self.meta.time_ms)).count() as u64;
                 Reply::Count { rows: self.meta.rows.saturating_sub(expired), bytes: self.meta.bytes }
             }
             Command::Put { .. }
@@ -97,7 +100,9 @@ impl Reading<'_> {
             if command.key().is_none() || matches!(command, Command::Batch { .. }) {
                 return Ok(QueryOutcome::Reply(malformed("a batch holds only commands on single keys")));
             }
-            let QueryOutcome::Reply(reply) = self.command(command)? else { return Ok(QueryOutcome::NeedsSweep) };
+            let QueryOutcome::Reply(reply) = self.command(command)? else {
+                return Ok(QueryOutcome::NeedsSweep);
+            };
             if matches!(reply, Reply::ConditionFailed { .. }) {
                 return Ok(QueryOutcome::Reply(reply));
             }
@@ -156,7 +161,11 @@ fn readable(row: &Bytes) -> Result<Record, StorageError> {
 }
 
 /// What the order knows of a shard; `None` if it never had it.
-pub fn shard_meta(view: &dyn View, order: OrderId, shard: ShardId) -> Result<Option<ShardMeta>, StorageError> {
+pub fn shard_meta(
+    view: &dyn View,
+    order: OrderId,
+    shard: ShardId,
+) -> Result<Option<ShardMeta>, StorageError> {
     let Some(row) = view.get(Space::Order(order), &keys::shard_meta(shard))? else { return Ok(None) };
     let unreadable = || StorageError::Corrupt(format!("the record of shard {shard} is unreadable"));
     keys::decode_meta(&row).map(Some).ok_or_else(unreadable)
@@ -170,7 +179,9 @@ pub fn owned_shards(view: &dyn View, order: OrderId) -> Result<Vec<ShardId>, Sto
         match (keys::shard_of_meta(&key), keys::decode_meta(&value)) {
             (Some(shard), Some(meta)) if meta.serving => shards.push(shard),
             (Some(_), Some(_)) => {}
-            (None, _) | (_, None) => return Err(StorageError::Corrupt("a shard's record is unreadable".into())),
+            (None, _) | (_, None) => {
+                return Err(StorageError::Corrupt("a shard's record is unreadable".into()));
+            }
         }
     }
     Ok(shards)

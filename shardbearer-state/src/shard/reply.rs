@@ -130,7 +130,9 @@ fn take(rest: &mut Bytes, outer: bool) -> Option<Reply> {
         1 => Reply::Record(take_record(rest)?),
         2 => Reply::Info(match flag(rest)? {
             false => None,
-            true => Some(RecordInfo { length: long(rest)?, revision: long(rest)?, expires_at_ms: time(rest)? }),
+            true => {
+                Some(RecordInfo { length: long(rest)?, revision: long(rest)?, expires_at_ms: time(rest)? })
+            }
         }),
         3 => Reply::Written { revision: long(rest)?, previous: take_record(rest)? },
         4 => Reply::Deleted { existed: flag(rest)?, previous: take_record(rest)? },

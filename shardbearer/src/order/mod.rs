@@ -78,14 +78,16 @@ impl Order {
 
     async fn write(&self, items: Vec<Item>, deadline: Duration) -> Result<Vec<CallResult>, RequestError> {
         if self.disk_full.load(Ordering::Relaxed) && items.iter().any(|item| grows(&item.command)) {
-            let why = "a disk has no more free space than is kept in reserve; deletes and reads go on".to_owned();
+            let why =
+                "a disk has no more free space than is kept in reserve; deletes and reads go on".to_owned();
             return Err(Refused::DiskFull(why).into());
         }
         self.queue.submit(items, deadline).await
     }
 
     async fn read(&self, items: Vec<Item>, deadline: Duration) -> Result<Vec<CallResult>, RequestError> {
-        let late = |_| RequestError::Refused(Refused::Unavailable("no read barrier within the deadline".into()));
+        let late =
+            |_| RequestError::Refused(Refused::Unavailable("no read barrier within the deadline".into()));
         tokio::time::timeout(deadline, reads::read(self, items)).await.map_err(late)?
     }
 
@@ -127,7 +129,12 @@ impl Order {
     }
 
     /// Takes the shards as the order's own, at its founding. Harmless to repeat.
-    pub async fn adopt(&self, shards: &[ShardId], epoch: u64, deadline: Duration) -> Result<(), RequestError> {
+    pub async fn adopt(
+        &self,
+        shards: &[ShardId],
+        epoch: u64,
+        deadline: Duration,
+    ) -> Result<(), RequestError> {
         let items = shards.iter().map(|shard| item(*shard, Command::Adopt { epoch })).collect();
         self.queue.submit(items, deadline).await.map(drop)
     }

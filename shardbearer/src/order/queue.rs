@@ -70,7 +70,11 @@ impl Queue {
     }
 
     /// Proposes the items with whatever else waits; one result per item.
-    pub async fn submit(&self, items: Vec<Item>, deadline: Duration) -> Result<Vec<CallResult>, RequestError> {
+    pub async fn submit(
+        &self,
+        items: Vec<Item>,
+        deadline: Duration,
+    ) -> Result<Vec<CallResult>, RequestError> {
         let stage = Arc::new(AtomicU8::new(WAITING));
         let (reply, answer) = oneshot::channel();
         self.enter(Submission { items, stage: stage.clone(), reply })?;

@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# Mends what can be mended by itself: format and simple lints.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged
+cargo fmt --all

@@ -1,0 +1,287 @@
+//! The only bridge from an engine to the data of an order.
+//!
+//! Entries are decoded, applied to the machine in a workspace, and committed to storage as one
+//! batch **with their position in it**, so that after any crash the position says exactly what the rows
+//! hold. The commit is not fsynced: the log has the entries, and is purged only up to what
+//! [`Applier::persist`] made durable.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use parking_lot::Mutex;
+use shardbearer_core::engine::{
+    Applied, Applier, Committed, ReceivedSnapshot, SnapshotReader, SnapshotWriter,
+};
+use shardbearer_core::ids::OrderId;
+use shardbearer_core::log::LogPos;
+use shardbearer_core::machine::{StateMachine, Workspace};
+use shardbearer_core::storage::{Batch, Durability, Space, StorageEngine, StorageError, View};
+
+use super::snapshot::{self, ImageReader, ImageWriter};
+
+/// How a machine's commands and replies look in a log.
+pub trait Codec<M: StateMachine>: Send + Sync + 'static {
+    /// The command, or a sentence that says why the bytes are none.
+    fn decode(&self, proposal: Bytes) -> Result<M::Command, String>;
+
+    /// The reply.
+    fn encode(&self, reply: M::Reply) -> Bytes;
+
+    /// The reply to bytes that are no command; the same on every replica.
+    fn rejected(&self, why: &str) -> Bytes;
+}
+
+/// Reserved keys in an order's space; machines keep away from `ff`.
+const APPLIED: &[u8] = b"\xffapplied";
+const INSTALLING: &[u8] = b"\xffinstalling";
+
+/// Format version of the two rows above.
+const VERSION: u8 = 1;
+
+struct State<M> {
+    machine: M,
+    applied: Applied,
+    /// Set by the first failure of the disk; nothing is applied after it.
+    failure: Option<StorageError>,
+}
+
+/// Applies an order's entries to a machine over a storage engine.
+pub struct MachineApplier<M: StateMachine> {
+    order: OrderId,
+    storage: Arc<dyn StorageEngine>,
+    codec: Box<dyn Codec<M>>,
+    snapshots: PathBuf,
+    state: Mutex<State<M>>,
+}
+
+impl<M: StateMachine> MachineApplier<M> {
+    /// Opens the order's data: finishes an install that a crash interrupted, drops left-over spaces, loads the
+    /// machine. `snapshots` is a folder for received images.
+    pub fn open(
+        order: OrderId,
+        storage: Arc<dyn StorageEngine>,
+        mut machine: M,
+        codec: impl Codec<M>,
+        snapshots: PathBuf,
+    ) -> Result<Arc<Self>, StorageError> {
+        std::fs::create_dir_all(&snapshots)
+            .map_err(|error| StorageError::Io(format!("cannot create {}: {error}", snapshots.display())))?;
+        let interrupted = storage.view().get(Space::Order(order), INSTALLING)?;
+        if let Some(row) = interrupted {
+            let place = String::from_utf8(unseal(&row, "install record")?.to_vec())
+                .map_err(|_| StorageError::Corrupt("the record of an install is unreadable".into()))?;
+            load_image(storage.as_ref(), order, &place)?;
+        }
+        snapshot::clean(&snapshots);
+        let applied = {
+            let view = storage.view();
+            machine.load(view.as_ref())?;
+            read_applied(view.as_ref(), order)?
+        };
+        let wanted = machine.spaces();
+        for space in storage.spaces()? {
+            if space.order() == order && !wanted.contains(&space) {
+                storage.drop_space(space)?;
+            }
+        }
+        let state = Mutex::new(State { machine, applied, failure: None });
+        Ok(Arc::new(MachineApplier { order, storage, codec: Box::new(codec), snapshots, state }))
+    }
+
+    /// A consistent view of what is applied.
+    pub fn view(&self) -> Box<dyn View> {
+        self.storage.view()
+    }
+
+    fn apply_all(&self, entries: Vec<Committed>) -> Result<Vec<Bytes>, StorageError> {
+        let mut state = self.state.lock();
+        if let Some(failure) = &state.failure {
+            return Err(failure.clone());
+        }
+        let result = self.apply_in(&mut state, entries);
+        if let Err(error) = &result {
+            state.failure = Some(error.clone());
+        }
+        result
+    }
+
+    fn apply_in(&self, state: &mut State<M>, entries: Vec<Committed>) -> Result<Vec<Bytes>, StorageError> {
+        let mut replies = Vec::with_capacity(entries.len());
+        let mut applied = state.applied.clone();
+        let batch = {
+            let view = self.storage.view();
+            let mut work = Workspace::new(view.as_ref());
+            for entry in entries {
+                if entry.position.index <= applied.position.index {
+                    return Err(StorageError::Corrupt(format!(
+                        "order {}: entry {} was given again after {}",
+                        self.order, entry.position.index, applied.position.index
+                    )));
+                }
+                applied.position = entry.position;
+                if let Some(note) = entry.note {
+                    applied.note = note;
+                }
+                replies.push(match entry.proposal.map(|proposal| self.codec.decode(proposal)) {
+                    None => Bytes::new(),
+                    Some(Ok(command)) => {
+                        self.codec.encode(state.machine.apply(entry.position, command, &mut work))
+                    }
+                    Some(Err(why)) => self.codec.rejected(&why),
+                });
+            }
+            work.put(Space::Order(self.order), Bytes::from_static(APPLIED), encode_applied(&applied));
+            work.finish()?
+            // The view ends here: an engine without snapshots could not commit under it.
+        };
+        self.storage.commit(batch, Durability::Buffered)?;
+        state.applied = applied;
+        for space in state.machine.take_dropped() {
+            self.storage.drop_space(space)?;
+        }
+        Ok(replies)
+    }
+}
+
+#[async_trait]
+impl<M: StateMachine> Applier for MachineApplier<M> {
+    fn applied(&self) -> Applied {
+        self.state.lock().applied.clone()
+    }
+
+    async fn apply(&self, entries: Vec<Committed>) -> Result<Vec<Bytes>, StorageError> {
+        if entries.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.apply_all(entries)
+    }
+
+    async fn persist(&self) -> Result<Applied, StorageError> {
+        let applied = self.applied();
+        self.storage.commit(Batch::default(), Durability::Synced)?;
+        Ok(applied)
+    }
+
+    async fn snapshot(&self) -> Result<Box<dyn SnapshotReader>, StorageError> {
+        let (view, spaces, applied) = {
+            let state = self.state.lock();
+            (self.storage.view(), state.machine.spaces(), state.applied.clone())
+        };
+        Ok(Box::new(ImageReader::new(view, spaces, applied)))
+    }
+
+    async fn receive_snapshot(&self) -> Result<Box<dyn SnapshotWriter>, StorageError> {
+        Ok(Box::new(ImageWriter::create(&self.snapshots)?))
+    }
+
+    async fn install(&self, received: ReceivedSnapshot) -> Result<(), StorageError> {
+        let mut state = self.state.lock();
+        if let Some(failure) = &state.failure {
+            return Err(failure.clone());
+        }
+        if received.applied.position.index <= state.applied.position.index {
+            snapshot::discard(&received.place);
+            return Ok(());
+        }
+        let installed = self.install_in(&mut state, &received.place);
+        if let Err(error) = &installed {
+            state.failure = Some(error.clone());
+        }
+        installed
+    }
+}
+
+impl<M: StateMachine> MachineApplier<M> {
+    fn install_in(&self, state: &mut State<M>, place: &str) -> Result<(), StorageError> {
+        // From this commit on the old rows may go: whatever happens, the image replaces them.
+        let mut marker = Batch::default();
+        marker.put(Space::Order(self.order), Bytes::from_static(INSTALLING), seal(place.as_bytes()));
+        self.storage.commit(marker, Durability::Synced)?;
+        load_image(self.storage.as_ref(), self.order, place)?;
+        let view = self.storage.view();
+        state.machine.load(view.as_ref())?;
+        state.applied = read_applied(view.as_ref(), self.order)?;
+        Ok(())
+    }
+}
+
+/// Replaces an order's rows by an image; may be repeated from any point.
+fn load_image(storage: &dyn StorageEngine, order: OrderId, place: &str) -> Result<(), StorageError> {
+    const BYTES_AT_ONCE: usize = 4 << 20;
+    let image = snapshot::open(place)?;
+    // The shards' spaces first. The order's own keeps the marker, so it is emptied row by row.
+    for space in storage.spaces()? {
+        if space.order() == order && space != Space::Order(order) {
+            storage.drop_space(space)?;
+        }
+    }
+    let own = Space::Order(order);
+    let mut batch = Batch::default();
+    for row in storage.view().scan(own, &shardbearer_core::storage::KeyRange::all()) {
+        let (key, _) = row?;
+        if key != INSTALLING {
+            batch.delete(own, key);
+        }
+    }
+    let applied = image.applied().clone();
+    let mut bytes = 0;
+    for row in image {
+        let (space, key, value) = row?;
+        if space.order() != order {
+            return Err(StorageError::Corrupt(format!("{place} holds rows of another order")));
+        }
+        if space == own && key.first() == Some(&0xff) {
+            continue; // the sender's own bookkeeping
+        }
+        bytes += key.len() + value.len();
+        batch.put(space, key, value);
+        if bytes > BYTES_AT_ONCE {
+            storage.commit(std::mem::take(&mut batch), Durability::Buffered)?;
+            bytes = 0;
+        }
+    }
+    batch.put(own, Bytes::from_static(APPLIED), encode_applied(&applied));
+    batch.delete(own, Bytes::from_static(INSTALLING));
+    storage.commit(batch, Durability::Synced)?;
+    snapshot::discard(place);
+    Ok(())
+}
+
+fn read_applied(view: &dyn View, order: OrderId) -> Result<Applied, StorageError> {
+    let Some(row) = view.get(Space::Order(order), APPLIED)? else { return Ok(Applied::default()) };
+    let mut body = unseal(&row, "applied position")?;
+    if body.len() < 16 {
+        return Err(StorageError::Corrupt("the applied position is unreadable".into()));
+    }
+    let position = LogPos { term: body.get_u64(), index: body.get_u64() };
+    Ok(Applied { position, note: body })
+}
+
+fn encode_applied(applied: &Applied) -> Bytes {
+    let mut body = BytesMut::with_capacity(16 + applied.note.len());
+    body.put_u64(applied.position.term);
+    body.put_u64(applied.position.index);
+    body.put_slice(&applied.note);
+    seal(&body)
+}
+
+/// Version, checksum, body.
+fn seal(body: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(5 + body.len());
+    out.put_u8(VERSION);
+    out.put_u32(crc32fast::hash(body));
+    out.put_slice(body);
+    out.freeze()
+}
+
+fn unseal(row: &Bytes, what: &str) -> Result<Bytes, StorageError> {
+    let mut rest = row.clone();
+    let damaged = || StorageError::Corrupt(format!("the {what} is damaged"));
+    if rest.len() < 5 || rest.get_u8() != VERSION {
+        return Err(damaged());
+    }
+    let checksum = rest.get_u32();
+    if crc32fast::hash(&rest) == checksum { Ok(rest) } else { Err(damaged()) }
+}

@@ -1,0 +1,164 @@
+//! The default engine: fjall, an LSM tree, with one keyspace per space, so that a shard that is
+//! dropped gives its disk space back at once.
+//!
+//! Commits are not fsynced unless asked: the radiant's log replays what a loss of power takes, and
+//! fjall's journal loses only a suffix. A failed fsync poisons fjall for good, which stops the radiant.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
+use parking_lot::{Mutex, RwLock};
+use shardbearer_core::storage::{
+    Batch, Durability, KeyRange, Rows, Space, StorageEngine, StorageError, View,
+};
+
+use super::names;
+
+/// Bytes of one keyspace's rows in memory before they are written out.
+const MEMTABLE_BYTES: u64 = 16 << 20;
+
+/// Bytes of journal on disk before keyspaces are written out so that it can go.
+const JOURNAL_BYTES: u64 = 256 << 20;
+
+/// fjall behind the storage seam.
+pub struct Fjall {
+    database: Database,
+    keyspaces: RwLock<Arc<BTreeMap<Space, Keyspace>>>,
+    /// One at a time creates or drops keyspaces; readers are not kept waiting.
+    changing: Mutex<()>,
+}
+
+impl Fjall {
+    /// Opens or creates the database in `dir`.
+    pub fn open(dir: &Path, cache_bytes: u64) -> Result<Self, StorageError> {
+        let database = Database::builder(dir)
+            .cache_size(cache_bytes)
+            .max_journaling_size(JOURNAL_BYTES)
+            .worker_threads(2)
+            .open()
+            .map_err(|error| opening(dir, &error))?;
+        let mut keyspaces = BTreeMap::new();
+        for name in database.list_keyspace_names() {
+            let Some(space) = names::parse(&name) else {
+                return Err(StorageError::Corrupt(format!("{}: unknown keyspace {name:?}", dir.display())));
+            };
+            keyspaces.insert(space, database.keyspace(&name, options).map_err(|error| opening(dir, &error))?);
+        }
+        Ok(Fjall { database, keyspaces: RwLock::new(Arc::new(keyspaces)), changing: Mutex::new(()) })
+    }
+
+    fn keyspace(&self, space: Space) -> Result<Keyspace, StorageError> {
+        if let Some(keyspace) = self.keyspaces.read().get(&space) {
+            return Ok(keyspace.clone());
+        }
+        let _one = self.changing.lock();
+        if let Some(keyspace) = self.keyspaces.read().get(&space) {
+            return Ok(keyspace.clone());
+        }
+        let keyspace =
+            self.database.keyspace(&names::name(space), options).map_err(|error| failed(&error))?;
+        Arc::make_mut(&mut *self.keyspaces.write()).insert(space, keyspace.clone());
+        Ok(keyspace)
+    }
+}
+
+fn options() -> KeyspaceCreateOptions {
+    KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES)
+}
+
+fn opening(dir: &Path, error: &fjall::Error) -> StorageError {
+    match error {
+        fjall::Error::Io(error) => StorageError::Io(format!("cannot open {}: {error}", dir.display())),
+        other => StorageError::Corrupt(format!(
+            "{}: {other:?}; this radiant's data can be rebuilt from its orders: stop it, set the folder aside, replace the radiant",
+            dir.display()
+        )),
+    }
+}
+
+fn failed(error: &fjall::Error) -> StorageError {
+    match error {
+        fjall::Error::Io(error) => StorageError::Io(error.to_string()),
+        other => StorageError::Io(format!("fjall: {other:?}")),
+    }
+}
+
+impl StorageEngine for Fjall {
+    fn view(&self) -> Box<dyn View> {
+        // The keyspaces first: one that appears later is empty in the snapshot anyway.
+        let keyspaces = self.keyspaces.read().clone();
+        Box::new(Picture { keyspaces, snapshot: self.database.snapshot() })
+    }
+
+    fn commit(&self, batch: Batch, durability: Durability) -> Result<(), StorageError> {
+        let mut writes = self.database.batch();
+        let mut last: Option<(Space, Keyspace)> = None;
+        for (space, key, value) in batch.into_rows() {
+            let keyspace = match last.take() {
+                Some((known, keyspace)) if known == space => keyspace,
+                _ => self.keyspace(space)?,
+            };
+            match value {
+                Some(value) => writes.insert(&keyspace, key, value),
+                None => writes.remove(&keyspace, key),
+            }
+            last = Some((space, keyspace));
+        }
+        writes.commit().map_err(|error| failed(&error))?;
+        match durability {
+            Durability::Buffered => Ok(()),
+            Durability::Synced => self.database.persist(PersistMode::SyncAll).map_err(|error| failed(&error)),
+        }
+    }
+
+    fn drop_space(&self, space: Space) -> Result<(), StorageError> {
+        let _one = self.changing.lock();
+        let keyspace = Arc::make_mut(&mut *self.keyspaces.write()).remove(&space);
+        match keyspace {
+            Some(keyspace) => self.database.delete_keyspace(keyspace).map_err(|error| failed(&error)),
+            None => Ok(()),
+        }
+    }
+
+    fn spaces(&self) -> Result<Vec<Space>, StorageError> {
+        Ok(self.keyspaces.read().keys().copied().collect())
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        // Only for people to read: an error here says nothing about the data.
+        self.database.disk_space().unwrap_or(0)
+    }
+}
+
+struct Picture {
+    keyspaces: Arc<BTreeMap<Space, Keyspace>>,
+    snapshot: Snapshot,
+}
+
+impl View for Picture {
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
+        let Some(keyspace) = self.keyspaces.get(&space) else { return Ok(None) };
+        let value = self.snapshot.get(keyspace, key).map_err(|error| failed(&error))?;
+        Ok(value.map(Into::into))
+    }
+
+    fn scan(&self, space: Space, range: &KeyRange) -> Rows<'_> {
+        let Some(keyspace) = self.keyspaces.get(&space) else { return Box::new(std::iter::empty()) };
+        let end = match &range.end {
+            // An end before the start is an empty range, not a panic.
+            Some(end) if *end <= range.start => return Box::new(std::iter::empty()),
+            Some(end) => Bound::Excluded(end.clone()),
+            None => Bound::Unbounded,
+        };
+        let bounds = (Bound::Included(range.start.clone()), end);
+        let rows = self.snapshot.range::<Vec<u8>, _>(keyspace, bounds).map(|row| {
+            let (key, value) = row.into_inner().map_err(|error| failed(&error))?;
+            Ok((key.into(), value.into()))
+        });
+        Box::new(rows)
+    }
+}

@@ -1,0 +1,147 @@
+//! The segmented log against a model, with restarts, damage and compaction. The laws that every
+//! log store keeps are in the conformance suite.
+
+use std::fs;
+use std::sync::mpsc::channel;
+
+use bytes::Bytes;
+use shardbearer_core::log::LogPos;
+
+use super::*;
+
+const ORDER: OrderId = OrderId(2);
+
+fn small() -> LogOptions {
+    LogOptions { segment_bytes: 64 << 10, cache_bytes: 4 << 10, queue_bytes_max: 1 << 20 }
+}
+
+fn append(index: u64, payload: &[u8]) -> LogWrite {
+    let position = LogPos { term: 1, index };
+    LogWrite::Append(LogRecord { position, payload: Bytes::copy_from_slice(payload) })
+}
+
+/// Writes and waits until it is durable.
+fn write(log: &SegmentedLog, order: OrderId, writes: Vec<LogWrite>) -> Result<(), LogError> {
+    let (done, result) = channel();
+    log.write(order, writes, Box::new(move |outcome| done.send(outcome).expect("the test waits")))?;
+    result.recv().expect("every accepted write is answered")
+}
+
+fn payloads(log: &SegmentedLog, order: OrderId) -> Vec<(u64, Bytes)> {
+    let bounds = log.bounds(order);
+    let range = bounds.purged.index + 1..bounds.last.index + 1;
+    let records = log.entries(order, range, usize::MAX).expect("readable");
+    records.into_iter().map(|record| (record.position.index, record.payload)).collect()
+}
+
+#[test]
+fn everything_acknowledged_is_there_after_a_restart() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let expect: Vec<(u64, Bytes)> =
+        (1..=500).map(|index| (index, Bytes::from(vec![index as u8; 300]))).collect();
+    {
+        let log = SegmentedLog::open(dir.path(), small()).expect("opens");
+        write(&log, ORDER, vec![LogWrite::Hard(Bytes::from_static(b"vote"))]).expect("durable");
+        for (index, payload) in &expect {
+            write(&log, ORDER, vec![append(*index, payload)]).expect("durable");
+        }
+        assert_eq!(payloads(&log, ORDER), expect, "old payloads are read back from disk");
+    }
+    let log = SegmentedLog::open(dir.path(), small()).expect("opens again");
+    assert_eq!(payloads(&log, ORDER), expect);
+    assert_eq!(log.bounds(ORDER).hard.as_deref(), Some(&b"vote"[..]));
+}
+
+#[test]
+fn a_second_process_is_refused() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let _log = SegmentedLog::open(dir.path(), small()).expect("opens");
+    let error = SegmentedLog::open(dir.path(), small()).err().expect("refused").to_string();
+    assert!(error.contains("in use by another process"), "{error}");
+}
+
+#[test]
+fn disk_use_is_bounded_while_one_idle_order_keeps_a_little() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let log = SegmentedLog::open(dir.path(), small()).expect("opens");
+    let idle = OrderId(3);
+    write(&log, idle, vec![append(1, b"kept"), LogWrite::Hard(Bytes::from_static(b"h"))]).expect("durable");
+    for index in 1..=2_000 {
+        write(&log, ORDER, vec![append(index, &[7; 1_000])]).expect("durable");
+        if index % 20 == 0 {
+            write(&log, ORDER, vec![LogWrite::Purge { upto: LogPos { term: 1, index } }]).expect("durable");
+        }
+    }
+    assert!(log.disk_bytes() <= 4 * small().segment_bytes, "{} bytes", log.disk_bytes());
+    drop(log);
+    let log = SegmentedLog::open(dir.path(), small()).expect("opens again");
+    assert_eq!(payloads(&log, idle), vec![(1, Bytes::from_static(b"kept"))]);
+    assert_eq!(log.bounds(idle).hard.as_deref(), Some(&b"h"[..]));
+    assert_eq!(log.bounds(ORDER).purged.index, 2_000);
+}
+
+#[test]
+fn a_flipped_byte_is_found_wherever_it_is() {
+    let dir = tempfile::tempdir().expect("a folder");
+    {
+        let log = SegmentedLog::open(dir.path(), small()).expect("opens");
+        for index in 1..=30 {
+            write(&log, ORDER, vec![append(index, &[index as u8; 50])]).expect("durable");
+        }
+    }
+    let path = dir.path().join(format!("{:016x}.log", 1));
+    let good = fs::read(&path).expect("the segment");
+    let used = good.iter().rposition(|byte| *byte != 0).expect("something is in it");
+    // The last frame only attests the one before: to lose it loses nothing.
+    let attest = used & !7;
+    for offset in (0..attest.saturating_sub(24)).step_by(7) {
+        let mut bad = good.clone();
+        bad[offset] ^= 0x40;
+        fs::write(&path, &bad).expect("writable");
+        match SegmentedLog::open(dir.path(), small()) {
+            Err(LogError::Corrupt { file, .. }) => assert!(file.ends_with(".log")),
+            Err(other) => panic!("byte {offset}: {other}"),
+            // Padding and the rest of the header carry nothing.
+            Ok(log) => assert_eq!(payloads(&log, ORDER).len(), 30, "byte {offset} changed what is read"),
+        }
+        fs::write(&path, &good).expect("writable");
+    }
+}
+
+#[test]
+fn a_torn_tail_that_nobody_was_told_of_is_cut() {
+    let dir = tempfile::tempdir().expect("a folder");
+    {
+        let log = SegmentedLog::open(dir.path(), small()).expect("opens");
+        write(&log, ORDER, vec![append(1, b"whole")]).expect("durable");
+    }
+    let path = dir.path().join(format!("{:016x}.log", 1));
+    let mut bytes = fs::read(&path).expect("the segment");
+    let end =
+        (bytes.iter().rposition(|byte| *byte != 0).expect("something is in it") as u64).next_multiple_of(8);
+    // A group of two frames of which only the second reached the disk.
+    let body = frame::encode_body(ORDER, &[append(3, b"later")]);
+    let mut torn = Vec::new();
+    frame::put_frame(&mut torn, 1, end + 64, end, &body);
+    bytes[end as usize..end as usize + 20].fill(0xaa);
+    bytes[end as usize + 64..end as usize + 64 + torn.len()].copy_from_slice(&torn);
+    fs::write(&path, &bytes).expect("writable");
+    for _ in 0..2 {
+        let log = SegmentedLog::open(dir.path(), small()).expect("a torn tail is no damage");
+        assert_eq!(payloads(&log, ORDER), vec![(1, Bytes::from_static(b"whole"))]);
+    }
+    let log = SegmentedLog::open(dir.path(), small()).expect("opens");
+    write(&log, ORDER, vec![append(2, b"next")]).expect("goes on");
+    assert_eq!(payloads(&log, ORDER).len(), 2);
+}
+
+#[test]
+fn a_broken_batch_is_refused_and_changes_nothing() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let log = SegmentedLog::open(dir.path(), small()).expect("opens");
+    write(&log, ORDER, vec![append(1, b"a")]).expect("durable");
+    for bad in [vec![append(3, b"gap")], vec![append(2, b"b"), append(2, b"twice")]] {
+        assert!(matches!(write(&log, ORDER, bad), Err(LogError::Misuse(_))));
+    }
+    assert_eq!(payloads(&log, ORDER).len(), 1);
+}

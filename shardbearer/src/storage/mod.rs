@@ -1,0 +1,30 @@
+//! Where applied state and the log live on disk.
+//!
+//! [`open`] makes a [`StorageEngine`] by name; [`log`] is the one log of all orders of a radiant.
+
+pub mod fjall;
+pub mod log;
+pub mod memory;
+mod names;
+pub mod sled;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use shardbearer_core::storage::{StorageEngine, StorageError};
+
+/// Names of the engines, the default first.
+pub const ENGINES: [&str; 3] = ["fjall", "sled", "memory"];
+
+/// Opens the engine called `kind` in a folder of its own, which is created if need be.
+pub fn open(kind: &str, dir: &Path, cache_bytes: u64) -> Result<Arc<dyn StorageEngine>, StorageError> {
+    match kind {
+        "fjall" => Ok(Arc::new(fjall::Fjall::open(dir, cache_bytes)?)),
+        "sled" => Ok(Arc::new(sled::Sled::open(dir, cache_bytes)?)),
+        "memory" => Ok(Arc::new(memory::Memory::default())),
+        other => Err(StorageError::Io(format!(
+            "there is no storage engine {other:?}; choose one of {}",
+            ENGINES.join(", ")
+        ))),
+    }
+}
