@@ -3,6 +3,7 @@
 //! Reading order: [`node`] (what a radiant is made of), [`kv`] (the door for data), [`router`], [`order`], [`engine`],
 //! [`storage`].
 
+pub mod engine;
 pub mod kv;
 pub mod leads;
 pub mod map;

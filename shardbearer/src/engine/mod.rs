@@ -1,0 +1,41 @@
+//! Replication protocols. The rest of the radiant knows them as `Arc<dyn ConsensusEngine>`.
+//!
+//! A protocol of your own: implement `EngineFactory` in your crate and hand it to
+//! [`Engines::register`]; configuration then finds it by name.
+
+pub mod openraft;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use shardbearer_core::engine::EngineFactory;
+
+/// The engines a radiant can run, by name.
+#[derive(Clone)]
+pub struct Engines {
+    known: BTreeMap<&'static str, Arc<dyn EngineFactory>>,
+}
+
+impl Default for Engines {
+    /// The built-in ones.
+    fn default() -> Self {
+        let mut engines = Engines { known: BTreeMap::new() };
+        engines.register(Arc::new(openraft::OpenraftFactory));
+        engines
+    }
+}
+
+impl Engines {
+    /// Adds an engine, or replaces the one of its name.
+    pub fn register(&mut self, factory: Arc<dyn EngineFactory>) {
+        self.known.insert(factory.name(), factory);
+    }
+
+    /// The engine of that name, or a sentence that lists those there are.
+    pub fn find(&self, name: &str) -> Result<Arc<dyn EngineFactory>, String> {
+        self.known.get(name).cloned().ok_or_else(|| {
+            let known: Vec<&str> = self.known.keys().copied().collect();
+            format!("there is no consensus engine {name:?} in this build; there are: {}", known.join(", "))
+        })
+    }
+}

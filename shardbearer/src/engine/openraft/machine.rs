@@ -1,0 +1,143 @@
+//! openraft's state machine over the applier.
+//!
+//! A snapshot taken to compact the log is no file: the applied state is on disk anyway, so it is
+//! made durable ([`Applier::persist`]) and its position is the snapshot's. An image is read only when a follower
+//! needs one, see [`super::network`].
+
+use std::io;
+use std::sync::Arc;
+
+use futures_util::{Stream, StreamExt};
+use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use openraft::{EntryPayload, OptionalSend};
+use parking_lot::Mutex;
+use shardbearer_core::engine::{Applied, Applier, Committed, ReceivedSnapshot};
+use shardbearer_core::storage::StorageError;
+
+use super::types::{
+    Answer, LogId, Proposal, Snapshot, SnapshotMeta, StoredMembership, Types, log_id, position,
+};
+use super::wire;
+
+/// Proposals applied in one commit, at most.
+const BATCH_BYTES_MAX: usize = 8 << 20;
+
+/// What openraft carries as a snapshot's data.
+#[derive(Clone, Debug)]
+pub enum Image {
+    /// The state here, at least as new as the snapshot's position.
+    Local,
+    /// A received image, to be installed.
+    Received(ReceivedSnapshot),
+}
+
+/// One order's data. Clones are the same data.
+#[derive(Clone)]
+pub struct OrderMachine {
+    pub applier: Arc<dyn Applier>,
+    /// The last snapshot that was persisted.
+    pub current: Arc<Mutex<Option<SnapshotMeta>>>,
+}
+
+pub fn failed(error: StorageError) -> io::Error {
+    match &error {
+        StorageError::Corrupt(_) => io::Error::new(io::ErrorKind::InvalidData, error.to_string()),
+        StorageError::Io(_) => io::Error::other(error.to_string()),
+    }
+}
+
+/// Position and membership of applied state.
+pub fn meta(applied: &Applied) -> Result<SnapshotMeta, io::Error> {
+    let membership = wire::decode_stored_membership(applied.note.clone()).ok_or_else(|| {
+        io::Error::new(io::ErrorKind::InvalidData, "the stored membership is of an unknown version")
+    })?;
+    Ok(SnapshotMeta { last_log_id: log_id(applied.position), last_membership: membership })
+}
+
+impl RaftSnapshotBuilder<Types> for OrderMachine {
+    type SnapshotData = Image;
+
+    async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
+        let meta = meta(&self.applier.persist().await.map_err(failed)?)?;
+        *self.current.lock() = Some(meta.clone());
+        Ok(Snapshot { meta, snapshot: Image::Local })
+    }
+}
+
+impl RaftStateMachine<Types> for OrderMachine {
+    type SnapshotData = Image;
+    type SnapshotBuilder = Self;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
+        let meta = meta(&self.applier.applied())?;
+        Ok((meta.last_log_id, meta.last_membership))
+    }
+
+    async fn apply<S>(&mut self, entries: S) -> Result<(), io::Error>
+    where
+        S: Stream<Item = Result<EntryResponder<Types>, io::Error>> + Unpin + OptionalSend,
+    {
+        let mut ready = entries.ready_chunks(1_024);
+        while let Some(chunk) = ready.next().await {
+            let (mut committed, mut responders, mut bytes) = (Vec::new(), Vec::new(), 0);
+            for entry in chunk {
+                let (entry, responder) = entry?;
+                let position = position(&entry.log_id);
+                committed.push(match entry.payload {
+                    EntryPayload::Blank => Committed { position, proposal: None, note: None },
+                    EntryPayload::Normal(Proposal(proposal)) => {
+                        bytes += proposal.len();
+                        Committed { position, proposal: Some(proposal), note: None }
+                    }
+                    EntryPayload::Membership(membership) => {
+                        let stored = StoredMembership::new(Some(entry.log_id), membership);
+                        let note = Some(wire::encode_stored_membership(&stored));
+                        Committed { position, proposal: None, note }
+                    }
+                });
+                responders.push(responder);
+                if bytes > BATCH_BYTES_MAX {
+                    self.apply_batch(std::mem::take(&mut committed), std::mem::take(&mut responders)).await?;
+                    bytes = 0;
+                }
+            }
+            self.apply_batch(committed, responders).await?;
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn install_snapshot(&mut self, _: &SnapshotMeta, snapshot: Image) -> Result<(), io::Error> {
+        let Image::Received(received) = snapshot else {
+            return Err(io::Error::other("only a received image can be installed"));
+        };
+        let meta = meta(&received.applied)?;
+        self.applier.install(received).await.map_err(failed)?;
+        *self.current.lock() = Some(meta);
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
+        let current = self.current.lock().clone();
+        Ok(current.map(|meta| Snapshot { meta, snapshot: Image::Local }))
+    }
+}
+
+impl OrderMachine {
+    async fn apply_batch(
+        &self,
+        committed: Vec<Committed>,
+        responders: Vec<Option<openraft::storage::ApplyResponder<Types>>>,
+    ) -> Result<(), io::Error> {
+        let replies = self.applier.apply(committed).await.map_err(failed)?;
+        for (reply, responder) in replies.into_iter().zip(responders) {
+            if let Some(responder) = responder {
+                responder.send(Answer(reply));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,347 @@
+//! The default engine: Raft by the openraft library. Nothing outside this folder names it.
+//!
+//! - [`log`], [`machine`], [`network`]: openraft's three seams over ours
+//! - [`wire`]: its messages as bytes
+//! - [`types`]: its types, and positions in both countings
+//!
+//! **Lease reads.** A herald answers reads without asking anybody while a quorum acknowledged it within four fifths
+//! of the election timeout; older than that, it asks (a read index). That is sound because a
+//! member that acknowledged refuses to vote for anybody else for the whole election timeout by its own monotonic
+//! clock, counted from later than the herald counts; the fifth is for clocks that run at different
+//! speeds. Two gaps that openraft leaves are closed here: a member that restarts has forgotten when it
+//! acknowledged, so it neither votes nor stands for election for that long ([`Openraft::may_vote`]); and a hand-over lets the
+//! successor be elected at once, so from then on the herald asks before each read.
+
+mod log;
+mod machine;
+mod network;
+mod receive;
+mod types;
+mod wire;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use openraft::error::{ClientWriteError, RaftError};
+use openraft::raft::linearizable_read::LinearizerOption;
+use openraft::{Config, SnapshotPolicy};
+use parking_lot::Mutex;
+use shardbearer_core::engine::{
+    Capabilities, ConsensusEngine, EngineContext, EngineError, EngineFactory, EngineStatus, Start, not_herald,
+};
+use shardbearer_core::error::{Refused, RequestError};
+use shardbearer_core::ids::RadiantId;
+use shardbearer_core::log::LogPos;
+use tokio::sync::watch;
+
+use self::log::OrderLog;
+use self::machine::OrderMachine;
+use self::network::Network;
+use self::types::{Proposal, Types};
+
+type Raft = openraft::Raft<Types, OrderMachine>;
+
+/// Makes orders that run Raft.
+pub struct OpenraftFactory;
+
+#[async_trait]
+impl EngineFactory for OpenraftFactory {
+    fn name(&self) -> &'static str {
+        "openraft"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            linearizable_reads: true,
+            reconfigure: true,
+            snapshots: true,
+            tolerates: |members| members.saturating_sub(1) / 2,
+        }
+    }
+
+    async fn open(&self, context: EngineContext) -> Result<Arc<dyn ConsensusEngine>, EngineError> {
+        Ok(Openraft::open(context).await?)
+    }
+}
+
+/// One order that runs Raft.
+struct Openraft {
+    context: EngineContext,
+    raft: Raft,
+    status: watch::Sender<EngineStatus>,
+    /// Before this moment (monotonic, ns) the member neither votes nor stands, see the lease above.
+    votes_from_ns: u64,
+    /// Until this moment (monotonic, ns) a lead that was offered to another gives no lease.
+    no_lease_until_ns: AtomicU64,
+    /// The image being received: its transfer, the next chunk's number, the file.
+    receiving: tokio::sync::Mutex<Option<receive::Receiving>>,
+    closed: AtomicBool,
+    compaction: Mutex<u64>,
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl Openraft {
+    async fn open(context: EngineContext) -> Result<Arc<Self>, EngineError> {
+        let order = context.order;
+        let refuse = |why: String| EngineError { order, why };
+        let timing = context.timing;
+        let config = Config {
+            cluster_name: format!("order-{order}"),
+            heartbeat_interval: milliseconds(timing.heartbeat),
+            election_timeout_min: milliseconds(timing.election_min),
+            election_timeout_max: milliseconds(timing.election_max),
+            enable_pre_vote: Some(true),
+            enable_elect: false, // until it may vote, see `ready_to_vote`
+            max_payload_entries: 1_024,
+            snapshot_policy: SnapshotPolicy::LogsSinceLast(context.limits.compact_after_entries),
+            max_in_snapshot_log_to_keep: context.limits.keep_entries,
+            purge_batch_size: 256,
+            ..Config::default()
+        };
+        let config = config.validate().map_err(|error| refuse(error.to_string()))?;
+        let log = OrderLog {
+            order,
+            store: context.log.clone(),
+            message_bytes_max: context.limits.message_bytes_max,
+        };
+        let machine = OrderMachine { applier: context.applier.clone(), current: Arc::default() };
+        let network = Network {
+            order,
+            transport: context.transport.clone(),
+            applier: context.applier.clone(),
+            world: context.world.clone(),
+        };
+        // Only a member that stored something can have acknowledged anybody before.
+        let fresh = context.log.bounds(order) == shardbearer_core::log::Bounds::default();
+        let wait = if fresh { 0 } else { nanoseconds(timing.election_max) };
+        let raft = Raft::new(context.me.0, Arc::new(config), network, log, machine)
+            .await
+            .map_err(|error| refuse(error.to_string()))?;
+        let engine = Arc::new(Openraft {
+            votes_from_ns: context.world.monotonic_ns() + wait,
+            context,
+            raft,
+            status: watch::Sender::new(EngineStatus::default()),
+            no_lease_until_ns: AtomicU64::new(0),
+            receiving: tokio::sync::Mutex::new(None),
+            closed: AtomicBool::new(false),
+            compaction: Mutex::new(0),
+        });
+        if let Start::Found(members) = &engine.context.start {
+            engine.found(members).await?;
+        }
+        engine.refresh();
+        let world = engine.context.world.clone();
+        world.spawn("openraft-status", watch_metrics(engine.clone()));
+        world.spawn("openraft-votes", ready_to_vote(engine.clone()));
+        Ok(engine)
+    }
+
+    /// Gives every founding member the same first entry; openraft takes it only if nothing is stored.
+    async fn found(&self, members: &[RadiantId]) -> Result<(), EngineError> {
+        let members = members.iter().map(|member| (member.0, openraft::impls::EmptyNode::new()));
+        let members: std::collections::BTreeMap<_, _> = members.collect();
+        match self.raft.initialize(members).await {
+            Ok(()) | Err(RaftError::APIError(openraft::error::InitializeError::NotAllowed(_))) => Ok(()),
+            Err(error) => Err(EngineError { order: self.context.order, why: error.to_string() }),
+        }
+    }
+
+    /// Whether this member may vote: not while it may have forgotten whom it acknowledged.
+    fn may_vote(&self) -> bool {
+        self.context.world.monotonic_ns() >= self.votes_from_ns
+    }
+
+    /// Takes openraft's metrics over into the status.
+    fn refresh(&self) {
+        use openraft::Instant;
+        use openraft::async_runtime::watch::WatchReceiver;
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        let single = metrics.membership_config.voter_ids().count() <= 1;
+        let herald = metrics.current_leader.map(RadiantId);
+        let lease = self.context.timing.election_max;
+        let heard = metrics.last_quorum_acked.is_some_and(|acked| acked.elapsed() <= lease);
+        let failure = match &metrics.running_state {
+            Ok(()) => None,
+            Err(openraft::error::Fatal::Stopped) => None,
+            Err(fatal) => Some(fatal.to_string()),
+        };
+        let next = EngineStatus {
+            version: 0,
+            herald,
+            leading: herald == Some(self.context.me) && (single || heard),
+            term: metrics.current_term,
+            last_log: metrics.last_log_index.map_or(0, |index| index + 1),
+            applied: metrics.last_applied.map_or(0, |id| id.index + 1),
+            members: metrics.membership_config.voter_ids().map(RadiantId).collect(),
+            matched: metrics
+                .replication
+                .iter()
+                .flatten()
+                .map(|(member, id)| (RadiantId(*member), id.as_ref().map_or(0, |id| id.index + 1)))
+                .collect(),
+            closed: self.closed.load(Ordering::Acquire) || failure.is_some(),
+            failure,
+        };
+        self.status.send_if_modified(|status| {
+            let acts = |status: &EngineStatus| {
+                (status.herald, status.leading, status.term, status.closed, status.members.clone())
+            };
+            let changed = acts(status) != acts(&next);
+            let version = status.version + u64::from(changed);
+            *status = EngineStatus { version, ..next };
+            changed
+        });
+    }
+
+    /// Compacts by bytes, for orders of few but large entries.
+    async fn compact_if_large(&self) {
+        let held = self.context.log.held_bytes(self.context.order);
+        let due = {
+            // What the last compaction kept does not count, or it would be repeated for ever.
+            let mut kept = self.compaction.lock();
+            let due = held > *kept + self.context.limits.compact_after_bytes;
+            if due || held < *kept {
+                *kept = held;
+            }
+            due
+        };
+        if due {
+            let applied = self.context.applier.applied().position.index;
+            let _ = self.raft.trigger().snapshot().await;
+            let _ = self.raft.trigger().purge_log(applied.saturating_sub(64)).await;
+        }
+    }
+}
+
+/// Follows openraft's metrics until it stops.
+async fn watch_metrics(engine: Arc<Openraft>) {
+    use openraft::async_runtime::watch::WatchReceiver;
+    let mut metrics = engine.raft.metrics();
+    loop {
+        // The lease runs out without an event, so look regularly too.
+        let tick = engine.context.timing.heartbeat;
+        let changed = tokio::time::timeout(tick, metrics.changed()).await;
+        engine.refresh();
+        engine.compact_if_large().await;
+        if matches!(changed, Ok(Err(_))) || engine.status.borrow().closed {
+            engine.refresh();
+            return;
+        }
+    }
+}
+
+/// Lets the member stand for election once it may vote.
+async fn ready_to_vote(engine: Arc<Openraft>) {
+    while !engine.may_vote() {
+        let left = engine.votes_from_ns.saturating_sub(engine.context.world.monotonic_ns());
+        tokio::time::sleep(Duration::from_nanos(left.max(1))).await;
+    }
+    if !engine.closed.load(Ordering::Acquire) {
+        engine.raft.runtime_config().elect(true);
+    }
+}
+
+#[async_trait]
+impl ConsensusEngine for Openraft {
+    async fn propose(&self, entry: Bytes) -> Result<Bytes, RequestError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Refused::Closed.into());
+        }
+        match self.raft.client_write(Proposal(entry)).await {
+            Ok(response) => Ok(response.data.0),
+            // openraft says this only of an entry that it did not append.
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
+                Err(not_herald(self.context.order, forward.leader_id.map(RadiantId)))
+            }
+            Err(error) => Err(RequestError::Unknown(error.to_string())),
+        }
+    }
+
+    async fn read_barrier(&self) -> Result<LogPos, RequestError> {
+        let now = self.context.world.monotonic_ns();
+        let lease = if now < self.no_lease_until_ns.load(Ordering::Acquire) {
+            Duration::ZERO
+        } else {
+            self.context.timing.election_max / 5 * 4
+        };
+        let option = LinearizerOption::new(Some(lease), true);
+        match self.raft.ensure_linearizable(option).await {
+            Ok(read) => Ok(types::position(read.log_id())),
+            Err(RaftError::APIError(openraft::error::LinearizableReadError::ForwardToLeader(forward))) => {
+                Err(not_herald(self.context.order, forward.leader_id.map(RadiantId)))
+            }
+            // A read that did not happen had no effect, whatever the reason.
+            Err(error) => Err(Refused::Unavailable(error.to_string()).into()),
+        }
+    }
+
+    async fn receive(&self, _: RadiantId, frame: Bytes) -> Option<Bytes> {
+        let request = wire::decode_request(frame)?;
+        Some(wire::encode_response(&self.answer(request).await))
+    }
+
+    async fn reconfigure(&self, members: Vec<RadiantId>) -> Result<(), RequestError> {
+        let members: std::collections::BTreeSet<u64> = members.into_iter().map(|member| member.0).collect();
+        let present: std::collections::BTreeSet<u64> = self.raft.voter_ids().collect();
+        for learner in members.difference(&present) {
+            self.raft
+                .add_learner(*learner, openraft::impls::EmptyNode::new(), true)
+                .await
+                .map_err(|error| RequestError::Unknown(error.to_string()))?;
+        }
+        let changed = self.raft.change_membership(members, false).await;
+        changed.map(drop).map_err(|error| RequestError::Unknown(error.to_string()))
+    }
+
+    async fn hand_over(&self, to: RadiantId) -> Result<(), RequestError> {
+        let until = self.context.world.monotonic_ns() + nanoseconds(self.context.timing.election_max) * 4;
+        self.no_lease_until_ns.fetch_max(until, Ordering::AcqRel);
+        let asked = self.raft.trigger().transfer_leader(to.0).await;
+        asked.map_err(|error| Refused::Unavailable(error.to_string()).into())
+    }
+
+    async fn campaign(&self) -> Result<(), RequestError> {
+        if !self.may_vote() {
+            return Ok(());
+        }
+        let asked = self.raft.trigger().elect(true).await;
+        asked.map_err(|error| Refused::Unavailable(error.to_string()).into())
+    }
+
+    fn status(&self) -> EngineStatus {
+        self.status.borrow().clone()
+    }
+
+    async fn changed(&self, since: u64) -> EngineStatus {
+        let mut status = self.status.subscribe();
+        // The sender lives as long as the engine, so this ends only with a status.
+        match status.wait_for(|status| status.version != since || status.closed).await {
+            Ok(status) => status.clone(),
+            Err(_) => self.status(),
+        }
+    }
+
+    async fn close(&self) {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        // An error here says that it has stopped already.
+        let _ = self.raft.shutdown().await;
+        self.status.send_modify(|status| {
+            status.closed = true;
+            status.leading = false;
+            status.version += 1;
+        });
+    }
+}

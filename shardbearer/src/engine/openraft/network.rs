@@ -1,0 +1,195 @@
+//! openraft's messages over the radiant's transport.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use openraft::error::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::{Backoff, RPCOption, RaftNetworkFactory, RaftNetworkV2};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use openraft::{AnyError, OptionalSend};
+use shardbearer_core::engine::Applier;
+use shardbearer_core::ids::{OrderId, RadiantId};
+use shardbearer_core::transport::{CallError, Channel, Frame, Transport};
+use shardbearer_core::world::World;
+
+use super::machine::Image;
+use super::types::{Snapshot, Types, Vote};
+use super::wire::{self, Request, Response};
+
+/// An append that carries entries waits for the follower's disk; openraft bounds a heartbeat itself.
+const APPEND_DEADLINE: Duration = Duration::from_secs(5);
+
+/// One chunk of an image; the last includes installing it, which takes as long as writing the data.
+const CHUNK_DEADLINE: Duration = Duration::from_secs(10);
+const INSTALL_DEADLINE: Duration = Duration::from_secs(600);
+
+/// How long to leave a member alone that cannot be reached.
+const BACKOFF: Duration = Duration::from_millis(100);
+
+/// Makes clients for the members of one order.
+#[derive(Clone)]
+pub struct Network {
+    pub order: OrderId,
+    pub transport: Arc<dyn Transport>,
+    pub applier: Arc<dyn Applier>,
+    pub world: World,
+}
+
+impl RaftNetworkFactory<Types> for Network {
+    type Network = Peer;
+
+    async fn new_client(&mut self, target: u64, _: &openraft::impls::EmptyNode) -> Peer {
+        Peer { network: self.clone(), to: RadiantId(target) }
+    }
+}
+
+/// A client for one member.
+pub struct Peer {
+    network: Network,
+    to: RadiantId,
+}
+
+fn confused() -> RPCError<Types> {
+    RPCError::Network(NetworkError::new(&AnyError::error("an answer that makes no sense")))
+}
+
+impl Peer {
+    async fn call(&self, request: &Request, deadline: Duration) -> Result<Response, RPCError<Types>> {
+        let frame =
+            Frame { channel: Channel::Engine(self.network.order), body: wire::encode_request(request) };
+        let answer: Result<Bytes, CallError> = self.network.transport.call(self.to, frame, deadline).await;
+        match answer {
+            Ok(bytes) => match wire::decode_response(bytes) {
+                Some(Response::Declined) => {
+                    Err(RPCError::Unreachable(Unreachable::new(&AnyError::error("declined for now"))))
+                }
+                Some(response) => Ok(response),
+                None => Err(confused()),
+            },
+            Err(error @ CallError::Unreachable { .. }) => {
+                Err(RPCError::Unreachable(Unreachable::new(&error)))
+            }
+            Err(error @ CallError::Unknown { .. }) => Err(RPCError::Network(NetworkError::new(&error))),
+        }
+    }
+
+    /// Sends a fresh image in chunks, each acknowledged. It may be newer than the snapshot openraft
+    /// asks for: all of it is committed, so the follower ends up ahead of what the sender
+    /// believes, and appends that follow match what it has.
+    async fn send_image(&self, vote: &Vote) -> Result<Vote, RPCError<Types>> {
+        let unreadable = |why: String| RPCError::Network(NetworkError::new(&AnyError::error(why)));
+        let mut reader =
+            self.network.applier.snapshot().await.map_err(|error| unreadable(error.to_string()))?;
+        let transfer = self.network.world.id() as u64; // any number that two transfers hardly share
+        let mut number = 0;
+        let mut next = None;
+        loop {
+            // Reading may wait for the disk; one chunk ahead tells which is the last.
+            let (chunk, following, back) = tokio::task::spawn_blocking(move || {
+                let chunk = match next {
+                    Some(chunk) => Ok(Some(chunk)),
+                    None => reader.next(),
+                };
+                (chunk, reader.next(), reader)
+            })
+            .await
+            .map_err(|error| unreadable(error.to_string()))?;
+            reader = back;
+            let chunk = chunk.map_err(|error| unreadable(error.to_string()))?;
+            let following = following.map_err(|error| unreadable(error.to_string()))?;
+            let Some(bytes) = chunk else { return Err(unreadable("an empty image".into())) };
+            let last = following.is_none();
+            let request = Request::Chunk { vote: *vote, transfer, number, last, bytes };
+            let deadline = if last { INSTALL_DEADLINE } else { CHUNK_DEADLINE };
+            match self.call(&request, deadline).await? {
+                Response::Chunk(answer) if last || answer > *vote => return Ok(answer),
+                Response::Chunk(_) => {}
+                Response::ChunkRefused(why) => return Err(unreadable(why)),
+                _ => return Err(confused()),
+            }
+            number += 1;
+            next = following;
+        }
+    }
+}
+
+impl RaftNetworkV2<Types> for Peer {
+    type SnapshotData = Image;
+
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<Types>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
+        let deadline = if rpc.entries.is_empty() { option.soft_ttl() } else { APPEND_DEADLINE };
+        match self.call(&Request::Append(rpc), deadline).await? {
+            Response::Append(response) => Ok(response),
+            _ => Err(confused()),
+        }
+    }
+
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<Types>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        match self.call(&Request::Vote(rpc), option.soft_ttl()).await? {
+            Response::Vote(response) => Ok(response),
+            _ => Err(confused()),
+        }
+    }
+
+    async fn pre_vote(
+        &mut self,
+        rpc: VoteRequest<Types>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        match self.call(&Request::PreVote(rpc), option.soft_ttl()).await? {
+            Response::Vote(response) => Ok(response),
+            _ => Err(confused()),
+        }
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        _: Snapshot,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _: RPCOption,
+    ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+        tokio::select! {
+            biased;
+            closed = cancel => Err(StreamingError::Closed(closed)),
+            sent = self.send_image(&vote) => Ok(SnapshotResponse::new(sent?)),
+        }
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<Types>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
+        let transfer = Request::Transfer {
+            from: *request.from_leader(),
+            to: *request.to_node_id(),
+            last: request.last_log_id().copied(),
+        };
+        match self.call(&transfer, option.soft_ttl()).await? {
+            Response::Transfer(true) => Ok(Ok(())),
+            // The receiver's reason matters to nobody: the lead stays where it is and may be offered again.
+            Response::Transfer(false) => {
+                Err(RPCError::Network(NetworkError::new(&AnyError::error("not accepted"))))
+            }
+            _ => Err(confused()),
+        }
+    }
+
+    fn backoff(&self) -> Option<Backoff> {
+        Some(Backoff::new(std::iter::repeat(BACKOFF)))
+    }
+}

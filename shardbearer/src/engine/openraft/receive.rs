@@ -1,0 +1,95 @@
+//! What an order does with the messages of its other members.
+
+use bytes::Bytes;
+use openraft::raft::TransferLeaderRequest;
+use shardbearer_core::engine::SnapshotWriter;
+
+use super::Openraft;
+use super::machine::{Image, meta};
+use super::types::{Snapshot, Vote};
+use super::wire::{Request, Response};
+
+/// An image on its way in.
+pub(super) struct Receiving {
+    transfer: u64,
+    next: u64,
+    writer: Box<dyn SnapshotWriter>,
+}
+
+impl Openraft {
+    pub(super) async fn answer(&self, request: Request) -> Response {
+        match request {
+            Request::Append(append) => match self.raft.append_entries(append).await {
+                Ok(response) => Response::Append(response),
+                Err(_) => Response::Declined,
+            },
+            // Silence, not a refusal: a refusal would carry a vote, and this member's may be stale.
+            Request::Vote(_) | Request::PreVote(_) if !self.may_vote() => Response::Declined,
+            Request::Vote(vote) => match self.raft.vote(vote).await {
+                Ok(response) => Response::Vote(response),
+                Err(_) => Response::Declined,
+            },
+            Request::PreVote(vote) => match self.raft.pre_vote(vote).await {
+                Ok(response) => Response::Vote(response),
+                Err(_) => Response::Declined,
+            },
+            Request::Transfer { from, to, last } => {
+                let request = TransferLeaderRequest::new(from, to, last);
+                let accepted =
+                    self.may_vote() && matches!(self.raft.handle_transfer_leader(request).await, Ok(Ok(())));
+                Response::Transfer(accepted)
+            }
+            Request::Chunk { vote, transfer, number, last, bytes } => {
+                match self.chunk(vote, transfer, number, last, bytes).await {
+                    Ok(vote) => Response::Chunk(vote),
+                    Err(why) => Response::ChunkRefused(why),
+                }
+            }
+        }
+    }
+
+    /// Takes a chunk; installs the image after the last. One transfer at a time: a new one takes over,
+    /// because its sender knows nothing of the old one.
+    async fn chunk(
+        &self,
+        vote: Vote,
+        transfer: u64,
+        number: u64,
+        last: bool,
+        bytes: Bytes,
+    ) -> Result<Vote, String> {
+        let mut receiving = self.receiving.lock().await;
+        let mut current = match receiving.take() {
+            _ if number == 0 => {
+                let writer =
+                    self.context.applier.receive_snapshot().await.map_err(|error| error.to_string())?;
+                Receiving { transfer, next: 0, writer }
+            }
+            Some(current) if current.transfer == transfer && current.next == number => current,
+            other => {
+                *receiving = other;
+                return Err(format!("chunk {number} of an unknown transfer"));
+            }
+        };
+        let (current, written) = tokio::task::spawn_blocking(move || {
+            let written = current.writer.write(&bytes);
+            current.next += 1;
+            (current, written)
+        })
+        .await
+        .map_err(|error| error.to_string())?;
+        written.map_err(|error| error.to_string())?;
+        if !last {
+            *receiving = Some(current);
+            return Ok(vote);
+        }
+        let received = tokio::task::spawn_blocking(move || current.writer.finish())
+            .await
+            .map_err(|error| error.to_string())?
+            .map_err(|error| error.to_string())?;
+        let meta = meta(&received.applied).map_err(|error| error.to_string())?;
+        let snapshot = Snapshot { meta, snapshot: Image::Received(received) };
+        let installed = self.raft.install_full_snapshot(vote, snapshot).await;
+        installed.map(|response| response.vote).map_err(|error| error.to_string())
+    }
+}
