@@ -1,11 +1,16 @@
 //! Shardbearer: a sharded, strongly consistent key-value store whose replication protocol is a part you choose.
 //!
-//! Reading order: [`node`] (what a radiant is made of), [`kv`] (the door for data), [`router`], [`order`], [`engine`],
-//! [`storage`].
+//! Reading order: [`kv`] (what gateways ask), [`door`] and [`router`] (to which order), [`order`] (group commit,
+//! reads, applying), [`engine`] (replication), [`storage`] (log and data).
 
+pub mod door;
 pub mod engine;
 pub mod kv;
 pub mod leads;
 pub mod map;
 pub mod order;
+pub mod router;
+pub mod sessions;
 pub mod storage;
+pub mod transport;
+pub mod world;

@@ -1,0 +1,220 @@
+//! The door for data behind every gateway: limits, targets, request ids, deadlines.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use shardbearer_core::error::{Refused, RequestError};
+use shardbearer_core::ids::{OrderId, RadiantId, ShardId};
+use shardbearer_core::kv::{Command, Item, Reply, Row, Scan};
+use shardbearer_core::limits;
+use shardbearer_core::topology::Topology;
+use shardbearer_proto::convert::client_may_send;
+
+use crate::kv::{Call, CallResult, Door, Request, Target};
+use crate::router::Router;
+use crate::sessions::Sessions;
+
+/// Shards scanned by one request over a hop: their pages together must fit a message.
+const SCAN_SHARDS_AT_ONCE: usize = 8;
+
+/// The door of one radiant.
+pub struct DataDoor {
+    router: Arc<Router>,
+    sessions: Arc<Sessions>,
+    value_bytes_max: usize,
+}
+
+impl DataDoor {
+    /// A door over the router.
+    pub fn new(router: Arc<Router>, sessions: Arc<Sessions>, value_bytes_max: usize) -> Self {
+        DataDoor { router, sessions, value_bytes_max }
+    }
+
+    /// The item of a call for a single shard, or why there is none.
+    fn item(&self, table: &str, call: &Call) -> Result<Item, RequestError> {
+        client_may_send(&call.command, self.value_bytes_max).map_err(Refused::Invalid)?;
+        let shard = match call.target {
+            Target::Shard(shard) => shard,
+            Target::Key | Target::Table => self.shard_of(table, &call.command)?,
+        };
+        Ok(Item { shard, id: call.id, command: call.command.clone() })
+    }
+
+    fn shard_of(&self, table: &str, command: &Command) -> Result<ShardId, RequestError> {
+        let unknown = || Refused::Invalid(format!("there is no table {table:?}"));
+        let locate =
+            |key: &Bytes| self.router.map.locate(table, key).map(|shard| shard.id).ok_or_else(unknown);
+        let key = command.key().ok_or_else(|| Refused::Invalid("the command names no key".into()))?;
+        let shard = locate(key)?;
+        if let Command::Batch { commands, .. } = command {
+            for key in commands.iter().filter_map(Command::key) {
+                if locate(key)? != shard {
+                    let why =
+                        "the keys of an atomic batch must be of one shard; give them the same {hash tag}";
+                    return Err(Refused::Invalid(why.into()).into());
+                }
+            }
+        }
+        Ok(shard)
+    }
+
+    /// Carries out calls of which each concerns one shard.
+    async fn single(&self, table: &str, calls: &[Call], deadline: Duration) -> Vec<CallResult> {
+        let mut results: Vec<Option<CallResult>> = vec![None; calls.len()];
+        let (mut items, mut indexes, mut tickets) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, call) in calls.iter().enumerate() {
+            match self.item(table, call) {
+                Ok(mut item) => {
+                    if item.id.is_none() && item.command.is_write() {
+                        let ticket = self.sessions.next();
+                        item.id = Some(ticket.id());
+                        tickets.push(ticket);
+                    }
+                    items.push(item);
+                    indexes.push(index);
+                }
+                Err(error) => results[index] = Some(Err(error)),
+            }
+        }
+        if !items.is_empty() {
+            for (index, result) in indexes.into_iter().zip(self.router.execute(items, deadline).await) {
+                results[index] = Some(result);
+            }
+        }
+        let unanswered = || Err(RequestError::Unknown("no result".into()));
+        results.into_iter().map(|result| result.unwrap_or_else(unanswered)).collect()
+    }
+
+    /// A command for every shard of the table.
+    async fn whole_table(&self, table: &str, command: &Command, deadline: Duration) -> CallResult {
+        client_may_send(command, self.value_bytes_max).map_err(Refused::Invalid)?;
+        let topology = self.router.map.topology();
+        let Some(described) = topology.table(table) else {
+            return Err(Refused::Invalid(format!("there is no table {table:?}")).into());
+        };
+        let shards: Vec<ShardId> = described.shards.iter().map(|shard| shard.id).collect();
+        match command {
+            Command::Scan(scan) => self.scan(table, &shards, scan, deadline).await,
+            Command::Count => self.count(table, &shards, deadline).await,
+            Command::Clear => self.clear(table, &shards, deadline).await,
+            _ => Err(Refused::Invalid("this command concerns a key, not a table".into()).into()),
+        }
+    }
+
+    async fn each(
+        &self,
+        table: &str,
+        shards: &[ShardId],
+        command: Command,
+        deadline: Duration,
+    ) -> Vec<CallResult> {
+        let call =
+            |shard: &ShardId| Call { id: None, target: Target::Shard(*shard), command: command.clone() };
+        let calls: Vec<Call> = shards.iter().map(call).collect();
+        self.single(table, &calls, deadline).await
+    }
+
+    async fn count(&self, table: &str, shards: &[ShardId], deadline: Duration) -> CallResult {
+        let (mut rows, mut bytes) = (0, 0);
+        for result in self.each(table, shards, Command::Count, deadline).await {
+            if let Reply::Count { rows: more_rows, bytes: more_bytes } = result? {
+                rows += more_rows;
+                bytes += more_bytes;
+            }
+        }
+        Ok(Reply::Count { rows, bytes })
+    }
+
+    async fn clear(&self, table: &str, shards: &[ShardId], deadline: Duration) -> CallResult {
+        let mut any = false;
+        for result in self.each(table, shards, Command::Clear, deadline).await {
+            any |= matches!(result?, Reply::Touched { changed: true });
+        }
+        Ok(Reply::Touched { changed: any })
+    }
+
+    /// Merges the shards' pages in key order. Rows behind the end of a page that has more behind it are not
+    /// settled yet: the next page will bring them.
+    async fn scan(&self, table: &str, shards: &[ShardId], scan: &Scan, deadline: Duration) -> CallResult {
+        let rows_max = bounded(scan.limit as usize, limits::PAGE_ROWS_MAX);
+        let bytes_max = bounded(usize::try_from(scan.bytes).unwrap_or(usize::MAX), limits::PAGE_BYTES_MAX);
+        let share = |whole: usize, least: usize| (whole * 2 / shards.len().max(1)).max(least.min(whole));
+        let part = Scan {
+            limit: u32::try_from(share(rows_max, 32)).unwrap_or(u32::MAX),
+            bytes: share(bytes_max, 64 << 10) as u64,
+            ..scan.clone()
+        };
+        let groups = shards.chunks(SCAN_SHARDS_AT_ONCE);
+        let pages = groups.map(|group| self.each(table, group, Command::Scan(part.clone()), deadline));
+        let mut rows: Vec<Row> = Vec::new();
+        let mut settled: Option<Bytes> = None;
+        for result in futures_util::future::join_all(pages).await.into_iter().flatten() {
+            let Reply::Page { rows: page, more } = result? else {
+                return Err(Refused::Unavailable("a shard did not answer the scan with a page".into()).into());
+            };
+            if let (true, Some(last)) = (more, page.last()) {
+                let last = last.key.clone();
+                settled = Some(settled.map_or(last.clone(), |least| least.min(last)));
+            }
+            rows.extend(page);
+        }
+        rows.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        let total = rows.len();
+        if let Some(settled) = &settled {
+            rows.retain(|row| row.key <= *settled);
+        }
+        let mut bytes = 0;
+        let fits = rows.iter().take(rows_max).take_while(|row| {
+            bytes += row.key.len() + row.record.value.len();
+            bytes <= bytes_max || bytes == row.key.len() + row.record.value.len()
+        });
+        let count = fits.count();
+        rows.truncate(count);
+        Ok(Reply::Page { more: settled.is_some() || rows.len() < total, rows })
+    }
+}
+
+fn bounded(asked: usize, most: usize) -> usize {
+    if asked == 0 { most } else { asked.min(most) }
+}
+
+#[async_trait]
+impl Door for DataDoor {
+    async fn execute(&self, request: Request) -> Vec<CallResult> {
+        let deadline = request.deadline.min(Duration::from_millis(limits::REQUEST_MS_MAX));
+        let mut results = Vec::with_capacity(request.calls.len());
+        let mut rest = request.calls.as_slice();
+        while !rest.is_empty() {
+            // Whole tables are barriers between runs of single calls.
+            let run = rest.iter().take_while(|call| call.target != Target::Table).count();
+            let (single, others) = rest.split_at(run);
+            if !single.is_empty() {
+                results.extend(self.single(&request.table, single, deadline).await);
+            }
+            rest = others;
+            if let Some((call, others)) = rest.split_first() {
+                results.push(self.whole_table(&request.table, &call.command, deadline).await);
+                rest = others;
+            }
+        }
+        results
+    }
+
+    fn topology(&self) -> Arc<Topology> {
+        self.router.map.topology()
+    }
+
+    fn me(&self) -> RadiantId {
+        self.router.me
+    }
+
+    fn herald(&self, order: OrderId) -> Option<RadiantId> {
+        self.router.leads.herald(order)
+    }
+
+    fn locate(&self, table: &str, key: &[u8]) -> Option<(ShardId, OrderId)> {
+        self.router.map.locate(table, key).map(|shard| (shard.id, shard.order))
+    }
+}

@@ -1,0 +1,245 @@
+//! From commands to the orders that own their shards, and back.
+//!
+//! A command goes to the local order if this radiant leads it, otherwise over **one** hop to the radiant that
+//! does, and no further. Routes are guesses: a wrong one is answered "not herald" or "wrong order", costs a
+//! round, and is tried again until the deadline. Whatever may already have been applied is repeated
+//! only under its request id.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use prost::Message;
+use shardbearer_core::error::{Refused, RequestError};
+use shardbearer_core::ids::{OrderId, RadiantId};
+use shardbearer_core::kv::{Item, Refusal, Reply};
+use shardbearer_core::limits;
+use shardbearer_core::transport::{CallError, Channel, Frame, Transport};
+use shardbearer_proto::{convert, pb};
+use tokio::time::Instant;
+
+use crate::kv::CallResult;
+use crate::leads::Leads;
+use crate::map::Map;
+use crate::order::all;
+use crate::order::registry::Registry;
+
+/// How long to wait for news of a herald before asking again.
+const NEWS_WAIT: Duration = Duration::from_millis(20);
+
+/// How long one attempt over the hop may take; a herald that fell silent is asked again elsewhere.
+const HOP_DEADLINE: Duration = Duration::from_secs(3);
+
+/// Routes the commands of one radiant.
+pub struct Router {
+    /// This radiant.
+    pub me: RadiantId,
+    /// Who owns what.
+    pub map: Arc<Map>,
+    /// Who leads what.
+    pub leads: Arc<Leads>,
+    /// The local orders.
+    pub orders: Arc<Registry>,
+    /// To the others.
+    pub transport: Arc<dyn Transport>,
+}
+
+/// An item on its way.
+struct Journey {
+    item: Item,
+    /// Whether an attempt may have been applied.
+    perhaps: bool,
+    result: Option<CallResult>,
+}
+
+impl Router {
+    /// Carries the items out, those of one shard in their order; a result each, within the deadline.
+    pub async fn execute(&self, items: Vec<Item>, deadline: Duration) -> Vec<CallResult> {
+        let end = Instant::now() + deadline;
+        let mut journeys: Vec<Journey> =
+            items.into_iter().map(|item| Journey { item, perhaps: false, result: None }).collect();
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let again = self.round(&mut journeys, left).await;
+            if !again {
+                break;
+            }
+            if Instant::now() >= end {
+                break;
+            }
+            self.leads.changed(NEWS_WAIT).await;
+        }
+        journeys.into_iter().map(Journey::arrive).collect()
+    }
+
+    /// One attempt for everything that has no final result. Returns whether anything is to be tried again.
+    async fn round(&self, journeys: &mut [Journey], left: Duration) -> bool {
+        let mut groups: BTreeMap<OrderId, Vec<usize>> = BTreeMap::new();
+        for (index, journey) in journeys.iter_mut().enumerate() {
+            if journey.is_over() {
+                continue;
+            }
+            match self.map.owner(journey.item.shard).filter(|order| !order.is_none()) {
+                Some(order) => groups.entry(order).or_default().push(index),
+                None => {
+                    let why = format!("shard {} has no order", journey.item.shard);
+                    journey.result = Some(Err(Refused::Unavailable(why).into()));
+                }
+            }
+        }
+        let attempts = groups.into_iter().map(|(order, indexes)| {
+            let items: Vec<Item> = indexes.iter().map(|index| journeys[*index].item.clone()).collect();
+            async move { (indexes, self.attempt(order, items, left).await) }
+        });
+        // Collected first: the futures hold no borrow of the journeys.
+        let attempts: Vec<_> = attempts.collect();
+        let mut again = false;
+        for (indexes, results) in join_all(attempts).await {
+            for (index, result) in indexes.into_iter().zip(results) {
+                again |= !journeys[index].advance(result);
+            }
+        }
+        again
+    }
+
+    /// One attempt at one order.
+    async fn attempt(&self, order: OrderId, items: Vec<Item>, left: Duration) -> Vec<CallResult> {
+        if let Some(local) = self.orders.find(order)
+            && local.engine().status().herald == Some(self.me)
+        {
+            return local.execute(items, left).await;
+        }
+        let count = items.len();
+        match self.leads.herald(order).filter(|herald| *herald != self.me) {
+            Some(herald) => self.forward(order, herald, items, left).await,
+            None => {
+                let why = format!("order {order} has no herald at the moment");
+                all(count, Refused::Unavailable(why).into())
+            }
+        }
+    }
+
+    async fn forward(
+        &self,
+        order: OrderId,
+        herald: RadiantId,
+        items: Vec<Item>,
+        left: Duration,
+    ) -> Vec<CallResult> {
+        let count = items.len();
+        let patience = left.min(HOP_DEADLINE);
+        let request = pb::ForwardRequest {
+            items: items.iter().map(Into::into).collect(),
+            deadline_ms: u32::try_from(patience.as_millis()).unwrap_or(u32::MAX),
+            order: order.0,
+        };
+        let frame = Frame { channel: Channel::Forward, body: request.encode_to_vec().into() };
+        let results = match self.transport.call(herald, frame, patience).await {
+            Ok(bytes) => match results_from_bytes(bytes) {
+                Some(results) if results.len() == count => results,
+                Some(_) | None => all(count, RequestError::Unknown("an answer that makes no sense".into())),
+            },
+            Err(CallError::Unreachable { why, .. }) => {
+                self.leads.doubt(order, herald, None);
+                all(count, Refused::Unavailable(format!("radiant {herald}: {why}")).into())
+            }
+            Err(CallError::Unknown { why, .. }) => {
+                self.leads.doubt(order, herald, None);
+                all(count, RequestError::Unknown(format!("radiant {herald}: {why}")))
+            }
+        };
+        if let Some(Err(RequestError::Refused(Refused::NotHerald { hint, .. }))) = results.first() {
+            self.leads.doubt(order, herald, *hint);
+        }
+        results
+    }
+
+    /// The far end of the hop: carries items out here, or says that this is not the place.
+    pub async fn receive_forward(&self, body: Bytes) -> Option<Bytes> {
+        let request = pb::ForwardRequest::decode(body).ok()?;
+        let items = request.items.into_iter().map(Item::try_from).collect::<Result<Vec<_>, _>>().ok()?;
+        let count = items.len();
+        let order = OrderId(request.order);
+        let deadline = Duration::from_millis(u64::from(request.deadline_ms).min(limits::REQUEST_MS_MAX));
+        let results = match self.orders.find(order) {
+            Some(local) => local.execute(items, deadline).await,
+            None => {
+                let hint = self.leads.herald(order);
+                all(count, Refused::NotHerald { order, hint }.into())
+            }
+        };
+        let answer = results_to_bytes(&results);
+        if answer.len() <= limits::MESSAGE_BYTES_MAX / 8 * 7 {
+            return Some(answer);
+        }
+        // Only reads have large answers, so nothing happened that the caller could take for undone.
+        let why = format!("the answer has {} bytes; ask for fewer keys at once", answer.len());
+        Some(results_to_bytes(&all(count, Refused::Invalid(why).into())))
+    }
+}
+
+impl Journey {
+    fn is_over(&self) -> bool {
+        match &self.result {
+            None => false,
+            Some(Ok(_)) => true,
+            Some(Err(error)) => !self.may_go_on(error),
+        }
+    }
+
+    /// Whether another attempt makes sense and does no harm.
+    fn may_go_on(&self, error: &RequestError) -> bool {
+        match error {
+            RequestError::Unknown(_) => self.item.id.is_some() || !self.item.command.is_write(),
+            RequestError::Refused(_) => error.is_retryable(),
+        }
+    }
+
+    /// Takes in an attempt's result. Returns whether that was the last.
+    fn advance(&mut self, result: CallResult) -> bool {
+        let result = match result {
+            // A reply in form, a wrong route in substance.
+            Ok(Reply::Refused(Refusal::WrongOrder)) => {
+                Err(Refused::WrongOrder { epoch: shardbearer_core::ids::Epoch::NONE }.into())
+            }
+            Ok(Reply::Refused(Refusal::SessionsFull)) => {
+                Err(Refused::Busy("the shard remembers as many sessions as it may".into()).into())
+            }
+            other => other,
+        };
+        if matches!(result, Err(RequestError::Unknown(_))) && self.item.command.is_write() {
+            self.perhaps = true;
+            if let Some(id) = &mut self.item.id {
+                id.retry = true;
+            }
+        }
+        self.result = Some(result);
+        self.is_over()
+    }
+
+    /// The final result: a refusal after an attempt that may have been applied is no refusal.
+    fn arrive(self) -> CallResult {
+        match self.result {
+            Some(Ok(Reply::Refused(Refusal::SessionExpired))) => {
+                Err(RequestError::Unknown("whether it was applied is no longer remembered".into()))
+            }
+            Some(Ok(reply)) => Ok(reply),
+            Some(Err(RequestError::Refused(refused))) if self.perhaps => {
+                Err(RequestError::Unknown(format!("an attempt may have been applied; since then: {refused}")))
+            }
+            Some(Err(error)) => Err(error),
+            None => Err(Refused::Unavailable("no time was left to try".into()).into()),
+        }
+    }
+}
+
+fn results_to_bytes(results: &[CallResult]) -> Bytes {
+    pb::ForwardResponse { results: results.iter().map(Into::into).collect() }.encode_to_vec().into()
+}
+
+fn results_from_bytes(bytes: Bytes) -> Option<Vec<CallResult>> {
+    let response = pb::ForwardResponse::decode(bytes).ok()?;
+    response.results.into_iter().map(|result| convert::result_from_wire(result).ok()).collect()
+}
