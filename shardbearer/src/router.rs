@@ -107,7 +107,7 @@ impl Router {
     /// One attempt at one order.
     async fn attempt(&self, order: OrderId, items: Vec<Item>, left: Duration) -> Vec<CallResult> {
         if let Some(local) = self.orders.find(order)
-            && local.engine().status().herald == Some(self.me)
+            && local.engine().status().leading
         {
             return local.execute(items, left).await;
         }

@@ -1,0 +1,220 @@
+//! The control order: its seat here, requests to it from anywhere, and what its herald, the
+//! scherald, does by itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message;
+use shardbearer_core::control::{Change, ControlCommand, ControlReply, EpochRecord};
+use shardbearer_core::engine::{ConsensusEngine, not_herald};
+use shardbearer_core::error::{Refused, RequestError};
+use shardbearer_core::ids::OrderId;
+use shardbearer_core::topology::Topology;
+use shardbearer_core::transport::{CallError, Channel, Frame, Transport};
+use shardbearer_proto::pb::{control_request, control_response};
+use shardbearer_proto::{convert, pb};
+use shardbearer_state::controller::{self, ControlMachine};
+use tokio::time::Instant;
+
+use super::Cluster;
+use crate::order::applier::MachineApplier;
+
+/// How long one attempt to reach the scherald may take.
+const HOP_DEADLINE: Duration = Duration::from_secs(2);
+
+/// How often a seat looks whether the configuration has changed.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// A member of the control order.
+pub struct ControlSeat {
+    /// Its engine.
+    pub engine: Arc<dyn ConsensusEngine>,
+    /// Its data.
+    pub applier: Arc<MachineApplier<ControlMachine>>,
+}
+
+impl ControlSeat {
+    async fn propose(&self, command: &ControlCommand) -> Result<ControlReply, RequestError> {
+        let reply = self.engine.propose(convert::control_command_to_bytes(command)).await?;
+        convert::control_reply_from_bytes(reply).map_err(|error| RequestError::Unknown(error.to_string()))
+    }
+
+    async fn epochs(&self) -> Result<Vec<EpochRecord>, RequestError> {
+        self.engine.read_barrier().await?;
+        let read = controller::epochs(self.applier.view().as_ref());
+        read.map_err(|error| Refused::Unavailable(error.to_string()).into())
+    }
+}
+
+/// Answers a request that reached this radiant; does not pass it on.
+async fn answer_here(cluster: &Cluster, request: pb::ControlRequest) -> pb::ControlResponse {
+    use control_request::Kind;
+    let kind = match request.kind {
+        Some(Kind::Map(_)) => control_response::Kind::Topology(cluster.map.topology().as_ref().into()),
+        Some(Kind::Epochs(_)) => match scherald(cluster) {
+            Ok(seat) => match seat.epochs().await {
+                Ok(epochs) => control_response::Kind::Epochs(pb::EpochsResponse {
+                    epochs: epochs.iter().map(Into::into).collect(),
+                }),
+                Err(error) => control_response::Kind::Error((&error).into()),
+            },
+            Err(error) => control_response::Kind::Error((&error).into()),
+        },
+        Some(Kind::Command(command)) => match (scherald(cluster), ControlCommand::try_from(command)) {
+            (_, Err(error)) => {
+                let error = RequestError::Refused(Refused::Invalid(error.to_string()));
+                control_response::Kind::Error((&error).into())
+            }
+            (Err(error), Ok(_)) => control_response::Kind::Error((&error).into()),
+            (Ok(seat), Ok(command)) => match seat.propose(&command).await {
+                Ok(reply) => control_response::Kind::Reply((&reply).into()),
+                Err(error) => control_response::Kind::Error((&error).into()),
+            },
+        },
+        None => {
+            let error = RequestError::Refused(Refused::Invalid("an empty request".into()));
+            control_response::Kind::Error((&error).into())
+        }
+    };
+    pb::ControlResponse { kind: Some(kind) }
+}
+
+fn scherald(cluster: &Cluster) -> Result<&ControlSeat, RequestError> {
+    let seat = cluster.control.as_ref().filter(|seat| seat.engine.status().leading);
+    seat.ok_or_else(|| {
+        let hint = cluster.leads.herald(OrderId::CONTROL).filter(|herald| *herald != cluster.me);
+        not_herald(OrderId::CONTROL, hint)
+    })
+}
+
+/// A request from a peer.
+pub async fn receive(cluster: &Cluster, body: Bytes) -> Option<Bytes> {
+    let request = pb::ControlRequest::decode(body).ok()?;
+    Some(answer_here(cluster, request).await.encode_to_vec().into())
+}
+
+/// A request from this radiant or through it, brought to the scherald wherever that is. Repeating is
+/// harmless: every command of the control order says what shall be, not what to add.
+pub async fn request(cluster: &Cluster, request: pb::ControlRequest, deadline: Duration) -> pb::ControlResponse {
+    let end = Instant::now() + deadline;
+    loop {
+        let herald = cluster.leads.herald(OrderId::CONTROL).filter(|herald| *herald != cluster.me);
+        let anywhere = matches!(request.kind, Some(control_request::Kind::Map(_)));
+        let answer = match herald.filter(|_| !anywhere && scherald(cluster).is_err()) {
+            None => answer_here(cluster, request.clone()).await,
+            Some(herald) => {
+                let frame = Frame { channel: Channel::Control, body: request.encode_to_vec().into() };
+                match cluster.transport.call(herald, frame, HOP_DEADLINE).await {
+                    Ok(bytes) => pb::ControlResponse::decode(bytes).unwrap_or_default(),
+                    Err(error) => {
+                        cluster.leads.doubt(OrderId::CONTROL, herald, None);
+                        refuse(&error)
+                    }
+                }
+            }
+        };
+        let again = match &answer.kind {
+            Some(control_response::Kind::Error(error)) => {
+                RequestError::try_from(error.clone()).is_ok_and(|error| error.is_retryable())
+            }
+            Some(_) => false,
+            None => true,
+        };
+        if !again || Instant::now() >= end {
+            return answer;
+        }
+        cluster.leads.changed(Duration::from_millis(50)).await;
+    }
+}
+
+fn refuse(error: &CallError) -> pb::ControlResponse {
+    let error = match error {
+        CallError::Unreachable { .. } => RequestError::Refused(Refused::Unavailable(error.to_string())),
+        CallError::Unknown { .. } => RequestError::Unknown(error.to_string()),
+    };
+    pb::ControlResponse { kind: Some(control_response::Kind::Error((&error).into())) }
+}
+
+/// The history, from wherever the scherald is.
+pub async fn epochs(cluster: &Cluster) -> Result<Vec<EpochRecord>, String> {
+    let wanted = pb::ControlRequest { kind: Some(control_request::Kind::Epochs(pb::EpochsRequest {})) };
+    match request(cluster, wanted, Duration::from_secs(5)).await.kind {
+        Some(control_response::Kind::Epochs(epochs)) => Ok(epochs.epochs.into_iter().map(Into::into).collect()),
+        Some(control_response::Kind::Error(error)) => Err(RequestError::try_from(error)
+            .map_or_else(|error| error.to_string(), |error| error.to_string())),
+        Some(_) | None => Err("the control order did not answer".into()),
+    }
+}
+
+/// Follows the control order from its seat: founds the configuration if there is none, takes over what is new.
+pub async fn follow(cluster: Arc<Cluster>, founding: Topology) {
+    let Some(seat) = &cluster.control else { return };
+    let mut seen = 0;
+    loop {
+        let status = seat.engine.status();
+        if status.closed {
+            return;
+        }
+        if status.applied != seen || status.applied == 0 {
+            seen = status.applied;
+            let found = controller::topology(seat.applier.view().as_ref());
+            match found {
+                Ok(Some(topology)) => {
+                    if let Err(why) = cluster.advance(topology) {
+                        tracing::error!("the new configuration cannot be used: {why}");
+                    }
+                }
+                Ok(None) if status.leading => {
+                    let command = ControlCommand {
+                        who: "founding".into(),
+                        why: "the founders agreed on this configuration".into(),
+                        at_ms: cluster.world.wall_ms(),
+                        change: Change::Found(founding.clone()),
+                    };
+                    // Whoever leads next proposes the same; the second has no effect.
+                    let _ = seat.propose(&command).await;
+                    seen = 0;
+                }
+                Ok(None) => seen = 0,
+                Err(error) => tracing::error!("{error}"),
+            }
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Tells the control order where this radiant can be reached now, until it is known.
+pub async fn introduce(cluster: Arc<Cluster>) {
+    let known = |topology: &Topology| {
+        topology.radiant(cluster.me).is_some_and(|radiant| radiant.doors == cluster.doors)
+    };
+    while !known(&cluster.map.topology()) {
+        let command = welcome(&cluster.name, cluster.incarnation, &cluster.doors, cluster.world.wall_ms());
+        let asked = pb::ControlRequest { kind: Some(control_request::Kind::Command((&command).into())) };
+        match request(&cluster, asked, Duration::from_secs(5)).await.kind {
+            Some(control_response::Kind::Reply(reply)) => {
+                if let Ok(ControlReply::Refused(why)) = ControlReply::try_from(reply) {
+                    tracing::error!("{why}");
+                }
+            }
+            Some(_) | None => tracing::warn!("the control order cannot be told where this radiant is; trying again"),
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// The command by which a radiant arrives or comes back.
+pub fn welcome(
+    name: &str,
+    incarnation: shardbearer_core::ids::Incarnation,
+    doors: &shardbearer_core::topology::Doors,
+    at_ms: u64,
+) -> ControlCommand {
+    ControlCommand {
+        who: format!("radiant {name}"),
+        why: "it started".into(),
+        at_ms,
+        change: Change::Welcome { name: name.to_owned(), incarnation, doors: doors.clone() },
+    }
+}

@@ -1,0 +1,86 @@
+//! Who was heard when, and what they said last.
+
+use std::collections::BTreeMap;
+
+use parking_lot::RwLock;
+use shardbearer_core::ids::{OrderId, RadiantId, ShardId};
+use shardbearer_proto::pb;
+
+/// Silence after which a radiant counts as silent, in nanoseconds: ten pulses.
+pub const SILENT_NS: u64 = 2_000_000_000;
+
+/// What is known of one radiant.
+#[derive(Clone, Debug, Default)]
+pub struct Heard {
+    /// Last pulse (monotonic, ns).
+    pub at_ns: u64,
+    /// First pulse since its last silence (monotonic, ns).
+    pub since_ns: u64,
+    /// What it said of itself.
+    pub status: pb::RadiantStatus,
+    /// How far it has applied its orders.
+    pub applied: BTreeMap<OrderId, u64>,
+}
+
+/// Size of a shard, as its herald says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Rows.
+    pub rows: u64,
+    /// Bytes of keys and values.
+    pub bytes: u64,
+}
+
+/// The others.
+#[derive(Default)]
+pub struct Peers {
+    heard: RwLock<BTreeMap<RadiantId, Heard>>,
+    loads: RwLock<BTreeMap<ShardId, Load>>,
+}
+
+impl Peers {
+    /// Takes in a pulse.
+    pub fn hear(&self, from: RadiantId, now_ns: u64, pulse: &pb::Pulse) {
+        {
+            let mut heard = self.heard.write();
+            let entry = heard.entry(from).or_default();
+            if entry.at_ns == 0 || now_ns.saturating_sub(entry.at_ns) > SILENT_NS {
+                entry.since_ns = now_ns;
+            }
+            entry.at_ns = now_ns;
+            if let Some(status) = &pulse.status {
+                entry.status = status.clone();
+            }
+            entry.applied = pulse.orders.iter().map(|order| (order.order.into(), order.applied)).collect();
+        }
+        let mut loads = self.loads.write();
+        for load in &pulse.loads {
+            loads.insert(load.shard.into(), Load { rows: load.rows, bytes: load.bytes });
+        }
+    }
+
+    /// What is known of a radiant.
+    pub fn of(&self, radiant: RadiantId) -> Option<Heard> {
+        self.heard.read().get(&radiant).cloned()
+    }
+
+    /// Whether a radiant was heard lately.
+    pub fn is_up(&self, radiant: RadiantId, now_ns: u64) -> bool {
+        self.heard.read().get(&radiant).is_some_and(|heard| now_ns.saturating_sub(heard.at_ns) <= SILENT_NS)
+    }
+
+    /// For how long a radiant has been up without a break, in milliseconds; 0 if it is silent.
+    pub fn up_for_ms(&self, radiant: RadiantId, now_ns: u64) -> u64 {
+        match self.of(radiant) {
+            Some(heard) if now_ns.saturating_sub(heard.at_ns) <= SILENT_NS => {
+                now_ns.saturating_sub(heard.since_ns) / 1_000_000
+            }
+            Some(_) | None => 0,
+        }
+    }
+
+    /// A shard's size, as last heard.
+    pub fn load(&self, shard: ShardId) -> Option<Load> {
+        self.loads.read().get(&shard).copied()
+    }
+}

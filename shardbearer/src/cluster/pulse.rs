@@ -1,0 +1,122 @@
+//! The pulse: what every radiant tells every other a few times a second, and at once when a lead changes.
+//! Lost pulses do no harm; the next says it all again.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message;
+use shardbearer_core::ids::{Epoch, OrderId, RadiantId};
+use shardbearer_core::transport::{Channel, Frame, Transport};
+use shardbearer_proto::{convert, pb};
+use shardbearer_state::shard::shard_meta;
+
+use super::Cluster;
+use crate::leads::Lead;
+
+/// Time between pulses.
+const PERIOD: Duration = Duration::from_millis(200);
+
+/// Every so many pulses carry the sizes of the shards led here.
+const LOADS_EVERY: u64 = 5;
+
+/// How long a peer may take to tell its configuration.
+const FETCH_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Sends pulses until the world ends.
+pub async fn send(cluster: Arc<Cluster>) {
+    let mut count = 0u64;
+    loop {
+        let pulse = compose(&cluster, count.is_multiple_of(LOADS_EVERY));
+        cluster.peers.hear(cluster.me, cluster.world.monotonic_ns(), &pulse);
+        let body = Bytes::from(pulse.encode_to_vec());
+        for radiant in &cluster.map.topology().radiants {
+            if radiant.id != cluster.me {
+                cluster.transport.send(radiant.id, Frame { channel: Channel::Pulse, body: body.clone() });
+            }
+        }
+        count += 1;
+        // Whether hurried or not, the next pulse is due.
+        let _ = tokio::time::timeout(PERIOD, cluster.hurry.notified()).await;
+    }
+}
+
+fn compose(cluster: &Cluster, with_loads: bool) -> pb::Pulse {
+    let mut pulse = pb::Pulse {
+        from: cluster.me.0,
+        epoch: cluster.map.epoch().0,
+        status: Some(super::status::of_myself(cluster)),
+        ..pb::Pulse::default()
+    };
+    for order in cluster.orders.all() {
+        let status = order.engine().status();
+        pulse.orders.push(pb::OrderProgress { order: order.id().0, applied: status.applied });
+        if !status.leading {
+            continue;
+        }
+        pulse.leads.push(pb::Lead { order: order.id().0, herald: cluster.me.0, term: status.term });
+        if with_loads {
+            let view = order.view();
+            for shard in cluster.map.topology().shards_of(order.id()) {
+                if let Ok(Some(meta)) = shard_meta(view.as_ref(), order.id(), shard) {
+                    pulse.loads.push(pb::ShardLoad { shard: shard.0, rows: meta.rows, bytes: meta.bytes });
+                }
+            }
+        }
+    }
+    if let Some(control) = &cluster.control {
+        let status = control.engine.status();
+        pulse.orders.push(pb::OrderProgress { order: OrderId::CONTROL.0, applied: status.applied });
+        if status.leading {
+            let order = OrderId::CONTROL.0;
+            pulse.leads.push(pb::Lead { order, herald: cluster.me.0, term: status.term });
+        }
+    }
+    pulse
+}
+
+/// Takes in a peer's pulse.
+pub fn receive(cluster: &Arc<Cluster>, from: RadiantId, body: Bytes) {
+    let Ok(pulse) = pb::Pulse::decode(body) else { return };
+    cluster.peers.hear(from, cluster.world.monotonic_ns(), &pulse);
+    for lead in &pulse.leads {
+        cluster.leads.learn(Lead { order: lead.order.into(), herald: lead.herald.into(), term: lead.term });
+    }
+    if Epoch(pulse.epoch) > cluster.map.epoch() {
+        cluster.world.spawn("fetch-configuration", fetch(cluster.clone(), from));
+    }
+}
+
+/// Gets the configuration that a peer has and this radiant has not.
+async fn fetch(cluster: Arc<Cluster>, from: RadiantId) {
+    let request = pb::ControlRequest { kind: Some(pb::control_request::Kind::Map(pb::MapRequest {})) };
+    let frame = Frame { channel: Channel::Control, body: request.encode_to_vec().into() };
+    let Ok(answer) = cluster.transport.call(from, frame, FETCH_DEADLINE).await else { return };
+    let topology = match pb::ControlResponse::decode(answer) {
+        Ok(pb::ControlResponse { kind: Some(pb::control_response::Kind::Topology(topology)) }) => topology,
+        Ok(_) | Err(_) => return,
+    };
+    let advanced = shardbearer_core::topology::Topology::try_from(topology)
+        .map_err(|error: convert::ConvertError| error.to_string())
+        .and_then(|topology| cluster.advance(topology));
+    if let Err(why) = advanced {
+        tracing::warn!("the configuration of radiant {from} cannot be used: {why}");
+    }
+}
+
+/// Measures the disk until the world ends.
+pub async fn watch_disk(cluster: Arc<Cluster>, reserve_bytes: u64) {
+    loop {
+        let full = super::status::disk_free(&cluster.data_dir).is_some_and(|free| free < reserve_bytes);
+        if full != cluster.disk_full.swap(full, Ordering::Relaxed) {
+            if full {
+                tracing::warn!("the disk is nearly full: writes are refused until there is space again");
+            } else {
+                tracing::info!("there is disk space again: writes are taken");
+            }
+            cluster.hurry.notify_one();
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}

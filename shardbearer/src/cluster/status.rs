@@ -1,0 +1,135 @@
+//! The cluster in words for people: radiants, orders, shards, health.
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use shardbearer_core::ids::{OrderId, RadiantId};
+use shardbearer_core::topology::Order;
+use shardbearer_proto::pb;
+
+use super::Cluster;
+use super::peers::SILENT_NS;
+
+/// Free bytes of the file system that holds a folder.
+pub fn disk_free(folder: &Path) -> Option<u64> {
+    let found = rustix::fs::statvfs(folder).ok()?;
+    Some(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
+/// What this radiant says of itself.
+pub fn of_myself(cluster: &Cluster) -> pb::RadiantStatus {
+    let uptime_ns = cluster.world.monotonic_ns().saturating_sub(cluster.started_ns);
+    pb::RadiantStatus {
+        id: cluster.me.0,
+        name: cluster.name.clone(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        disk_free_bytes: disk_free(&cluster.data_dir).unwrap_or(0),
+        disk_full: cluster.disk_full.load(Ordering::Relaxed),
+        data_bytes: cluster.data_bytes.load(Ordering::Relaxed),
+        uptime_ms: uptime_ns / 1_000_000,
+        ..pb::RadiantStatus::default()
+    }
+}
+
+/// Everything, as this radiant sees it.
+pub fn of_cluster(cluster: &Cluster) -> pb::StatusResponse {
+    let topology = cluster.map.topology();
+    let now = cluster.world.monotonic_ns();
+    let mut problems = Vec::new();
+    let up = |radiant: RadiantId| radiant == cluster.me || cluster.peers.is_up(radiant, now);
+    let herald = |order: OrderId| cluster.leads.herald(order).filter(|herald| up(*herald));
+
+    let radiants = topology.radiants.iter().map(|radiant| {
+        let heard = cluster.peers.of(radiant.id);
+        let silent_ns = heard.as_ref().map(|heard| now.saturating_sub(heard.at_ns));
+        let state = match silent_ns {
+            _ if radiant.id == cluster.me => "up",
+            Some(silent) if silent <= SILENT_NS => "up",
+            Some(_) => "silent",
+            None => "unknown",
+        };
+        if state != "up" {
+            problems.push(format!("radiant {} ({}) is not heard", radiant.name, radiant.id));
+        }
+        let status = heard.map(|heard| heard.status).unwrap_or_default();
+        if status.disk_full {
+            problems.push(format!("the disk of radiant {} is nearly full: writes are refused", radiant.name));
+        }
+        let leads = topology.orders.iter().filter(|order| herald(order.id) == Some(radiant.id));
+        pb::RadiantStatus {
+            id: radiant.id.0,
+            name: radiant.name.clone(),
+            doors: Some((&radiant.doors).into()),
+            state: state.into(),
+            spare: topology.is_spare(radiant.id),
+            silent_ms: silent_ns.filter(|_| radiant.id != cluster.me).unwrap_or(0) / 1_000_000,
+            leads: leads.map(|order| order.id.0).collect(),
+            orders: topology.orders_of(radiant.id).map(|order| order.id.0).collect(),
+            ..status
+        }
+    });
+    let radiants = radiants.collect();
+
+    let state_of = |order: &Order| match herald(order.id) {
+        None => "down",
+        Some(_) if order.members.iter().all(|member| up(*member)) => "ok",
+        Some(_) => "degraded",
+    };
+    let orders: Vec<pb::OrderStatus> = topology
+        .orders
+        .iter()
+        .map(|order| {
+            let state = state_of(order);
+            if state == "down" {
+                problems.push(format!("order {} has no herald: its shards are not served", order.id));
+            }
+            let lead = herald(order.id);
+            let applied = lead.and_then(|lead| cluster.peers.of(lead)?.applied.get(&order.id).copied());
+            let term = cluster.leads.all().into_iter().find(|known| known.order == order.id);
+            pb::OrderStatus {
+                id: order.id.0,
+                control: order.id.is_control(),
+                engine: order.engine.clone(),
+                herald: lead.unwrap_or(RadiantId::NONE).0,
+                term: term.map_or(0, |lead| lead.term),
+                members: order.members.iter().map(|member| member.0).collect(),
+                shards: topology.shards_of(order.id).into_iter().map(|shard| shard.0).collect(),
+                applied: applied.unwrap_or(0),
+                state: state.into(),
+            }
+        })
+        .collect();
+
+    let shards = topology.tables.iter().flat_map(|table| {
+        table.shards.iter().map(|shard| {
+            let load = cluster.peers.load(shard.id).unwrap_or_default();
+            let served = herald(shard.order).is_some();
+            pb::ShardStatus {
+                id: shard.id.0,
+                table: table.name.clone(),
+                order: shard.order.0,
+                state: if served { "serving" } else { "down" }.into(),
+                rows: load.rows,
+                bytes: load.bytes,
+            }
+        })
+    });
+
+    let health = if orders.iter().any(|order| order.state == "down") {
+        "down"
+    } else if problems.is_empty() {
+        "ok"
+    } else {
+        "degraded"
+    };
+    pb::StatusResponse {
+        topology: Some(topology.as_ref().into()),
+        radiants,
+        shards: shards.collect(),
+        orders,
+        scherald: herald(OrderId::CONTROL).unwrap_or(RadiantId::NONE).0,
+        answered_by: cluster.name.clone(),
+        health: health.into(),
+        problems,
+    }
+}
