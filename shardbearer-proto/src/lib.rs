@@ -1,5 +1,7 @@
 //! Generated wire code, and the only place where wire and domain values meet: [`convert`].
 
+pub mod convert;
+
 /// The generated messages and services of `shardbearer.v1`.
 #[allow(missing_docs, clippy::all)] // generated; the .proto files are the documentation
 pub mod pb {

@@ -1,0 +1,3 @@
+//! Wire to domain and back, one file per topic.
+
+pub mod bootstrap;
