@@ -9,8 +9,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .map(PathBuf::from)
         .find(|path| path.is_dir())
         .ok_or("no proto/ folder")?;
-    let files =
-        ["types", "kv", "admin", "peer"].map(|name| root.join(format!("shardbearer/v1/{name}.proto")));
+    let files = ["types", "kv", "admin", "peer", "bootstrap"]
+        .map(|name| root.join(format!("shardbearer/v1/{name}.proto")));
     println!("cargo:rerun-if-changed={}", root.display());
     let descriptors = protox::compile(&files, [&root])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);

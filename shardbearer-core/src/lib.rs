@@ -5,6 +5,7 @@
 //!
 //! Reading order: [`ids`], [`kv`], [`topology`], [`engine`], [`log`], [`storage`], [`machine`].
 
+pub mod bootstrap;
 pub mod control;
 pub mod engine;
 pub mod error;

@@ -45,3 +45,14 @@ pub const REQUEST_MS_MAX: u64 = 60_000;
 
 /// Frames that may wait for one peer; more are dropped, and protocols repeat what matters.
 pub const PEER_QUEUE_FRAMES_MAX: usize = 16_384;
+
+/// Radiants and addresses that bootstrap keeps track of; enough for any founding, and a babbling
+/// neighbour cannot fill the memory.
+pub const BOOTSTRAP_PEERS_MAX: usize = 256;
+
+/// Longest name or address in a bootstrap message, in bytes. A DNS name has at most 253.
+pub const BOOTSTRAP_TEXT_BYTES_MAX: usize = 300;
+
+/// Highest term of a founding attempt that is believed. One attempt a millisecond takes millennia
+/// to get there, so a higher one is damage, and would leave no terms above it.
+pub const BOOTSTRAP_TERM_MAX: u64 = 1 << 48;

@@ -38,9 +38,12 @@ pub struct Workspace<'a> {
     view: &'a dyn View,
     batch: Batch,
     /// While a savepoint is open: what each changed row was before, oldest first.
-    undo: Option<Vec<(Space, Bytes, Option<Option<Bytes>>)>>,
+    undo: Option<Vec<Undo>>,
     failure: Option<StorageError>,
 }
+
+/// A changed row and what the batch held of it before: nothing, a deletion or a value.
+type Undo = (Space, Bytes, Option<Option<Bytes>>);
 
 impl<'a> Workspace<'a> {
     /// Nothing changed yet.

@@ -32,7 +32,7 @@ pub struct Radiant {
 }
 
 /// `host:port` of each door as advertised; empty where the door is off.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Doors {
     /// gRPC: native clients, peers, admin.
     pub grpc: String,

@@ -3,6 +3,7 @@
 //! Reading order: [`kv`] (what gateways ask), [`door`] and [`router`] (to which order), [`order`] (group commit,
 //! reads, applying), [`engine`] (replication), [`storage`] (log and data).
 
+pub mod bootstrap;
 pub mod cluster;
 pub mod door;
 pub mod engine;

@@ -4,6 +4,7 @@
 //! that makes no sense. Byte strings are shared, never copied: a key decoded from a frame is a
 //! slice of that frame.
 
+pub mod bootstrap;
 mod command;
 mod control;
 mod error;

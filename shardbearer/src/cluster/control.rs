@@ -96,7 +96,11 @@ pub async fn receive(cluster: &Cluster, body: Bytes) -> Option<Bytes> {
 
 /// A request from this radiant or through it, brought to the scherald wherever that is. Repeating is
 /// harmless: every command of the control order says what shall be, not what to add.
-pub async fn request(cluster: &Cluster, request: pb::ControlRequest, deadline: Duration) -> pb::ControlResponse {
+pub async fn request(
+    cluster: &Cluster,
+    request: pb::ControlRequest,
+    deadline: Duration,
+) -> pb::ControlResponse {
     let end = Instant::now() + deadline;
     loop {
         let herald = cluster.leads.herald(OrderId::CONTROL).filter(|herald| *herald != cluster.me);
@@ -140,9 +144,13 @@ fn refuse(error: &CallError) -> pb::ControlResponse {
 pub async fn epochs(cluster: &Cluster) -> Result<Vec<EpochRecord>, String> {
     let wanted = pb::ControlRequest { kind: Some(control_request::Kind::Epochs(pb::EpochsRequest {})) };
     match request(cluster, wanted, Duration::from_secs(5)).await.kind {
-        Some(control_response::Kind::Epochs(epochs)) => Ok(epochs.epochs.into_iter().map(Into::into).collect()),
-        Some(control_response::Kind::Error(error)) => Err(RequestError::try_from(error)
-            .map_or_else(|error| error.to_string(), |error| error.to_string())),
+        Some(control_response::Kind::Epochs(epochs)) => {
+            Ok(epochs.epochs.into_iter().map(Into::into).collect())
+        }
+        Some(control_response::Kind::Error(error)) => {
+            Err(RequestError::try_from(error)
+                .map_or_else(|error| error.to_string(), |error| error.to_string()))
+        }
         Some(_) | None => Err("the control order did not answer".into()),
     }
 }
@@ -198,7 +206,9 @@ pub async fn introduce(cluster: Arc<Cluster>) {
                     tracing::error!("{why}");
                 }
             }
-            Some(_) | None => tracing::warn!("the control order cannot be told where this radiant is; trying again"),
+            Some(_) | None => {
+                tracing::warn!("the control order cannot be told where this radiant is; trying again")
+            }
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
