@@ -7,6 +7,7 @@ pub mod bootstrap;
 pub mod cluster;
 pub mod door;
 pub mod engine;
+pub mod gateway;
 pub mod kv;
 pub mod leads;
 pub mod map;
