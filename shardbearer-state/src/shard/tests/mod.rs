@@ -11,32 +11,12 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use shardbearer_core::kv::RequestId;
-use shardbearer_core::storage::{KeyRange, Rows};
 
 use super::*;
+use crate::testing::Stored;
 
 const ORDER: OrderId = OrderId(2);
 const SHARD: ShardId = ShardId(1);
-
-/// Committed rows; also what a replica's bytes are compared by.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Stored(BTreeMap<Space, BTreeMap<Bytes, Bytes>>);
-
-impl View for Stored {
-    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
-        Ok(self.0.get(&space).and_then(|rows| rows.get(key)).cloned())
-    }
-
-    fn scan(&self, space: Space, range: &KeyRange) -> Rows<'_> {
-        let rows = self.0.get(&space).into_iter().flatten();
-        let (start, end) = (range.start.clone(), range.end.clone());
-        let within =
-            move |key: &Bytes| *key >= start && end.as_ref().is_none_or(|end| key.as_ref() < end.as_slice());
-        Box::new(
-            rows.filter(move |(key, _)| within(key)).map(|(key, value)| Ok((key.clone(), value.clone()))),
-        )
-    }
-}
 
 /// One replica of an order: its machine and what it committed.
 struct Replica {
@@ -62,13 +42,7 @@ impl Replica {
         self.index += 1;
         let mut work = Workspace::new(&self.stored);
         let replies = self.machine.apply(LogPos { term: 1, index: self.index }, entry, &mut work);
-        for (space, key, value) in work.finish().expect("memory does not fail").into_rows() {
-            let rows = self.stored.0.entry(space).or_default();
-            match value {
-                Some(value) => rows.insert(key, value),
-                None => rows.remove(&key),
-            };
-        }
+        self.stored.commit(work.finish().expect("memory does not fail"));
         for space in self.machine.take_dropped() {
             self.stored.0.remove(&space);
         }
