@@ -105,6 +105,8 @@ fn a_file_that_knows_too_much_is_found() {
         ("shardbearer-state/src/shard/mod.rs", "//! x\nuse tokio::spawn;"),
         ("shardbearer-state/src/shard/mod.rs", "//! x\nasync fn f() {}"),
         ("shardbearer/src/order/mod.rs", "//! x\nuse openraft::Raft;"),
+        ("shardbearer/src/order/mod.rs", "//! x\nfn f() { tokio::spawn(g()); }"),
+        ("shardbearer/src/order/mod.rs", "//! x\nfn f() { select! { () = g() => {} } }"),
         ("shardbearer/src/order/mod.rs", "use bytes::Bytes;"),
         ("shardbearer/src/order/mod.rs", ""),
         ("shardbearer/src/order/mod.rs", &format!("//! x\n{}", "\n".repeat(LINES_MAX))),
@@ -118,6 +120,7 @@ fn a_file_that_knows_too_much_is_found() {
         ),
         ("shardbearer-state/src/shard/tests/script.rs", "//! x\nuse std::fs;"),
         ("shardbearer/src/engine/openraft/mod.rs", "//! x\nuse openraft::Raft;"),
+        ("shardbearer/src/order/mod.rs", "//! x\nfn f() { select! { biased; () = g() => {} } }"),
     ] {
         assert!(violations(path, text).is_empty(), "{path}: {text:.60}");
     }
@@ -127,7 +130,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-fn manifest(path: &str) -> toml::Table {
+pub(crate) fn manifest(path: &str) -> toml::Table {
     let text = std::fs::read_to_string(root().join(path)).expect("the manifest is there");
     text.parse().expect("a manifest is TOML")
 }
@@ -211,6 +214,14 @@ fn violations(path: &str, text: &str) -> Vec<String> {
     }
     if path.starts_with("shardbearer-core/src") {
         banned(&["tokio::", "prost::", "std::fs", "std::net"], "the vocabulary does nothing");
+    }
+    let tool = ["cli/", "bench/", "main.rs"].iter().any(|name| path.contains(&format!("/src/{name}")));
+    if path.starts_with("shardbearer/src/") && !test && !tool {
+        banned(&["tokio::spawn(", "task::spawn("], "World::spawn gives a task a name and an end");
+        let fair = code.split("select! {").skip(1).any(|rest| !rest.trim_start().starts_with("biased;"));
+        if fair {
+            banned(&["select! {"], "begin it with `biased;`, the alternative draws lots");
+        }
     }
     // Inside `engine/mod.rs` the word is the module of that name.
     if !path.starts_with("shardbearer/src/engine/") && !test {

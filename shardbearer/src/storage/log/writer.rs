@@ -336,6 +336,7 @@ impl Writer {
 }
 
 /// Prepares a segment whenever one is wanted; a full disk is asked again until it gives.
+#[allow(clippy::disallowed_methods)] // a thread of its own, and a disk says nothing when it has room again
 fn prepare_all(shared: &Shared, asked: &Receiver<()>, ready: &SyncSender<Prepared>) {
     while asked.recv().is_ok() {
         loop {
