@@ -5,6 +5,7 @@
 
 pub mod bootstrap;
 pub mod cluster;
+pub mod config;
 pub mod door;
 pub mod engine;
 pub mod gateway;
