@@ -162,5 +162,5 @@ while [[ -z $stopping ]]; do
     ((running)) || exit "$failed"
     sleep 0.5 &
     wait "$!" || true
-done
+done 2>/dev/null # bash's own word on a killed job; it was just said better
 wait
