@@ -12,6 +12,7 @@ pub mod gateway;
 pub mod kv;
 pub mod leads;
 pub mod map;
+pub mod node;
 pub mod order;
 pub mod router;
 pub mod sessions;

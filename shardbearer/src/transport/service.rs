@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use shardbearer_core::error::RequestError;
 use shardbearer_core::ids::{ClusterId, RadiantId};
 use shardbearer_core::limits;
 use shardbearer_core::transport::{Frame, Inbound};
@@ -36,7 +37,7 @@ pub struct Membership {
 #[async_trait]
 pub trait Stranger: Send + Sync {
     /// A beacon's bytes; the answer's bytes.
-    async fn beacon(&self, body: Bytes) -> Bytes;
+    async fn beacon(&self, body: Bytes) -> Result<Bytes, RequestError>;
 
     /// A request to the control order by somebody who has no id yet.
     async fn control(&self, request: pb::ControlRequest) -> pb::ControlResponse;
@@ -135,6 +136,7 @@ impl Peer for PeerService {
         request: Request<pb::BeaconRequest>,
     ) -> Result<Response<pb::BeaconResponse>, Status> {
         let body = self.stranger.beacon(request.into_inner().body).await;
+        let body = body.map_err(|error| Status::unavailable(error.to_string()))?;
         Ok(Response::new(pb::BeaconResponse { body }))
     }
 
