@@ -84,7 +84,7 @@ pub(super) async fn put(
         Some(ttl) => Expiry::At(shared.world.wall_ms().saturating_add(ttl)),
     };
     shared.inside()?; // before a large body is read for nothing
-    let value = read(&headers, body).await?;
+    let value = read(&headers, body, shared.value_bytes_max).await?;
     let key = at.key.clone();
     // Asked in the same breath whether the key was there; its value might be large, and nobody wants it.
     let inspect = Command::Inspect { key: key.clone() };
@@ -124,7 +124,7 @@ pub(super) async fn delete(
 /// One command at the door.
 async fn execute(shared: &Shared, at: &At, command: Command) -> Result<Reply, Failure> {
     let inside = shared.inside()?;
-    client_may_send(&command, limits::GROWN_VALUE_BYTES_MAX).map_err(Failure::bad_request)?;
+    client_may_send(&command, shared.value_bytes_max).map_err(Failure::bad_request)?;
     if inside.door.locate(&at.table, &at.key).is_none() {
         return Err(Failure::not_found(format!("there is no table {:?}", at.table)));
     }
@@ -135,11 +135,10 @@ async fn execute(shared: &Shared, at: &At, command: Command) -> Result<Reply, Fa
 }
 
 /// The body, if it is not longer than any value and arrives in time.
-async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Failure> {
-    const LIMIT: usize = limits::GROWN_VALUE_BYTES_MAX;
+async fn read(headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<Bytes, Failure> {
     let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|length: usize| length > LIMIT) {
-        return Err(Failure::too_large(LIMIT as u64));
+    if announced.is_some_and(|length: usize| length > bytes_max) {
+        return Err(Failure::too_large(bytes_max as u64));
     }
     let gather = async {
         let mut gathered = BytesMut::new();
@@ -147,8 +146,8 @@ async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Failure> {
         while let Some(chunk) = chunks.next().await {
             let chunk =
                 chunk.map_err(|error| Failure::bad_request(format!("the body did not arrive: {error}")))?;
-            if gathered.len() + chunk.len() > LIMIT {
-                return Err(Failure::too_large(LIMIT as u64));
+            if gathered.len() + chunk.len() > bytes_max {
+                return Err(Failure::too_large(bytes_max as u64));
             }
             gathered.extend_from_slice(&chunk);
         }

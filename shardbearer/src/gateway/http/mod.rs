@@ -34,6 +34,7 @@ struct Shared {
     entrance: Entrance,
     meter: Arc<Meter>,
     world: World,
+    value_bytes_max: usize,
 }
 
 impl Shared {

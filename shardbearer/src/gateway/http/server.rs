@@ -8,6 +8,7 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use shardbearer_core::limits;
 use shardbearer_core::world::World;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -34,13 +35,20 @@ pub struct Settings {
     pub radiant: String,
     /// Connections at once.
     pub connections_max: usize,
+    /// Longest value, as the door has it.
+    pub value_bytes_max: usize,
     /// How long requests under way may take to end once the door closes.
     pub grace: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { radiant: String::new(), connections_max: 1_024, grace: Duration::from_secs(2) }
+        Settings {
+            radiant: String::new(),
+            connections_max: 1_024,
+            value_bytes_max: limits::VALUE_BYTES_MAX,
+            grace: Duration::from_secs(2),
+        }
     }
 }
 
@@ -54,7 +62,8 @@ pub async fn serve(
     closing: CancellationToken,
 ) {
     let meter = Arc::new(Meter::new(&settings.radiant, "http", world.clone()));
-    let router = routes(Shared { entrance, meter: meter.clone(), world });
+    let router =
+        routes(Shared { entrance, meter: meter.clone(), world, value_bytes_max: settings.value_bytes_max });
     let door = Door::new(listener, settings.connections_max, meter, CancellationToken::new());
     let mut connections = JoinSet::new();
     loop {
