@@ -8,7 +8,7 @@ use tracing_subscriber::fmt::Subscriber;
 use tracing_subscriber::util::TryInitError;
 
 /// How a line of the log looks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
     /// For people; in colour on a terminal.
     #[default]

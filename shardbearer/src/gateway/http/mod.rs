@@ -1,10 +1,10 @@
 //! The HTTP door: keys as resources, the cluster as JSON, health, metrics.
 //!
-//! - [`keys`]: `/v1/tables/{table}/keys/{key}`
-//! - [`condition`]: what `If-Match` and `If-None-Match` ask
-//! - [`watch`]: `/healthz`, `/readyz`, `/metrics`, `/v1/status`
-//! - [`answer`]: errors as JSON, and which status says what
-//! - [`server`]: connections and their limits
+//! - `keys`: keys as resources, at `/v1/tables/{table}/keys/{key}`
+//! - `condition`: what `If-Match` and `If-None-Match` ask
+//! - `watch`: `/healthz`, `/readyz`, `/metrics`, `/v1/status`
+//! - `answer`: errors as JSON, and which status says what
+//! - `server`: connections and their limits
 //!
 //! HTTP/1.1 only: who wants many requests over one connection has gRPC.
 

@@ -218,9 +218,12 @@ async fn closing_lets_requests_end() {
     let _idle = TcpStream::connect(served.address).await.expect("it listens");
     let mut slow = TcpStream::connect(served.address).await.expect("it listens");
     slow.write_all(b"GET /v1/tables/default/keys/slow HTTP/1.1\r\nhost: test\r\n\r\n").await.expect("sent");
-    while served.double.executed.load(Ordering::SeqCst) == 0 {
-        tokio::task::yield_now().await;
-    }
+    let at_the_door = async {
+        while served.double.executed.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, at_the_door).await.expect("in time");
     served.closing.cancel();
     served.double.release();
     assert_eq!(read_answer(slow).await.status, 404, "no such key: that is the answer");

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use shardbearer_core::kv::Reply;
 use shardbearer_proto::pb;
@@ -17,7 +18,8 @@ use tonic::{Code, Status};
 
 use super::{get, kv, open, put, request, results};
 use crate::gateway::grpc::stream::{Exchange, IN_FLIGHT_MAX};
-use crate::gateway::testing::{Double, PATIENCE};
+use crate::gateway::grpc::{Settings, serve};
+use crate::gateway::testing::{self, Double, PATIENCE};
 use crate::telemetry::meter::Meter;
 use crate::world::Real;
 
@@ -65,6 +67,24 @@ async fn an_open_stream_ends_when_the_door_closes() {
     assert_eq!(ended.expect_err("the end").code(), Code::Unavailable);
     timeout(PATIENCE, served.task).await.expect("in time").expect("no panic").expect("served");
     drop(requests);
+}
+
+/// Requests that do not end hold up nobody beyond the grace.
+#[tokio::test]
+async fn what_does_not_end_in_time_is_cut_off() {
+    let served = testing::serve(|listener, entrance, world, closing| {
+        let settings = Settings { grace: Duration::from_millis(50), ..Settings::default() };
+        serve(listener, entrance, None, settings, world, closing)
+    })
+    .await
+    .opened();
+    let waiting = pb::ExecuteRequest { deadline_ms: u32::MAX, ..request(1, [get("slow")]) };
+    let mut kv = kv(&served).await;
+    let mut answers = kv.stream(tokio_stream::iter([waiting])).await.expect("open").into_inner();
+    served.closing.cancel();
+    let ended = timeout(PATIENCE, answers.next()).await.expect("in time").expect("a reason");
+    assert!(ended.is_err(), "{ended:?}");
+    timeout(PATIENCE, served.task).await.expect("in time").expect("no panic").expect("served");
 }
 
 /// 64 callers that ask at once are one request per order and kind at the door.
