@@ -146,3 +146,14 @@ impl Stream for Counted {
         Poll::Ready(Some(Ok(request(tag, [get("slow")]))))
     }
 }
+
+/// A message that is no protobuf ends the stream, but not before the requests ahead of it are answered.
+#[tokio::test]
+async fn a_broken_message_comes_after_the_answers() {
+    let double = Double::new();
+    let incoming =
+        [Ok(request(1, [put("a", "x")])), Ok(request(2, [])), Err(Status::internal("no protobuf"))];
+    let answers: Vec<_> = exchange(&double, tokio_stream::iter(incoming)).collect().await;
+    let tags: Vec<_> = answers.iter().map(|answer| answer.as_ref().ok().map(|answer| answer.tag)).collect();
+    assert_eq!(tags, [Some(2), Some(1), None], "the empty one needs no door");
+}
