@@ -196,7 +196,7 @@ impl Default for Limits {
 
 impl Default for Telemetry {
     fn default() -> Self {
-        Telemetry { log: "info".into(), format: LogFormat::Text }
+        Telemetry { log: "info,openraft=error".into(), format: LogFormat::Text }
     }
 }
 

@@ -146,7 +146,7 @@ pub const KEYS: &[Key] = &[
     key(
         "telemetry",
         "log",
-        "\"info\"",
+        "\"info,openraft=error\"",
         "What is logged to standard error: `error`, `warn`, `info`, `debug`, `trace`, or filters such as `info,shardbearer::order=debug`.",
     ),
     key("telemetry", "format", "\"text\"", "`text` for people, `json` for programs."),

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, OFF};
-use crate::gateway::Entrance;
+use crate::gateway::{Entrance, grpc, http};
 use crate::transport::PeerService;
 
 /// Bound sockets; those of doors that are off are absent.
@@ -61,23 +61,32 @@ impl Listeners {
         stop: CancellationToken,
     ) -> Served {
         let tasks = TaskTracker::new();
-        let _ = (config, entrance, world, &self.resp, &self.http);
-        let listener = tokio::net::TcpListener::from_std(self.grpc).expect("bound");
+        let radiant = config.radiant.name.clone();
+        let settings = grpc::Settings { radiant: radiant.clone(), ..grpc::Settings::default() };
+        let door = grpc::serve(
+            tokio_listener(self.grpc),
+            entrance.clone(),
+            Some(peers),
+            settings,
+            world.clone(),
+            stop.clone(),
+        );
         tasks.spawn(async move {
-            let service = shardbearer_proto::pb::peer_server::PeerServer::new(peers)
-                .max_decoding_message_size(16 << 20)
-                .max_encoding_message_size(16 << 20);
-            let _ = tonic::transport::Server::builder()
-                .tcp_nodelay(true)
-                .add_service(service)
-                .serve_with_incoming_shutdown(
-                    tokio_stream::wrappers::TcpListenerStream::new(listener),
-                    stop.cancelled_owned(),
-                )
-                .await;
+            if let Err(error) = door.await {
+                tracing::error!("the gRPC door failed: {error}");
+            }
         });
+        if let Some(listener) = self.http {
+            let value_bytes_max = config.limits.value_bytes_max;
+            let settings = http::Settings { radiant, value_bytes_max, ..http::Settings::default() };
+            tasks.spawn(http::serve(tokio_listener(listener), entrance, settings, world.clone(), stop));
+        }
         Served(tasks)
     }
+}
+
+fn tokio_listener(listener: TcpListener) -> tokio::net::TcpListener {
+    tokio::net::TcpListener::from_std(listener).expect("bound, not blocking, and inside the runtime")
 }
 
 fn optional(door: &str, address: &str) -> Result<Option<TcpListener>, String> {

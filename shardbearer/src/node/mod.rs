@@ -165,7 +165,8 @@ impl Prepared {
         let entrance = Entrance::default();
         let strangers = Arc::new(Strangers::new(bootstrap.clone()));
         let membership = Arc::default();
-        let peers = PeerService::new(Arc::clone(&membership), strangers.clone(), world.clone());
+        let peers =
+            PeerService::new(Arc::clone(&membership), strangers.clone(), world.clone(), serving.clone());
         let served = listeners.serve(&config, entrance.clone(), peers, &world, serving.clone());
 
         let folders = Home::create(&config, identity.cluster()?.is_some())?;

@@ -104,8 +104,12 @@ pub fn config(folder: &Path, name: &str, port: u16, neighbors: &[u16], expect: u
     config
 }
 
-/// Starts a radiant.
+/// Starts a radiant. Its log is shown where `RUST_LOG` says so.
 pub fn start(config: Config) -> Starting {
+    if let Ok(filter) = std::env::var("RUST_LOG") {
+        // Another test of this process may have done so.
+        let _ = shardbearer::telemetry::logs::start(&filter, shardbearer::telemetry::logs::Format::Text);
+    }
     let prepared = node::prepare(config, Engines::default()).expect("a folder and ports");
     let stop = CancellationToken::new();
     let (opened, running) = mpsc::channel(1);
