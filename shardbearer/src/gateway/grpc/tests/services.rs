@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use shardbearer_core::error::RequestError;
 use shardbearer_proto::pb;
 use shardbearer_proto::pb::admin_client::AdminClient;
 use shardbearer_proto::pb::peer_client::PeerClient;
@@ -101,7 +102,8 @@ async fn services_describe_themselves() {
 #[tokio::test]
 async fn peers_are_served_before_the_entrance_is_open() {
     let served = testing::serve(|listener, entrance, world, closing| {
-        let peers = PeerService::new(Arc::new(OnceLock::new()), Arc::new(Echo), world.clone());
+        let membership = Arc::new(OnceLock::new());
+        let peers = PeerService::new(membership, Arc::new(Echo), world.clone(), closing.clone());
         serve(listener, entrance, Some(peers), Settings::default(), world, closing)
     })
     .await;
@@ -114,8 +116,8 @@ struct Echo;
 
 #[async_trait]
 impl Stranger for Echo {
-    async fn beacon(&self, body: Bytes) -> Bytes {
-        body
+    async fn beacon(&self, body: Bytes) -> Result<Bytes, RequestError> {
+        Ok(body)
     }
 
     async fn control(&self, _: pb::ControlRequest) -> pb::ControlResponse {
