@@ -279,7 +279,10 @@ impl Client {
 
     /// Radiants, orders and shards with their health, as one radiant sees them.
     pub async fn status(&self) -> Result<pb::StatusResponse, Error> {
-        self.inner.refresher.ask(self.timeout, async |mut admin| admin.status(pb::StatusRequest {}).await).await
+        self.inner
+            .refresher
+            .ask(self.timeout, async |mut admin| admin.status(pb::StatusRequest {}).await)
+            .await
     }
 
     /// Every configuration the cluster has had, oldest first: when, who, why.

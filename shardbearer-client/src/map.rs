@@ -60,7 +60,9 @@ impl Refresher {
 
     /// Fetches the map from the first radiant that answers.
     pub(crate) async fn fetch(&self) -> Result<(), Error> {
-        let map = self.first_answer(self.timeout, async |mut admin: Admin| admin.map(pb::MapRequest {}).await).await?;
+        let map = self
+            .first_answer(self.timeout, async |mut admin: Admin| admin.map(pb::MapRequest {}).await)
+            .await?;
         let next = self.routes.load().with(map.clone()).map_err(Error::invalid)?;
         self.links.keep(&next);
         // Built again from whatever is there now: a hint may have come in meanwhile.

@@ -38,7 +38,10 @@ impl Routes {
         let mut next = self.clone();
         let topology: Topology =
             map.topology.unwrap_or_default().try_into().map_err(|error| format!("{error}"))?;
-        if topology.epoch >= next.topology.epoch || topology.cluster != next.topology.cluster {
+        if topology.cluster != next.topology.cluster {
+            next = Routes::default();
+        }
+        if topology.epoch >= next.topology.epoch {
             // A scheme that this version does not know is no error: any radiant forwards what it is sent.
             let known = topology.tables.iter().filter_map(|table| {
                 let scheme = Slots::parse(&table.scheme)?;
@@ -75,7 +78,11 @@ impl Routes {
     }
 
     fn addresses(&self) -> impl Iterator<Item = &str> {
-        self.topology.radiants.iter().map(|radiant| radiant.doors.grpc.as_str()).filter(|door| !door.is_empty())
+        self.topology
+            .radiants
+            .iter()
+            .map(|radiant| radiant.doors.grpc.as_str())
+            .filter(|door| !door.is_empty())
     }
 }
 
@@ -94,7 +101,10 @@ impl Links {
         }
         let links = Links { endpoints, connect_timeout, links: Mutex::default() };
         for endpoint in &links.endpoints {
-            if !endpoint.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()) {
+            if !endpoint
+                .rsplit_once(':')
+                .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+            {
                 return Err(format!("{endpoint:?} is not an address: write host:port"));
             }
             links.link(endpoint)?;
@@ -111,7 +121,12 @@ impl Links {
     }
 
     /// The link to take: the preferred radiant unless it is down or to be avoided, then any other that is up.
-    pub(crate) fn choose(&self, routes: &Routes, preferred: Option<&str>, avoid: Option<&str>) -> Option<Arc<Link>> {
+    pub(crate) fn choose(
+        &self,
+        routes: &Routes,
+        preferred: Option<&str>,
+        avoid: Option<&str>,
+    ) -> Option<Arc<Link>> {
         if let Some(address) = preferred.filter(|address| Some(*address) != avoid)
             && let Ok(link) = self.link(address)
             && !link.is_down()

@@ -60,10 +60,8 @@ pub(crate) struct Sessions {
 impl Sessions {
     /// New sessions with random ids; numbers of an earlier life are never used again.
     pub(crate) fn new(count: usize, window: u64) -> Arc<Sessions> {
-        let session = |_| Session {
-            id: SessionId(rand::rng().random_range(1..=u128::MAX)),
-            numbers: Mutex::default(),
-        };
+        let session =
+            |_| Session { id: SessionId(rand::rng().random_range(1..=u128::MAX)), numbers: Mutex::default() };
         Arc::new(Sessions {
             sessions: (0..count.max(1)).map(session).collect(),
             window: window.max(1),

@@ -44,10 +44,7 @@ fn a_write_without_an_id_is_not_repeated_once_it_may_have_happened() {
     let mut journey = Journey::new(true, false);
     journey.begin();
     again(journey.judge(Outcome::NotSent("no connection".into())));
-    assert_eq!(
-        journey.judge(Outcome::Lost("cut".into())),
-        Next::Done(Err(Error::Unknown("cut".into())))
-    );
+    assert_eq!(journey.judge(Outcome::Lost("cut".into())), Next::Done(Err(Error::Unknown("cut".into()))));
 }
 
 #[test]
