@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -44,6 +45,7 @@ pub struct Router {
     pub orders: Arc<Registry>,
     /// To the others.
     pub transport: Arc<dyn Transport>,
+    turn: AtomicUsize,
 }
 
 /// An item on its way.
@@ -55,6 +57,17 @@ struct Journey {
 }
 
 impl Router {
+    /// A router of the radiant `me`.
+    pub fn new(
+        me: RadiantId,
+        map: Arc<Map>,
+        leads: Arc<Leads>,
+        orders: Arc<Registry>,
+        transport: Arc<dyn Transport>,
+    ) -> Router {
+        Router { me, map, leads, orders, transport, turn: AtomicUsize::new(0) }
+    }
+
     /// Carries the items out, those of one shard in their order; a result each, within the deadline.
     pub async fn execute(&self, items: Vec<Item>, deadline: Duration) -> Vec<CallResult> {
         let end = Instant::now() + deadline;
@@ -111,14 +124,26 @@ impl Router {
         {
             return local.execute(items, left).await;
         }
-        let count = items.len();
-        match self.leads.herald(order).filter(|herald| *herald != self.me) {
+        let known = self.leads.herald(order).filter(|herald| *herald != self.me);
+        match known.or_else(|| self.somebody_of(order)) {
             Some(herald) => self.forward(order, herald, items, left).await,
             None => {
                 let why = format!("order {order} has no herald at the moment");
-                all(count, Refused::Unavailable(why).into())
+                all(items.len(), Refused::Unavailable(why).into())
             }
         }
+    }
+
+    /// A member to ask who leads, each in its turn. A radiant that is a member itself hears of a herald as soon as
+    /// they do, and need not ask.
+    fn somebody_of(&self, order: OrderId) -> Option<RadiantId> {
+        if self.orders.find(order).is_some() {
+            return None;
+        }
+        let topology = self.map.topology();
+        let members = &topology.order(order)?.members;
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        members.get(turn.checked_rem(members.len())?).copied().filter(|member| *member != self.me)
     }
 
     async fn forward(
