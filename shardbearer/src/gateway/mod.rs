@@ -4,6 +4,8 @@
 //! engines or storage. Every listener is bound before the radiant has found its cluster, so that a port
 //! in use is said at once; what a gateway answers until [`Entrance`] is open is its own business.
 
+pub mod resp;
+
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;

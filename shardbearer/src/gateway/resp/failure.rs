@@ -16,8 +16,7 @@ impl Failure {
     /// The arguments do not fit together.
     pub const SYNTAX: Failure = Failure(Cow::Borrowed("ERR syntax error"));
     /// An argument or a value is no integer of 64 bits.
-    pub const NOT_AN_INTEGER: Failure =
-        Failure(Cow::Borrowed("ERR value is not an integer or out of range"));
+    pub const NOT_AN_INTEGER: Failure = Failure(Cow::Borrowed("ERR value is not an integer or out of range"));
     /// An argument or a value is no number.
     pub const NOT_A_FLOAT: Failure = Failure(Cow::Borrowed("ERR value is not a valid float"));
     /// A sum of fractions leaves the range of its type.
@@ -126,11 +125,9 @@ mod tests {
     #[test]
     fn an_unknown_outcome_never_looks_like_a_refusal() {
         let unknown = RequestError::Unknown("the herald fell silent".into());
-        for failure in [
-            Failure::of(&unknown),
-            Failure::of_part(&unknown),
-            Failure::refusal(&Refusal::SessionExpired),
-        ] {
+        for failure in
+            [Failure::of(&unknown), Failure::of_part(&unknown), Failure::refusal(&Refusal::SessionExpired)]
+        {
             assert!(failure.text().starts_with("UNKNOWN outcome: "), "{failure:?}");
             assert!(!failure.text().contains("nothing was changed"), "{failure:?}");
         }

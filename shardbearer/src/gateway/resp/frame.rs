@@ -64,7 +64,7 @@ impl Parser {
     pub fn next(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame>, ProtocolError> {
         loop {
             if self.missing == 0 {
-                match buffer.first() {
+                match buffer.first().copied() {
                     None => return Ok(None),
                     Some(b'*') if !self.header(buffer)? => return Ok(None),
                     Some(b'*') => {}

@@ -33,6 +33,12 @@ pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
     }
 }
 
+/// What every text that matches the pattern begins with, as far as that is plain to see.
+pub fn literal_prefix(pattern: &[u8]) -> &[u8] {
+    let special = pattern.iter().position(|byte| matches!(byte, b'*' | b'?' | b'[' | b'\\'));
+    &pattern[..special.unwrap_or(pattern.len())]
+}
+
 /// What follows the first element of the pattern, if that matches the byte.
 fn one(pattern: &[u8], byte: u8) -> Option<&[u8]> {
     match pattern {

@@ -221,9 +221,7 @@ pub fn find(name: &[u8]) -> Option<&'static Spec> {
 pub fn unknown(words: &[Bytes]) -> Failure {
     /// As much of what was sent as Redis repeats.
     const SHOWN_BYTES_MAX: usize = 128;
-    let shown = |word: &Bytes| {
-        String::from_utf8_lossy(&word[..word.len().min(SHOWN_BYTES_MAX)]).into_owned()
-    };
+    let shown = |word: &Bytes| String::from_utf8_lossy(&word[..word.len().min(SHOWN_BYTES_MAX)]).into_owned();
     let mut arguments = String::new();
     for word in words.iter().skip(1) {
         if arguments.len() >= SHOWN_BYTES_MAX {

@@ -1,0 +1,306 @@
+//! One connection: reads what has arrived, carries it out in as few steps as its order allows, writes the replies.
+//!
+//! Commands on keys that follow each other are gathered and handed to the door as one request; whatever needs
+//! or changes the connection's state first waits for what was gathered. Nothing is read while a request is under
+//! way or while replies are being sent, so a client that sends faster than it reads fills its own socket.
+
+use std::io;
+
+use bytes::{Bytes, BytesMut};
+use shardbearer_core::kv::Command;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::commands::{self, Control, Run, Spec, Translate};
+use super::failure::Failure;
+use super::frame::{Frame, Parser};
+use super::plan::{Calls, Plan, Shape, write_results};
+use super::reply::{Version, Writer};
+use super::session::{Replies, Session};
+use super::transaction::Transaction;
+use super::{cluster, whole};
+use crate::kv::Call;
+
+/// Room for reading: what a pipeline of small commands fills at once.
+const READ_BYTES: usize = 16 << 10;
+
+/// Calls in one request at most, while answers are small.
+const CALLS_MAX: usize = 1_024;
+
+/// Calls in one request at least, however large answers are.
+const CALLS_MIN: usize = 8;
+
+/// Bytes of calls in one request; together with [`CALLS_MAX`] well within a message between radiants.
+const REQUEST_BYTES_MAX: usize = 4 << 20;
+
+/// From so many bytes on replies are sent before more is carried out.
+const REPLY_BYTES_MAX: usize = 1 << 20;
+
+/// One client's connection.
+pub struct Connection {
+    stream: TcpStream,
+    buffer: BytesMut,
+    parser: Parser,
+    writer: Writer,
+    session: Session,
+    transaction: Transaction,
+    gathered: Gathered,
+    calls_max: usize,
+    closing: bool,
+}
+
+/// Commands whose calls have not been handed in yet.
+#[derive(Default)]
+struct Gathered {
+    calls: Vec<Call>,
+    bytes: usize,
+    steps: Vec<Step>,
+}
+
+enum Step {
+    /// The next so many results are its own.
+    Data(Shape, usize),
+    Failed(Failure),
+}
+
+impl Connection {
+    /// A connection that has just been accepted.
+    pub fn new(stream: TcpStream, session: Session) -> Connection {
+        Connection {
+            stream,
+            buffer: BytesMut::with_capacity(READ_BYTES),
+            parser: Parser::new(session.gateway.options.command_bytes_max),
+            writer: Writer::default(),
+            session,
+            transaction: Transaction::default(),
+            gathered: Gathered::default(),
+            calls_max: CALLS_MAX,
+            closing: false,
+        }
+    }
+
+    /// Serves the client until it leaves, is sent away or breaks the protocol.
+    pub async fn run(mut self) -> io::Result<()> {
+        while !self.closing {
+            self.buffer.reserve(READ_BYTES.max(self.parser.wanted(&self.buffer).min(1 << 20)));
+            if self.stream.read_buf(&mut self.buffer).await? == 0 {
+                return Ok(());
+            }
+            self.serve_buffer().await?;
+            self.send().await?;
+        }
+        self.stream.shutdown().await
+    }
+
+    /// Carries out every complete command in the buffer.
+    async fn serve_buffer(&mut self) -> io::Result<()> {
+        let mut count = 0;
+        let mut last = "";
+        while !self.closing {
+            match self.parser.next(&mut self.buffer) {
+                Ok(None) => break,
+                Ok(Some(frame)) => {
+                    count += 1;
+                    last = self.frame(frame).await.unwrap_or(last);
+                }
+                Err(error) => {
+                    self.hand_in().await;
+                    self.writer.failure(&format!("ERR Protocol error: {}", error.0).into());
+                    self.closing = true;
+                }
+            }
+            if self.writer.len() > REPLY_BYTES_MAX {
+                self.send().await?;
+            }
+        }
+        self.hand_in().await;
+        self.session.gateway.count_commands(count);
+        self.session.client.touch(last, self.session.gateway.now_ms());
+        Ok(())
+    }
+
+    /// Returns the command's name, if it was one.
+    async fn frame(&mut self, frame: Frame) -> Option<&'static str> {
+        if self.session.replies == Replies::On {
+            return self.command(frame).await;
+        }
+        // Without replies every command is carried out on its own.
+        self.hand_in().await;
+        if self.session.replies == Replies::SkipNext {
+            self.session.replies = Replies::On;
+        }
+        self.writer.set_muted(true);
+        let name = self.command(frame).await;
+        self.hand_in().await;
+        self.writer.set_muted(false);
+        name
+    }
+
+    async fn command(&mut self, frame: Frame) -> Option<&'static str> {
+        let words = match frame {
+            Frame::Command(words) => words,
+            Frame::TooLarge { bytes } => {
+                let most = self.session.gateway.options.command_bytes_max;
+                self.refuse(format!("ERR the command has {bytes} bytes; at most {most} are allowed").into());
+                return None;
+            }
+        };
+        let found = words.first().and_then(|name| commands::find(name));
+        let Some(spec) = found else {
+            self.refuse(commands::unknown(&words));
+            return None;
+        };
+        if !spec.takes(words.len()) {
+            self.refuse(Failure::arity(spec.name));
+            return Some(spec.name);
+        }
+        match spec.run {
+            Run::Control(control) => {
+                self.hand_in().await;
+                self.control(control, &words).await;
+            }
+            Run::Data(_) | Run::Local(_) | Run::Whole(_) if self.transaction.is_open() => {
+                self.queue(spec, words);
+            }
+            Run::Data(translate) => self.data(spec, translate, &words).await,
+            Run::Local(run) => {
+                self.hand_in().await;
+                run(&mut self.session, &words, &mut self.writer);
+            }
+            Run::Whole(kind) => {
+                self.hand_in().await;
+                whole::run(kind, &mut self.session, &words, &mut self.writer).await;
+            }
+        }
+        Some(spec.name)
+    }
+
+    /// A command that cannot be carried out: its error takes its place among the replies.
+    fn refuse(&mut self, failure: Failure) {
+        self.transaction.spoil();
+        self.gathered.steps.push(Step::Failed(failure));
+    }
+
+    async fn data(&mut self, spec: &Spec, translate: Translate, words: &[Bytes]) {
+        match self.translate(spec, translate, words) {
+            Ok(plan) => {
+                let bytes: usize = plan.commands().iter().map(Command::weight).sum();
+                if self.gathered.bytes + bytes > REQUEST_BYTES_MAX {
+                    self.hand_in().await;
+                }
+                self.gathered.add(plan, bytes);
+                if self.gathered.calls.len() >= self.calls_max {
+                    self.hand_in().await;
+                }
+            }
+            Err(failure) => self.gathered.steps.push(Step::Failed(failure)),
+        }
+    }
+
+    fn translate(&self, spec: &Spec, translate: Translate, words: &[Bytes]) -> Result<Plan, Failure> {
+        let inside = self.session.gateway.inside()?;
+        let plan = translate(words, self.session.gateway.world.wall_ms())?;
+        if self.session.aware && !(self.session.read_anywhere && spec.is_read()) {
+            cluster::moved(&self.session, inside, &plan).map_or(Ok(plan), Err)
+        } else {
+            Ok(plan)
+        }
+    }
+
+    fn queue(&mut self, spec: &'static Spec, words: Vec<Bytes>) {
+        // What MOVED or LOADING would stop at once must not wait for EXEC; other errors do.
+        let stopped = match spec.run {
+            Run::Data(translate) => match self.translate(spec, translate, &words) {
+                Err(failure) if failure == Failure::LOADING || failure.text().starts_with("MOVED ") => {
+                    Some(failure)
+                }
+                Err(_) | Ok(_) => None,
+            },
+            Run::Local(_) | Run::Whole(_) | Run::Control(_) => None,
+        };
+        match stopped.map_or_else(|| self.transaction.queue(spec, words), Err) {
+            Ok(()) => self.writer.simple("QUEUED"),
+            Err(failure) => {
+                self.transaction.spoil();
+                self.writer.failure(&failure);
+            }
+        }
+    }
+
+    async fn control(&mut self, control: Control, words: &[Bytes]) {
+        let done = match control {
+            Control::Multi => self.transaction.begin(),
+            Control::Discard => self.transaction.discard(),
+            Control::Watch => self.transaction.watch(&self.session, &words[1..]).await,
+            Control::Unwatch => {
+                self.transaction.unwatch();
+                Ok(())
+            }
+            Control::Exec => return self.transaction.execute(&mut self.session, &mut self.writer).await,
+            Control::Reset => {
+                self.transaction = Transaction::default();
+                self.session.reset();
+                self.writer.set_version(Version::Resp2);
+                self.writer.set_muted(false);
+                return self.writer.simple("RESET");
+            }
+            Control::Quit => {
+                self.closing = true;
+                Ok(())
+            }
+        };
+        match done {
+            Ok(()) => self.writer.ok(),
+            Err(failure) => self.writer.failure(&failure),
+        }
+    }
+
+    /// Hands the gathered calls to the door and writes the replies.
+    async fn hand_in(&mut self) {
+        if self.gathered.steps.is_empty() {
+            return;
+        }
+        let Gathered { calls, steps, .. } = std::mem::take(&mut self.gathered);
+        let before = self.writer.len();
+        let results = if calls.is_empty() { Vec::new() } else { self.session.gateway.execute(calls).await };
+        let now_ms = self.session.gateway.world.wall_ms();
+        let mut results = results.as_slice();
+        for step in steps {
+            match step {
+                Step::Failed(failure) => self.writer.failure(&failure),
+                Step::Data(shape, count) => {
+                    // There is one result per call; should there not be, the rest is answered as unknown.
+                    let (own, rest) = results.split_at(count.min(results.len()));
+                    results = rest;
+                    write_results(shape, own, now_ms, &mut self.writer);
+                }
+            }
+        }
+        // All answers of a request are in memory at once: large ones make the next requests smaller.
+        self.calls_max = match self.writer.len() - before {
+            bytes if bytes > 4 * REPLY_BYTES_MAX => (self.calls_max / 2).max(CALLS_MIN),
+            _ => (self.calls_max * 2).min(CALLS_MAX),
+        };
+    }
+
+    async fn send(&mut self) -> io::Result<()> {
+        for piece in self.writer.take() {
+            self.stream.write_all(&piece).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Gathered {
+    fn add(&mut self, plan: Plan, bytes: usize) {
+        self.bytes += bytes;
+        self.steps.push(Step::Data(plan.shape, plan.calls.count()));
+        match plan.calls {
+            Calls::One(command) => self.calls.push(Call::new(command)),
+            Calls::Each(commands) => self.calls.extend(commands.into_iter().map(Call::new)),
+            Calls::Together(commands) => {
+                self.calls.push(Call::new(Command::Batch { commands, all_or_nothing: false }));
+            }
+        }
+    }
+}
