@@ -82,7 +82,7 @@ impl Connection {
     /// Serves the client until it leaves, is sent away or breaks the protocol.
     pub async fn run(mut self) -> io::Result<()> {
         while !self.closing {
-            self.buffer.reserve(READ_BYTES.max(self.parser.wanted(&self.buffer).min(1 << 20)));
+            self.make_room();
             if self.stream.read_buf(&mut self.buffer).await? == 0 {
                 return Ok(());
             }
@@ -90,6 +90,15 @@ impl Connection {
             self.send().await?;
         }
         self.stream.shutdown().await
+    }
+
+    /// Keeps filling the present buffer while there is room: arguments of earlier commands may still lie in it, and
+    /// then more room is a new buffer. A client that announces much gets no more than it sends.
+    fn make_room(&mut self) {
+        let wanted = self.parser.wanted(&self.buffer).clamp(READ_BYTES / 4, READ_BYTES * 4);
+        if self.buffer.capacity() - self.buffer.len() < wanted {
+            self.buffer.reserve(wanted.max(READ_BYTES));
+        }
     }
 
     /// Carries out every complete command in the buffer.
@@ -114,8 +123,10 @@ impl Connection {
             }
         }
         self.hand_in().await;
-        self.session.gateway.count_commands(count);
-        self.session.client.touch(last, self.session.gateway.now_ms());
+        if count > 0 {
+            self.session.gateway.count_commands(count);
+            self.session.client.touch(last, self.session.gateway.now_ms());
+        }
         Ok(())
     }
 
@@ -155,6 +166,8 @@ impl Connection {
             return Some(spec.name);
         }
         match spec.run {
+            // There is nothing to unwatch after EXEC, but it has its place in the answer.
+            Run::Control(Control::Unwatch) if self.transaction.is_open() => self.queue(spec, words),
             Run::Control(control) => {
                 self.hand_in().await;
                 self.control(control, &words).await;

@@ -176,12 +176,11 @@ impl Shape {
         }
         match (self, replies) {
             (Shape::Value, [Reply::Record(record), ..]) => writer.optional(value(record)),
-            (Shape::Values, _) => {
+            (Shape::Values, _) if replies.iter().all(|reply| matches!(reply, Reply::Record(_))) => {
                 writer.array(replies.len());
                 for reply in replies {
-                    match reply {
-                        Reply::Record(record) => writer.optional(value(record)),
-                        _ => writer.null(),
+                    if let Reply::Record(record) = reply {
+                        writer.optional(value(record));
                     }
                 }
             }
@@ -194,13 +193,15 @@ impl Shape {
                 ],
             ) => writer.optional(value(record)),
             (Shape::Stored, [Reply::ConditionFailed { .. }]) => writer.null(),
-            (Shape::Stored | Shape::Done, _) if replies.iter().all(|reply| is_written(reply)) => writer.ok(),
+            (Shape::Stored | Shape::Done, [_, ..]) if replies.iter().all(|reply| is_written(reply)) => {
+                writer.ok()
+            }
             (Shape::Changed, [Reply::Written { .. } | Reply::Touched { changed: true }]) => writer.integer(1),
             (Shape::Changed, [Reply::ConditionFailed { .. } | Reply::Touched { changed: false }]) => {
                 writer.integer(0);
             }
             (Shape::AllOrNone, [Reply::ConditionFailed { .. }]) => writer.integer(0),
-            (Shape::AllOrNone, _) => writer.integer(1),
+            (Shape::AllOrNone, _) if replies.iter().any(|reply| is_written(reply)) => writer.integer(1),
             (Shape::Plain, [Reply::Number { value, .. }]) => writer.integer(*value),
             (Shape::Float, [Reply::Decimal { value, .. }]) => writer.value(value),
             (Shape::Plain, [Reply::Length { length, .. }]) => writer.count(*length),

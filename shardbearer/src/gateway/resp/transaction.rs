@@ -10,7 +10,7 @@ use shardbearer_core::limits;
 use shardbearer_proto::convert::client_may_send;
 use shardbearer_state::placement::slot_of;
 
-use super::commands::{Run, Spec};
+use super::commands::{Control, Run, Spec};
 use super::failure::Failure;
 use super::plan::Shape;
 use super::reply::Writer;
@@ -121,7 +121,8 @@ impl Transaction {
         let mut new: Vec<Bytes> = Vec::new();
         for key in keys {
             if !new.contains(key) && !self.watched.iter().any(|(watched, _)| watched == key) {
-                new.push(key.clone());
+                // A slice would keep a whole read buffer alive for as long as the watch lasts.
+                new.push(Bytes::copy_from_slice(key));
             }
         }
         new
@@ -199,6 +200,7 @@ fn step(
 ) -> Step {
     match spec.run {
         Run::Local(run) => Step::Local(run, words),
+        Run::Control(Control::Unwatch) => Step::Local(|_, _, writer| writer.ok(), words),
         Run::Whole(_) | Run::Control(_) => {
             Step::Failed("ERR Command not allowed inside a transaction".into())
         }

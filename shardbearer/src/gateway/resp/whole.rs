@@ -36,8 +36,9 @@ pub async fn run(kind: Whole, session: &mut Session, args: &[Bytes], writer: &mu
         Whole::Cluster => cluster::run(session, args, writer).await,
         Whole::Info => {
             // The number of keys is asked of every shard; without an answer the line is left out.
-            let rows = rows(session).await.ok();
-            writer.text(&commands::info(&session.gateway, &args[1..], rows));
+            let sections = &args[1..];
+            let rows = if commands::shows(sections, "keyspace") { rows(session).await.ok() } else { None };
+            writer.text(&commands::info(&session.gateway, sections, rows));
             Ok(())
         }
     };

@@ -20,7 +20,7 @@ use super::plan::Plan;
 use super::reply::Writer;
 use super::session::Session;
 
-pub use self::server::info;
+pub use self::server::{info, shows};
 
 /// A command as the table knows it.
 #[derive(Debug)]

@@ -144,11 +144,6 @@ fn settings(gateway: &Gateway) -> Vec<(&'static str, String)> {
 
 /// The text of `INFO` with the sections asked for. `rows` is how many keys there are, if that was found out.
 pub fn info(gateway: &Gateway, sections: &[Bytes], rows: Option<u64>) -> String {
-    let everything = ["all", "default", "everything"];
-    let wanted = |name: &str| {
-        let asks = |section: &Bytes| args::is(section, name) || args::one_of(section, &everything).is_some();
-        sections.is_empty() || sections.iter().any(asks)
-    };
     let mut text = String::new();
     for (name, section) in [
         ("Server", server as fn(&Gateway, Option<u64>) -> String),
@@ -160,7 +155,7 @@ pub fn info(gateway: &Gateway, sections: &[Bytes], rows: Option<u64>) -> String 
         ("Cluster", |_, _| "cluster_enabled:1\r\n".into()),
         ("Keyspace", keyspace),
     ] {
-        if wanted(name) {
+        if shows(sections, name) {
             if !text.is_empty() {
                 text.push_str("\r\n");
             }
@@ -169,6 +164,12 @@ pub fn info(gateway: &Gateway, sections: &[Bytes], rows: Option<u64>) -> String 
         }
     }
     text
+}
+
+/// Whether `INFO` with these words shows a section.
+pub fn shows(words: &[Bytes], section: &str) -> bool {
+    words.is_empty()
+        || words.iter().any(|word| args::one_of(word, &[section, "all", "default", "everything"]).is_some())
 }
 
 fn server(gateway: &Gateway, _: Option<u64>) -> String {

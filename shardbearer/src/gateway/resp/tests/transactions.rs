@@ -26,6 +26,9 @@ async fn queued_commands_happen_in_one_request_at_exec() {
     assert_eq!(server.door.take_requests(), [1]);
     client.ask("MULTI", "+OK\r\n").await;
     client.ask("EXEC", "*0\r\n").await;
+    client.ask("MULTI", "+OK\r\n").await;
+    client.ask("UNWATCH", "+QUEUED\r\n").await;
+    client.ask("EXEC", "*1\r\n+OK\r\n").await;
 }
 
 #[tokio::test]
