@@ -8,6 +8,7 @@ use std::io;
 
 use bytes::{Bytes, BytesMut};
 use shardbearer_core::kv::Command;
+use shardbearer_core::limits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -30,8 +31,8 @@ const CALLS_MAX: usize = 1_024;
 /// Calls in one request at least, however large answers are.
 const CALLS_MIN: usize = 8;
 
-/// Bytes of calls in one request; together with [`CALLS_MAX`] well within a message between radiants.
-const REQUEST_BYTES_MAX: usize = 4 << 20;
+/// Bytes of calls in one request, unless a single command has more: what an order proposes at once.
+const REQUEST_BYTES_MAX: usize = limits::PROPOSAL_BYTES_MAX;
 
 /// From so many bytes on replies are sent before more is carried out.
 const REPLY_BYTES_MAX: usize = 1 << 20;

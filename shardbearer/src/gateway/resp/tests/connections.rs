@@ -54,6 +54,20 @@ async fn a_long_pipeline_of_large_values_is_served_in_bounded_requests() {
 }
 
 #[tokio::test]
+async fn reads_whose_answers_do_not_fit_one_message_are_asked_again_one_by_one() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    client.ask("MSET a 12345 b 67890", "+OK\r\n").await;
+    server.door.limit_answers(5);
+    server.door.take_requests();
+    client.send("GET a\r\nGET b\r\nMGET a b\r\n").await;
+    client.expect("$5\r\n12345\r\n$5\r\n67890\r\n*2\r\n$5\r\n12345\r\n$5\r\n67890\r\n").await;
+    assert_eq!(server.door.take_requests(), [4, 1, 1, 1, 1]);
+    server.door.limit_answers(4);
+    client.ask("GET a", "-ERR the answer is too large; ask for fewer keys at once\r\n").await;
+}
+
+#[tokio::test]
 async fn before_the_cluster_is_found_data_are_loading_and_the_rest_works() {
     let server = Server::start_outside(Options::default()).await;
     let mut client = server.client().await;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -37,6 +38,7 @@ pub struct TestDoor {
     heralds: Mutex<BTreeMap<OrderId, RadiantId>>,
     failure: Mutex<Option<RequestError>>,
     requests: Mutex<Vec<usize>>,
+    answer_bytes_max: AtomicUsize,
 }
 
 impl TestDoor {
@@ -51,6 +53,7 @@ impl TestDoor {
             heralds: Mutex::new(orders.map(|order| (order, RadiantId(1))).into()),
             failure: Mutex::new(None),
             requests: Mutex::default(),
+            answer_bytes_max: AtomicUsize::new(usize::MAX),
         };
         for table in &door.topology.tables {
             for shard in &table.shards {
@@ -71,6 +74,11 @@ impl TestDoor {
     /// From now on every call fails like this.
     pub fn fail(&self, failure: Option<RequestError>) {
         *self.failure.lock() = failure;
+    }
+
+    /// From now on values of more bytes than this do not fit one answer, as between radiants.
+    pub fn limit_answers(&self, bytes: usize) {
+        self.answer_bytes_max.store(bytes, Ordering::Relaxed);
     }
 
     /// How many calls each request so far had; forgets them.
@@ -131,7 +139,13 @@ impl Door for TestDoor {
             let order = self.topology.tables[0].shards[shard.0 as usize - 1].order;
             Ok(self.call(Item { shard, id: None, command: call.command }, order))
         };
-        request.calls.into_iter().map(answer).collect()
+        let results: Vec<CallResult> = request.calls.into_iter().map(answer).collect();
+        let bytes: usize = results.iter().map(bytes).sum();
+        if bytes <= self.answer_bytes_max.load(Ordering::Relaxed) {
+            return results;
+        }
+        let why = Refused::Invalid("the answer is too large; ask for fewer keys at once".into());
+        results.into_iter().map(|_| Err(why.clone().into())).collect()
     }
 
     fn topology(&self) -> Arc<Topology> {
@@ -150,6 +164,13 @@ impl Door for TestDoor {
         let table = self.topology.table(table)?;
         let shard = table.shards.get(Slots::parse(&table.scheme)?.shard_of(key))?;
         Some((shard.id, shard.order))
+    }
+}
+
+fn bytes(result: &CallResult) -> usize {
+    match result {
+        Ok(Reply::Record(Some(record))) => record.value.len(),
+        Ok(_) | Err(_) => 0,
     }
 }
 
