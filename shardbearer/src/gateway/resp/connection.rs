@@ -7,32 +7,21 @@
 use std::io;
 
 use bytes::{Bytes, BytesMut};
-use shardbearer_core::kv::Command;
-use shardbearer_core::limits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::commands::{self, Control, Run, Spec, Translate};
 use super::failure::Failure;
 use super::frame::{Frame, Parser};
-use super::plan::{Calls, Plan, Shape, write_results};
+use super::pipeline::Pipeline;
+use super::plan::Plan;
 use super::reply::{Version, Writer};
 use super::session::{Replies, Session};
 use super::transaction::Transaction;
 use super::{cluster, whole};
-use crate::kv::Call;
 
 /// Room for reading: what a pipeline of small commands fills at once.
 const READ_BYTES: usize = 16 << 10;
-
-/// Calls in one request at most, while answers are small.
-const CALLS_MAX: usize = 1_024;
-
-/// Calls in one request at least, however large answers are.
-const CALLS_MIN: usize = 8;
-
-/// Bytes of calls in one request, unless a single command has more: what an order proposes at once.
-const REQUEST_BYTES_MAX: usize = limits::PROPOSAL_BYTES_MAX;
 
 /// From so many bytes on replies are sent before more is carried out.
 const REPLY_BYTES_MAX: usize = 1 << 20;
@@ -45,23 +34,8 @@ pub struct Connection {
     writer: Writer,
     session: Session,
     transaction: Transaction,
-    gathered: Gathered,
-    calls_max: usize,
+    pipeline: Pipeline,
     closing: bool,
-}
-
-/// Commands whose calls have not been handed in yet.
-#[derive(Default)]
-struct Gathered {
-    calls: Vec<Call>,
-    bytes: usize,
-    steps: Vec<Step>,
-}
-
-enum Step {
-    /// The next so many results are its own.
-    Data(Shape, usize),
-    Failed(Failure),
 }
 
 impl Connection {
@@ -74,8 +48,7 @@ impl Connection {
             writer: Writer::default(),
             session,
             transaction: Transaction::default(),
-            gathered: Gathered::default(),
-            calls_max: CALLS_MAX,
+            pipeline: Pipeline::default(),
             closing: false,
         }
     }
@@ -192,22 +165,18 @@ impl Connection {
     /// A command that cannot be carried out: its error takes its place among the replies.
     fn refuse(&mut self, failure: Failure) {
         self.transaction.spoil();
-        self.gathered.steps.push(Step::Failed(failure));
+        self.pipeline.fail(failure);
     }
 
     async fn data(&mut self, spec: &Spec, translate: Translate, words: &[Bytes]) {
         match self.translate(spec, translate, words) {
             Ok(plan) => {
-                let bytes: usize = plan.commands().iter().map(Command::weight).sum();
-                if self.gathered.bytes + bytes > REQUEST_BYTES_MAX {
+                if !self.pipeline.has_room_for(&plan) {
                     self.hand_in().await;
                 }
-                self.gathered.add(plan, bytes);
-                if self.gathered.calls.len() >= self.calls_max {
-                    self.hand_in().await;
-                }
+                self.pipeline.add(plan);
             }
-            Err(failure) => self.gathered.steps.push(Step::Failed(failure)),
+            Err(failure) => self.pipeline.fail(failure),
         }
     }
 
@@ -269,32 +238,9 @@ impl Connection {
         }
     }
 
-    /// Hands the gathered calls to the door and writes the replies.
+    /// Carries out what was gathered.
     async fn hand_in(&mut self) {
-        if self.gathered.steps.is_empty() {
-            return;
-        }
-        let Gathered { calls, steps, .. } = std::mem::take(&mut self.gathered);
-        let before = self.writer.len();
-        let results = if calls.is_empty() { Vec::new() } else { self.session.gateway.execute(calls).await };
-        let now_ms = self.session.gateway.world.wall_ms();
-        let mut results = results.as_slice();
-        for step in steps {
-            match step {
-                Step::Failed(failure) => self.writer.failure(&failure),
-                Step::Data(shape, count) => {
-                    // There is one result per call; should there not be, the rest is answered as unknown.
-                    let (own, rest) = results.split_at(count.min(results.len()));
-                    results = rest;
-                    write_results(shape, own, now_ms, &mut self.writer);
-                }
-            }
-        }
-        // All answers of a request are in memory at once: large ones make the next requests smaller.
-        self.calls_max = match self.writer.len() - before {
-            bytes if bytes > 4 * REPLY_BYTES_MAX => (self.calls_max / 2).max(CALLS_MIN),
-            _ => (self.calls_max * 2).min(CALLS_MAX),
-        };
+        self.pipeline.hand_in(&self.session.gateway, &mut self.writer).await;
     }
 
     async fn send(&mut self) -> io::Result<()> {
@@ -302,19 +248,5 @@ impl Connection {
             self.stream.write_all(&piece).await?;
         }
         Ok(())
-    }
-}
-
-impl Gathered {
-    fn add(&mut self, plan: Plan, bytes: usize) {
-        self.bytes += bytes;
-        self.steps.push(Step::Data(plan.shape, plan.calls.count()));
-        match plan.calls {
-            Calls::One(command) => self.calls.push(Call::new(command)),
-            Calls::Each(commands) => self.calls.extend(commands.into_iter().map(Call::new)),
-            Calls::Together(commands) => {
-                self.calls.push(Call::new(Command::Batch { commands, all_or_nothing: false }));
-            }
-        }
     }
 }

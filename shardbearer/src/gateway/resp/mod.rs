@@ -1,16 +1,16 @@
 //! Redis' protocol: RESP2 and RESP3 over TCP, so that every Redis client is a client of Shardbearer.
 //!
 //! ```text
-//!   bytes -> frame -> commands (table) -> plan -> Door        reads, writes, counters
-//!                              |-> session, clients           what concerns the connection
-//!                              |-> transaction                MULTI ... EXEC: one batch
-//!                              |-> whole, scan, cluster       what concerns many shards
+//!   bytes -> frame -> commands (table) -> plan -> pipeline -> Door   reads, writes, counters
+//!                              |-> session, clients                what concerns the connection
+//!                              |-> transaction                     MULTI ... EXEC: one batch
+//!                              |-> whole, scan, cluster            what concerns many shards
 //!   bytes <- reply <-----------'
 //! ```
 //!
-//! Reading order: [`frame`], [`commands`], [`plan`], [`connection`]. Every reply and every error text is Redis' own
-//! wherever Redis has one. Any radiant answers for any key; a client that asks for the map of slots is taken to
-//! know the cluster, and from then on is sent with `MOVED` to the radiant that leads.
+//! Reading order: [`frame`], [`commands`], [`plan`], [`pipeline`], [`connection`]. Every reply and every error text
+//! is Redis' own wherever Redis has one. Any radiant answers for any key; a client that asks for the map of slots
+//! is taken to know the cluster, and from then on is sent with `MOVED` to the radiant that leads.
 //!
 //! Not here: anything but strings, publish and subscribe, scripts, blocking commands, users.
 
@@ -23,6 +23,7 @@ pub mod failure;
 pub mod frame;
 pub mod glob;
 pub mod inline;
+pub mod pipeline;
 pub mod plan;
 pub mod reply;
 pub mod scan;
