@@ -186,6 +186,7 @@ impl Router {
         let request = pb::ForwardRequest::decode(body).ok()?;
         let items = request.items.into_iter().map(Item::try_from).collect::<Result<Vec<_>, _>>().ok()?;
         let count = items.len();
+        let writes: Vec<bool> = items.iter().map(|item| item.command.is_write()).collect();
         let order = OrderId(request.order);
         let deadline = Duration::from_millis(u64::from(request.deadline_ms).min(limits::REQUEST_MS_MAX));
         let results = match self.orders.find(order) {
@@ -195,14 +196,30 @@ impl Router {
                 all(count, Refused::NotHerald { order, hint }.into())
             }
         };
-        let answer = results_to_bytes(&results);
-        if answer.len() <= limits::MESSAGE_BYTES_MAX / 8 * 7 {
-            return Some(answer);
-        }
-        // Only reads have large answers, so nothing happened that the caller could take for undone.
-        let why = format!("the answer has {} bytes; ask for fewer keys at once", answer.len());
-        Some(results_to_bytes(&all(count, Refused::Invalid(why).into())))
+        Some(fit(results, &writes))
     }
+}
+
+/// The results as bytes that fit a message. What has to be left out of them is said: a read did not happen as far as
+/// its caller is concerned, but a write did.
+fn fit(mut results: Vec<CallResult>, writes: &[bool]) -> Bytes {
+    const FITS: usize = limits::MESSAGE_BYTES_MAX / 8 * 7;
+    let answer = results_to_bytes(&results);
+    if answer.len() <= FITS {
+        return answer;
+    }
+    let why = format!("the answers have {} bytes together; ask for fewer keys at once", answer.len());
+    for (result, _) in results.iter_mut().zip(writes).filter(|(_, write)| !**write) {
+        *result = Err(Refused::Invalid(why.clone()).into());
+    }
+    let answer = results_to_bytes(&results);
+    if answer.len() <= FITS {
+        return answer;
+    }
+    for result in results.iter_mut().filter(|result| result.is_ok()) {
+        *result = Err(RequestError::Unknown(why.clone()));
+    }
+    results_to_bytes(&results)
 }
 
 impl Journey {
