@@ -15,6 +15,7 @@ pub mod limits;
 pub mod log;
 pub mod machine;
 pub mod placement;
+pub mod slots;
 pub mod storage;
 pub mod topology;
 pub mod transport;

@@ -5,15 +5,19 @@
 
 pub mod bootstrap;
 pub mod cluster;
+pub mod config;
 pub mod door;
 pub mod engine;
 pub mod gateway;
 pub mod kv;
 pub mod leads;
 pub mod map;
+pub mod node;
 pub mod order;
+pub mod report;
 pub mod router;
 pub mod sessions;
 pub mod storage;
+pub mod telemetry;
 pub mod transport;
 pub mod world;

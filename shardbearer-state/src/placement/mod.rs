@@ -4,9 +4,8 @@
 mod even;
 mod founding;
 mod heralds;
-mod slots;
 
 pub use self::even::Even;
 pub use self::founding::{Founding, found};
 pub use self::heralds::{Candidate, hand_over_to};
-pub use self::slots::{SLOTS, Slots, slot_of};
+pub use shardbearer_core::slots::{SLOTS, Slots, slot_of};

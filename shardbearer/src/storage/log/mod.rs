@@ -119,6 +119,7 @@ impl SegmentedLog {
         if let Some(writer) = self.writer.lock().take() {
             // A writer that panicked has already been reported by the panic hook.
             let _ = writer.join();
+            self.shared.directory.unlock();
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use shardbearer_core::placement::ShardingScheme;
+use crate::placement::ShardingScheme;
 
 /// How many slots there are.
 pub const SLOTS: usize = 16_384;

@@ -1,0 +1,293 @@
+//! The client: carries a command to whoever can execute it, until it has a result or no time is left.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use shardbearer_core::error::Refused;
+use shardbearer_core::kv::{Command, Reply};
+use shardbearer_core::limits;
+use shardbearer_core::topology::Topology;
+use shardbearer_proto::convert::client_may_send;
+use shardbearer_proto::pb;
+use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use crate::error::Error;
+use crate::map::Refresher;
+use crate::retry::{Journey, Next};
+use crate::route::{Links, Routes};
+use crate::session::{Sessions, Ticket};
+
+/// Room for framing beside the commands in a message.
+const FRAMING_BYTES: usize = 256 << 10;
+
+/// How a client is made. See [`Client::builder`].
+#[derive(Clone, Debug)]
+pub struct Builder {
+    endpoints: Vec<String>,
+    timeout: Duration,
+    attempt_timeout: Duration,
+    connect_timeout: Duration,
+    in_flight_max: usize,
+    sessions: usize,
+    session_window: u64,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Builder {
+            endpoints: Vec::new(),
+            timeout: Duration::from_millis(limits::REQUEST_MS_DEFAULT),
+            attempt_timeout: Duration::from_secs(3),
+            connect_timeout: Duration::from_secs(1),
+            in_flight_max: 4_096,
+            sessions: 32,
+            session_window: 256,
+        }
+    }
+}
+
+impl Builder {
+    /// Adds a radiant's gRPC door as `host:port`. Any radiant will do; the others are learned from it.
+    #[must_use]
+    pub fn endpoint(mut self, endpoint: impl Into<String>) -> Builder {
+        self.endpoints.push(endpoint.into());
+        self
+    }
+
+    /// How long a call may take over all its attempts; at most 60 s. Default 10 s.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Builder {
+        self.timeout = timeout;
+        self
+    }
+
+    /// After how long without an answer another attempt is made. Default 3 s.
+    #[must_use]
+    pub fn attempt_timeout(mut self, timeout: Duration) -> Builder {
+        self.attempt_timeout = timeout;
+        self
+    }
+
+    /// How long to wait for one connection. Default 1 s.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Builder {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// Calls in flight at once; more wait for their turn. Default 4096.
+    #[must_use]
+    pub fn in_flight_max(mut self, calls: usize) -> Builder {
+        self.in_flight_max = calls.clamp(1, Semaphore::MAX_PERMITS);
+        self
+    }
+
+    /// How many sessions number the writes, and how many numbers each may have open. Shards remember every session
+    /// and the replies in its window. Defaults: 32 and 256.
+    #[must_use]
+    pub fn sessions(mut self, count: usize, window: u64) -> Builder {
+        (self.sessions, self.session_window) = (count, window);
+        self
+    }
+
+    /// A client that knows the cluster's map: at least one endpoint answered within the timeout.
+    pub async fn connect(self) -> Result<Client, Error> {
+        let timeout = clamped(self.timeout);
+        let links = Arc::new(Links::new(self.endpoints, self.connect_timeout).map_err(Error::invalid)?);
+        let routes = Arc::new(ArcSwap::from_pointee(Routes::default()));
+        let refresher = Refresher::new(links.clone(), routes.clone(), self.connect_timeout);
+        let end = Instant::now() + timeout;
+        let mut journey = Journey::new(false, false);
+        while let Err(error) = refresher.fetch().await {
+            journey.begin();
+            let wait = journey.wait();
+            if Instant::now() + wait >= end {
+                return Err(error);
+            }
+            tokio::time::sleep(wait).await;
+        }
+        let task = tokio::spawn(refresher.clone().run()).abort_handle();
+        let inner = Inner {
+            links,
+            routes,
+            refresher,
+            task,
+            sessions: Sessions::new(self.sessions, self.session_window),
+            permits: Semaphore::new(self.in_flight_max),
+            attempt_timeout: self.attempt_timeout,
+        };
+        Ok(Client { inner: Arc::new(inner), table: "default".into(), timeout })
+    }
+}
+
+fn clamped(timeout: Duration) -> Duration {
+    // Shards rely on it that no attempt is older than this when they forget a session.
+    timeout.min(Duration::from_millis(limits::REQUEST_MS_MAX))
+}
+
+struct Inner {
+    links: Arc<Links>,
+    routes: Arc<ArcSwap<Routes>>,
+    refresher: Arc<Refresher>,
+    task: AbortHandle,
+    sessions: Arc<Sessions>,
+    permits: Semaphore,
+    attempt_timeout: Duration,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// A handle to the cluster. Clones share connections and sessions; make one and clone it.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+    table: Arc<str>,
+    timeout: Duration,
+}
+
+impl Client {
+    /// Connects with defaults.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), shardbearer_client::Error> {
+    /// let client = shardbearer_client::Client::connect(["127.0.0.1:7400", "127.0.0.1:7401"]).await?;
+    /// client.put("user:1", "Ada").await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn connect<E: Into<String>>(endpoints: impl IntoIterator<Item = E>) -> Result<Client, Error> {
+        endpoints.into_iter().fold(Client::builder(), Builder::endpoint).connect().await
+    }
+
+    /// For everything that has a default.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// The same client for another table. The first is called `default`.
+    #[must_use]
+    pub fn table(&self, name: &str) -> Client {
+        Client { table: name.into(), ..self.clone() }
+    }
+
+    /// The same client with another timeout for its calls; at most 60 s.
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Client {
+        Client { timeout: clamped(timeout), ..self.clone() }
+    }
+
+    /// Carries out any command. A write takes effect at most once, however often it had to be sent; if it took
+    /// effect, its answer is that of the one time.
+    ///
+    /// The future may be dropped at any time; whether a write then happens is unknown.
+    pub async fn execute(&self, command: Command) -> Result<Reply, Error> {
+        client_may_send(&command, limits::GROWN_VALUE_BYTES_MAX).map_err(Error::invalid)?;
+        let weight = command.weight();
+        if weight > limits::MESSAGE_BYTES_MAX - FRAMING_BYTES {
+            return Err(Error::invalid(format!("the command has {weight} bytes, too many for one message")));
+        }
+        let end = Instant::now() + self.timeout;
+        // `Clear` over a table becomes one write per shard, which cannot share one number.
+        let numbered = command.is_write() && command.key().is_some();
+        let mut journey = Journey::new(command.is_write(), numbered);
+        let Ok(Ok(_permit)) = tokio::time::timeout_at(end, self.inner.permits.acquire()).await else {
+            return Err(journey.give_up());
+        };
+        let mut ticket = match numbered {
+            true => match tokio::time::timeout_at(end, self.inner.sessions.ticket()).await {
+                Ok(ticket) => Some(ticket),
+                Err(_) => return Err(journey.give_up()),
+            },
+            false => None,
+        };
+        let wire = pb::Command::from(&command);
+        let mut avoid: Option<String> = None;
+        loop {
+            let next = self.attempt(&mut journey, ticket.as_ref(), &command, &wire, end, &mut avoid).await;
+            let again = match next {
+                Next::Done(result) => return result,
+                Next::Again(again) => again,
+            };
+            if let Some((order, herald)) = again.lead {
+                self.inner.routes.rcu(|routes| routes.with_lead(order, herald));
+            }
+            if again.renew && ticket.is_some() {
+                ticket = match tokio::time::timeout_at(end, self.inner.sessions.ticket()).await {
+                    Ok(ticket) => Some(ticket),
+                    Err(_) => return Err(journey.give_up()),
+                };
+                journey.renewed();
+            }
+            if !again.elsewhere {
+                avoid = None;
+            }
+            if again.refresh {
+                self.inner.refresher.want();
+            }
+            let wait = if again.at_once { Duration::ZERO } else { journey.wait() };
+            if Instant::now() + wait >= end {
+                return Err(journey.give_up());
+            }
+            if !wait.is_zero() {
+                tokio::time::sleep(wait).await;
+            }
+        }
+    }
+
+    /// One attempt. Afterwards `avoid` names whom it asked.
+    async fn attempt(
+        &self,
+        journey: &mut Journey,
+        ticket: Option<&Ticket>,
+        command: &Command,
+        wire: &pb::Command,
+        end: Instant,
+        avoid: &mut Option<String>,
+    ) -> Next {
+        let inner = &self.inner;
+        let routes = inner.routes.load_full();
+        let preferred = routes.address(&self.table, command);
+        let Some(link) = inner.links.choose(&routes, preferred, avoid.as_deref()) else {
+            return Next::Done(Err(Error::Refused(Refused::Unavailable("no radiant is known".into()))));
+        };
+        let retry = journey.begin();
+        let id = ticket.map(|ticket| (&ticket.id(retry)).into());
+        let call = pb::Call { id, command: Some(wire.clone()) };
+        let until = end.min(Instant::now() + inner.attempt_timeout);
+        *avoid = Some(link.address.clone());
+        match link.call(self.table.clone(), call, command.weight(), retry, until).await {
+            Some(outcome) => journey.judge(outcome),
+            None => {
+                if until < end {
+                    link.doubt();
+                }
+                journey.timed_out()
+            }
+        }
+    }
+
+    /// The cluster's configuration as last heard; at most some seconds old.
+    pub fn topology(&self) -> Arc<Topology> {
+        self.inner.routes.load().topology.clone()
+    }
+
+    /// Radiants, orders and shards with their health, as one radiant sees them.
+    pub async fn status(&self) -> Result<pb::StatusResponse, Error> {
+        self.inner
+            .refresher
+            .ask(self.timeout, async |mut admin| admin.status(pb::StatusRequest {}).await)
+            .await
+    }
+
+    /// Every configuration the cluster has had, oldest first: when, who, why.
+    pub async fn epochs(&self) -> Result<Vec<pb::EpochRecord>, Error> {
+        let ask = async |mut admin: crate::map::Admin| admin.epochs(pb::EpochsRequest {}).await;
+        Ok(self.inner.refresher.ask(self.timeout, ask).await?.epochs)
+    }
+}

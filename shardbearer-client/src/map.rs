@@ -1,0 +1,101 @@
+//! Keeps the shard map fresh, and asks the questions that any radiant can answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use shardbearer_core::error::Refused;
+use shardbearer_proto::pb;
+use shardbearer_proto::pb::admin_client::AdminClient;
+use tokio::sync::Notify;
+use tonic::transport::Channel;
+use tonic::{Response, Status};
+
+use crate::error::Error;
+use crate::route::{Links, Routes};
+
+/// How old the map may grow while all goes well: a call to a deposed herald is forwarded without complaint, so only
+/// asking tells.
+const AGE_MAX: Duration = Duration::from_secs(3);
+
+/// Time between two fetches, however many callers want one.
+const PAUSE_MIN: Duration = Duration::from_millis(20);
+
+/// Largest answer of the admin service: a status with many thousands of shards.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// The admin service of one radiant.
+pub(crate) type Admin = AdminClient<Channel>;
+
+/// The one who fetches the map.
+pub(crate) struct Refresher {
+    links: Arc<Links>,
+    routes: Arc<ArcSwap<Routes>>,
+    timeout: Duration,
+    wanted: Notify,
+}
+
+impl Refresher {
+    /// `timeout`: for one radiant to answer.
+    pub(crate) fn new(links: Arc<Links>, routes: Arc<ArcSwap<Routes>>, timeout: Duration) -> Arc<Refresher> {
+        Arc::new(Refresher { links, routes, timeout, wanted: Notify::new() })
+    }
+
+    /// Somebody was led astray. Returns at once.
+    pub(crate) fn want(&self) {
+        self.wanted.notify_one();
+    }
+
+    /// Fetches when wanted, and now and then.
+    pub(crate) async fn run(self: Arc<Self>) {
+        loop {
+            // A timeout is a reason like any other.
+            let _ = tokio::time::timeout(AGE_MAX, self.wanted.notified()).await;
+            if let Err(error) = self.fetch().await {
+                tracing::debug!(%error, "no radiant answers with a map");
+            }
+            tokio::time::sleep(PAUSE_MIN).await;
+        }
+    }
+
+    /// Fetches the map from the first radiant that answers.
+    pub(crate) async fn fetch(&self) -> Result<(), Error> {
+        let map = self
+            .first_answer(self.timeout, async |mut admin: Admin| admin.map(pb::MapRequest {}).await)
+            .await?;
+        let next = self.routes.load().with(map.clone()).map_err(Error::invalid)?;
+        self.links.keep(&next);
+        // Built again from whatever is there now: a hint may have come in meanwhile.
+        self.routes.rcu(|routes| routes.with(map.clone()).unwrap_or_else(|_| routes.as_ref().clone()));
+        Ok(())
+    }
+
+    /// Asks one radiant after the other until one answers.
+    pub(crate) async fn ask<T>(
+        &self,
+        timeout: Duration,
+        question: impl AsyncFn(Admin) -> Result<Response<T>, Status>,
+    ) -> Result<T, Error> {
+        match tokio::time::timeout(timeout, self.first_answer(timeout, question)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Error::Refused(Refused::Unavailable("no radiant answered in time".into()))),
+        }
+    }
+
+    async fn first_answer<T>(
+        &self,
+        each: Duration,
+        question: impl AsyncFn(Admin) -> Result<Response<T>, Status>,
+    ) -> Result<T, Error> {
+        let mut why = "no radiant is known".to_owned();
+        for link in self.links.shuffled(&self.routes.load_full()) {
+            let admin = AdminClient::new(link.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX);
+            match tokio::time::timeout(each, question(admin)).await {
+                Ok(Ok(answer)) => return Ok(answer.into_inner()),
+                Ok(Err(status)) => why = format!("{}: {}", link.address, status.message()),
+                Err(_) => why = format!("{} does not answer", link.address),
+            }
+        }
+        Err(Error::Refused(Refused::Unavailable(why)))
+    }
+}
