@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use shardbearer::config::Config;
@@ -13,6 +13,7 @@ use shardbearer::node::{self, NodeError, Running};
 use shardbearer_core::kv::{Command, Condition, Expiry, Reply};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// For anything that should happen at all.
