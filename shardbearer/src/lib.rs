@@ -3,7 +3,9 @@
 //! Reading order: [`kv`] (what gateways ask), [`door`] and [`router`] (to which order), [`order`] (group commit,
 //! reads, applying), [`engine`] (replication), [`storage`] (log and data).
 
+pub mod bench;
 pub mod bootstrap;
+pub mod cli;
 pub mod cluster;
 pub mod door;
 pub mod engine;
@@ -12,6 +14,7 @@ pub mod kv;
 pub mod leads;
 pub mod map;
 pub mod order;
+pub mod report;
 pub mod router;
 pub mod sessions;
 pub mod storage;
