@@ -195,7 +195,9 @@ mod tests {
         refused(b"{\"id\":1,\"id\":2}", "twice");
         refused(b"{\"id\":\"\xff\"}", "not a JSON object");
         refused(&[b'x'; 101], "at most 100");
-        refused(format!("{{\"id\":{:?}}}", "k".repeat(90)).as_bytes(), "at most");
+        let long = format!("{{\"id\":{:?}}}", "k".repeat(limits::KEY_BYTES_MAX));
+        let error = all(long.as_bytes(), 10_000).remove(0).row.expect_err("the prefix makes it too long");
+        assert!(error.contains("4098 bytes"), "{error}");
         let lines = all(b"oops\n{\"id\":2}\n", 100);
         assert!(lines[0].row.is_err() && lines[1].row.is_ok());
         assert_eq!(lines.iter().map(|line| line.bytes).sum::<u64>(), 14, "bytes add up to the file");
