@@ -105,6 +105,21 @@ mod tests {
         assert_eq!(slot_of(b"foo"), 12182);
         assert_eq!(slot_of(b"bar"), 5061);
         assert_eq!(slot_of(b"{user1000}.following"), slot_of(b"user1000"));
+        // What `CLUSTER KEYSLOT` of Redis answers.
+        for (key, slot) in [
+            ("", 0),
+            ("a", 15_495),
+            ("hello", 866),
+            ("somekey", 11_058),
+            ("foo{hash_tag}", 2_515),
+            ("bar{hash_tag}", 2_515),
+            ("123456789", 12_739),
+        ] {
+            assert_eq!(slot_of(key.as_bytes()), slot, "{key:?}");
+        }
+        for unclosed in ["{", "}{", "a{b", "{}", "}"] {
+            assert_eq!(slot_of(unclosed.as_bytes()), crc16(unclosed.as_bytes()) % 16384, "{unclosed:?}");
+        }
         assert_eq!(slot_of(b"foo{}{bar}"), crc16(b"foo{}{bar}") % 16384, "an empty tag is no tag");
         assert_eq!(slot_of(b"foo{{bar}}zap"), crc16(b"{bar") % 16384);
         assert_eq!(slot_of(b"foo{bar}{zap}"), crc16(b"bar") % 16384);

@@ -1,1 +1,4 @@
-//! placeholder
+//! What tests Shardbearer and never ships with it. [`conformance`] has the laws that every implementation of a
+//! trait keeps, for our own plug-ins and for those of others.
+
+pub mod conformance;

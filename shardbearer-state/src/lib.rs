@@ -9,3 +9,6 @@ pub mod controller;
 pub mod keys;
 pub mod placement;
 pub mod shard;
+
+#[cfg(test)]
+mod testing;

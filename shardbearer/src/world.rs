@@ -7,6 +7,7 @@ use rand::RngCore;
 use shardbearer_core::world::{Nature, Task, World};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 /// Owns every task of a radiant.
 pub struct Real {
@@ -54,6 +55,8 @@ impl Nature for Real {
 
     fn spawn(&self, _: &'static str, task: Task) {
         let end = self.end.clone();
+        // In the span of whoever starts it, so that log lines say which radiant they are of.
+        let task = task.in_current_span();
         self.tasks.spawn(async move {
             // A cancelled task is dropped where it waits.
             let _ = end.run_until_cancelled(task).await;

@@ -139,3 +139,6 @@ pub fn control_reply_to_bytes(reply: &ControlReply) -> Bytes {
 pub fn control_reply_from_bytes(raw: Bytes) -> Result<ControlReply, ConvertError> {
     pb::ControlReply::decode(raw)?.try_into()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,8 @@
 //! What the control order replicates: the cluster's configuration and its history. Serves no data.
 
 mod stored;
+#[cfg(test)]
+mod tests;
 
 use shardbearer_core::control::{Change, ControlCommand, ControlReply, EpochRecord};
 use shardbearer_core::ids::{Epoch, Incarnation, OrderId, RadiantId};

@@ -73,35 +73,97 @@ pub fn found(founding: Founding) -> Topology {
 mod tests {
     use super::*;
 
-    fn founded(count: usize, draw: u64) -> Topology {
+    fn founded(count: usize, replication: usize, orders: usize, draw: u64) -> Topology {
+        // Given in another order than that of their names.
         let founder = |i: usize| Radiant { name: format!("r{i}"), ..Radiant::default() };
         found(Founding {
             cluster: ClusterId(7),
-            founders: (0..count).map(founder).collect(),
-            orders: 0,
-            replication: 3,
+            founders: (0..count).rev().map(founder).collect(),
+            orders,
+            replication,
             engine: "openraft".into(),
             scheme: Slots::new(64).expect("within bounds"),
             draw,
         })
     }
 
+    fn data_orders(topology: &Topology) -> impl Iterator<Item = &Order> {
+        topology.orders.iter().filter(|order| !order.id.is_control())
+    }
+
+    fn assert_even(counts: impl Iterator<Item = usize>, case: &str) {
+        let counts: Vec<usize> = counts.collect();
+        let (least, most) = (counts.iter().min().copied(), counts.iter().max().copied());
+        assert!(most.unwrap_or(0) - least.unwrap_or(0) <= 1, "{case}: {counts:?}");
+    }
+
     #[test]
-    fn heralds_and_members_are_even_whatever_is_drawn() {
-        for count in [1, 3, 5, 7, 9] {
-            for draw in 0..20 {
-                let topology = founded(count, draw);
-                assert_eq!(topology.orders.len(), count + 1);
-                for radiant in &topology.radiants {
-                    let data = || topology.orders.iter().filter(|order| !order.id.is_control());
-                    assert_eq!(data().filter(|order| order.preferred_herald == radiant.id).count(), 1);
-                    let seats = data().filter(|order| order.members.contains(&radiant.id)).count();
-                    assert_eq!(seats, 3.min(count), "{count} radiants, draw {draw}");
+    fn seats_heralds_and_shards_are_even_whatever_is_drawn() {
+        for count in 1..=9 {
+            for replication in 1..=5 {
+                for draw in 0..20 {
+                    let topology = founded(count, replication, 0, draw);
+                    let case = format!("{count} radiants, {replication} copies, draw {draw}");
+                    assert_eq!(topology.orders.len(), count + 1, "{case}");
+                    for radiant in &topology.radiants {
+                        let leads = data_orders(&topology)
+                            .filter(|order| order.preferred_herald == radiant.id)
+                            .count();
+                        assert_eq!(leads, 1, "{case}");
+                        let seats = data_orders(&topology)
+                            .filter(|order| order.members.contains(&radiant.id))
+                            .count();
+                        assert_eq!(seats, replication.min(count), "{case}");
+                    }
+                    let shards = || data_orders(&topology).map(|order| topology.shards_of(order.id).len());
+                    assert_eq!(shards().sum::<usize>(), 64, "{case}");
+                    assert_even(shards(), &case);
                 }
-                let shards: usize =
-                    topology.orders.iter().map(|order| topology.shards_of(order.id).len()).sum();
-                assert_eq!(shards, 64);
             }
         }
+    }
+
+    #[test]
+    fn any_number_of_orders_is_as_even_as_it_can_be() {
+        for count in 1..=9 {
+            for orders in 1..=20 {
+                let topology = founded(count, 3, orders, 5);
+                let leads = topology.radiants.iter().map(|radiant| {
+                    data_orders(&topology).filter(|order| order.preferred_herald == radiant.id).count()
+                });
+                assert_even(leads, &format!("{count} radiants, {orders} orders"));
+            }
+        }
+    }
+
+    #[test]
+    fn members_are_distinct_radiants_and_one_of_them_leads() {
+        for count in 1..=9 {
+            let topology = founded(count, 3, 0, 3);
+            for order in &topology.orders {
+                assert!(order.members.windows(2).all(|pair| pair[0] < pair[1]), "{order:?}");
+                assert!(order.members.iter().all(|member| topology.radiant(*member).is_some()), "{order:?}");
+                assert!(order.members.contains(&order.preferred_herald), "{order:?}");
+            }
+            let control = topology.order(OrderId::CONTROL).expect("there is one").members.len();
+            let expected = [1, 2, 3, 3, 3, 3, 3, 3, 5][count - 1];
+            assert_eq!(control, expected, "the control order of {count}");
+        }
+    }
+
+    #[test]
+    fn founders_are_numbered_by_name_however_they_are_listed() {
+        let topology = founded(4, 3, 0, 1);
+        let names: Vec<&str> = topology.radiants.iter().map(|radiant| radiant.name.as_str()).collect();
+        assert_eq!(names, ["r0", "r1", "r2", "r3"]);
+        assert_eq!(topology.radiants.iter().map(|radiant| radiant.id.0).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn draws_differ_and_nobody_is_no_panic() {
+        let first = founded(5, 3, 0, 0);
+        assert!((1..5).any(|draw| founded(5, 3, 0, draw).orders != first.orders));
+        assert!(founded(0, 3, 0, 0).orders.is_empty());
+        assert_eq!(founded(3, 0, 0, u64::MAX).orders[1].members.len(), 1, "no copies is one copy");
     }
 }

@@ -50,4 +50,20 @@ mod tests {
         assert_eq!(hand(1, 9_000, 1_001), None, "it has to catch up first");
         assert_eq!(hand(2, 9_000, 0), None, "it has it already");
     }
+
+    #[test]
+    fn who_is_unknown_or_left_the_order_gets_nothing() {
+        let members = vec![RadiantId(1), RadiantId(2)];
+        let well = |id| Candidate { id: RadiantId(id), up_for_ms: 60_000, behind: 0 };
+        let order = |preferred| Order {
+            id: OrderId(2),
+            engine: String::new(),
+            members: members.clone(),
+            preferred_herald: RadiantId(preferred),
+        };
+        assert_eq!(hand_over_to(&order(2), RadiantId(1), &[well(3)]), None, "nothing was heard of it");
+        assert_eq!(hand_over_to(&order(3), RadiantId(1), &[well(3)]), None, "it is no member any more");
+        assert_eq!(hand_over_to(&order(0), RadiantId(1), &[well(0)]), None, "nobody is preferred");
+        assert_eq!(hand_over_to(&order(2), RadiantId(1), &[well(3), well(2)]), Some(RadiantId(2)));
+    }
 }

@@ -20,7 +20,10 @@ pub(super) struct Scope<'a, 'v> {
 impl Scope<'_, '_> {
     /// Carries out a command.
     pub fn command(&mut self, command: Command) -> Reply {
-        if command.key().is_some_and(|key| key.is_empty() || key.len() > limits::KEY_BYTES_MAX) {
+        // A batch's commands are looked at one by one: a bad key concerns its command alone.
+        let batch = matches!(command, Command::Batch { .. });
+        let unfit = |key: &Bytes| key.is_empty() || key.len() > limits::KEY_BYTES_MAX;
+        if !batch && command.key().is_some_and(unfit) {
             return malformed("keys have 1 to 4096 bytes");
         }
         match command {

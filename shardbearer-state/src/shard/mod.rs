@@ -92,7 +92,7 @@ impl ShardMachine {
             owned.sessions.touch_all();
         }
         if let Some(id) = item.id {
-            owned.sessions.remember(&id, &reply, owned.meta.time_ms);
+            owned.sessions.remember(&id, &reply, &owned.meta);
         }
         reply
     }

@@ -75,11 +75,7 @@ impl Reading<'_> {
             }
             Command::Scan(scan) => self.scan(scan)?,
             Command::Count if self.anything_due()? => return Ok(QueryOutcome::NeedsSweep),
-            Command::Count => {
-                let expired =
-                    self.view.scan(self.space, &keys::expiry_range(0, self.meta.time_ms)).count() as u64;
-                Reply::Count { rows: self.meta.rows.saturating_sub(expired), bytes: self.meta.bytes }
-            }
+            Command::Count => self.count()?,
             Command::Put { .. }
             | Command::Delete { .. }
             | Command::Increment { .. }
@@ -92,6 +88,18 @@ impl Reading<'_> {
             | Command::Sweep { .. } => malformed("a write must go through the log"),
         };
         Ok(QueryOutcome::Reply(reply))
+    }
+
+    /// The counters say what is stored; what has expired and was not swept yet is taken off.
+    fn count(&self) -> Result<Reply, StorageError> {
+        let (mut rows, mut bytes) = (self.meta.rows, self.meta.bytes);
+        for row in self.view.scan(self.space, &keys::expiry_range(0, self.meta.time_ms)) {
+            let Some((_, key)) = keys::expiry_parts(&row?.0) else { continue };
+            let Some(row) = self.view.get(self.space, &keys::data(&key))? else { continue };
+            rows = rows.saturating_sub(1);
+            bytes = bytes.saturating_sub((key.len() + readable(&row)?.value.len()) as u64);
+        }
+        Ok(Reply::Count { rows, bytes })
     }
 
     fn batch(&self, commands: &[Command]) -> Result<QueryOutcome, StorageError> {

@@ -3,15 +3,19 @@
 //! A session numbers its requests and says with each which number it still waits for (`unanswered_from`); replies
 //! below that are dropped, so a session's row holds little more than what is in flight. A
 //! remembered number is answered from memory. A number below the floor was answered long ago and
-//! is refused. Any other number of a known session was provably never applied here, since nothing
-//! above the floor is ever dropped from a row.
+//! is refused. Any other number of a session that was never forgotten was provably never applied here, since
+//! nothing above the floor is ever dropped from a row.
 //!
 //! Of an **unknown** session either nothing was ever applied here, or it was forgotten. Sessions
 //! are forgotten only when the table is over [`SESSION_BYTES_MAX`], only after [`FORGET_AFTER_MS`] without use by
 //! the shard's own time, oldest first. From then on an unknown session's *retries* are refused; its
 //! first attempts are applied. That is sound as long as no copy of a first attempt is still on its way
-//! after `FORGET_AFTER_MS`: every hop gives up after [`REQUEST_MS_MAX`], half of it. A table full of
-//! sessions in recent use takes no new ones.
+//! after `FORGET_AFTER_MS`: every hop gives up after [`REQUEST_MS_MAX`], half of it. A forgotten session may
+//! **come back** with a first attempt. That one was sent after the last use that is forgotten, and so was every higher
+//! number; but lower numbers may be retries of what was applied before. So a session that appears after any was
+//! forgotten notes its first number ([`Session::since`]), and retries of lower ones are refused.
+//!
+//! A table full of sessions in recent use takes no new ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -59,6 +63,8 @@ struct Session {
     used_ms: u64,
     /// Numbers below this are answered for good.
     floor: u64,
+    /// Of lower numbers it is unknown whether they were applied; 0 if nothing was forgotten before.
+    since: u64,
     replies: BTreeMap<u64, Bytes>,
 }
 
@@ -90,6 +96,7 @@ impl Sessions {
                     reply::decode(remembered).unwrap_or(Reply::Refused(Refusal::SessionExpired)),
                 ),
                 None if id.number < session.floor => Verdict::Expired,
+                None if id.retry && id.number < session.since => Verdict::Expired,
                 None => Verdict::New,
             },
             None if id.retry && meta.forgot => Verdict::Expired,
@@ -99,11 +106,13 @@ impl Sessions {
     }
 
     /// Remembers the answer to a request that was just applied.
-    pub(super) fn remember(&mut self, id: &RequestId, answer: &Reply, now_ms: u64) {
-        let session = self.known.entry(id.session).or_default();
+    pub(super) fn remember(&mut self, id: &RequestId, answer: &Reply, meta: &ShardMeta) {
+        let since = if meta.forgot { id.number } else { 0 };
+        let new = || Session { since, ..Session::default() };
+        let session = self.known.entry(id.session).or_insert_with(new);
         // An empty new session was not counted yet.
         let before = if session.replies.is_empty() && session.used_ms == 0 { 0 } else { session.bytes() };
-        session.used_ms = now_ms.max(1);
+        session.used_ms = meta.time_ms.max(1);
         session.floor = session.floor.max(id.unanswered_from);
         session.replies = session.replies.split_off(&session.floor);
         if id.number >= session.floor {
@@ -150,12 +159,13 @@ impl Sessions {
     }
 }
 
-/// Version, last use (8), floor (8), then number (8), length (4) and reply, ascending.
+/// Version, last use (8), floor (8), since (8), then number (8), length (4) and reply, ascending.
 fn encode(session: &Session) -> Bytes {
     let mut out = BytesMut::with_capacity(session.bytes());
     out.put_u8(VERSION);
     out.put_u64(session.used_ms);
     out.put_u64(session.floor);
+    out.put_u64(session.since);
     for (number, reply) in &session.replies {
         out.put_u64(*number);
         out.put_u32(reply.len() as u32); // replies are far below 4 GiB: a record and its framing
@@ -165,10 +175,11 @@ fn encode(session: &Session) -> Bytes {
 }
 
 fn decode(mut row: Bytes) -> Option<Session> {
-    if row.len() < 17 || row.get_u8() != VERSION {
+    if row.len() < 25 || row.get_u8() != VERSION {
         return None;
     }
-    let mut session = Session { used_ms: row.get_u64(), floor: row.get_u64(), replies: BTreeMap::new() };
+    let (used_ms, floor, since) = (row.get_u64(), row.get_u64(), row.get_u64());
+    let mut session = Session { used_ms, floor, since, replies: BTreeMap::new() };
     while row.has_remaining() {
         if row.remaining() < 12 {
             return None;

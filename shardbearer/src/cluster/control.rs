@@ -141,17 +141,17 @@ fn refuse(error: &CallError) -> pb::ControlResponse {
 }
 
 /// The history, from wherever the scherald is.
-pub async fn epochs(cluster: &Cluster) -> Result<Vec<EpochRecord>, String> {
+pub async fn epochs(cluster: &Cluster) -> Result<Vec<EpochRecord>, RequestError> {
     let wanted = pb::ControlRequest { kind: Some(control_request::Kind::Epochs(pb::EpochsRequest {})) };
+    let unavailable = |why: &str| RequestError::Refused(Refused::Unavailable(why.to_owned()));
     match request(cluster, wanted, Duration::from_secs(5)).await.kind {
         Some(control_response::Kind::Epochs(epochs)) => {
             Ok(epochs.epochs.into_iter().map(Into::into).collect())
         }
         Some(control_response::Kind::Error(error)) => {
-            Err(RequestError::try_from(error)
-                .map_or_else(|error| error.to_string(), |error| error.to_string()))
+            Err(RequestError::try_from(error).unwrap_or_else(|error| unavailable(&error.to_string())))
         }
-        Some(_) | None => Err("the control order did not answer".into()),
+        Some(_) | None => Err(unavailable("the control order did not answer")),
     }
 }
 
@@ -169,7 +169,7 @@ pub async fn follow(cluster: Arc<Cluster>, founding: Topology) {
             let found = controller::topology(seat.applier.view().as_ref());
             match found {
                 Ok(Some(topology)) => {
-                    if let Err(why) = cluster.advance(topology) {
+                    if let Err(why) = cluster.advance(topology).await {
                         tracing::error!("the new configuration cannot be used: {why}");
                     }
                 }

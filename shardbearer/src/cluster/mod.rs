@@ -18,20 +18,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
+use async_trait::async_trait;
+use shardbearer_core::error::RequestError;
 use shardbearer_core::ids::{Incarnation, RadiantId};
 use shardbearer_core::topology::{Doors, Topology};
 use shardbearer_core::world::World;
+use shardbearer_proto::pb;
 use tokio::sync::Notify;
 
 use self::control::ControlSeat;
 use self::peers::Peers;
+use crate::bootstrap::Bootstrap;
+use crate::gateway::Overview;
 use crate::leads::Leads;
 use crate::map::Map;
 use crate::order::registry::Registry;
 use crate::transport::GrpcTransport;
-
-/// What is done with a configuration that was learnt, besides using it.
-pub type Learnt = Box<dyn Fn(&Topology) -> Result<(), String> + Send + Sync>;
 
 /// Everything a radiant knows of its cluster.
 pub struct Cluster {
@@ -55,6 +57,8 @@ pub struct Cluster {
     pub peers: Peers,
     /// To the others.
     pub transport: Arc<GrpcTransport>,
+    /// Keeps the configuration in the data directory and tells it to strangers.
+    pub bootstrap: Bootstrap,
     /// Time, randomness, tasks.
     pub world: World,
     /// The data directory, for its free space.
@@ -67,17 +71,15 @@ pub struct Cluster {
     pub started_ns: u64,
     /// Wakes the pulse before its time: a lead changed.
     pub hurry: Notify,
-    /// Stores what was learnt.
-    pub learnt: Learnt,
 }
 
 impl Cluster {
     /// Takes over a configuration if it is newer: first durably, then in use.
-    pub fn advance(&self, topology: Topology) -> Result<(), String> {
+    pub async fn advance(&self, topology: Topology) -> Result<(), String> {
         if topology.epoch <= self.map.epoch() {
             return Ok(());
         }
-        (self.learnt)(&topology)?;
+        self.bootstrap.belongs(&topology).await.map_err(|error| error.to_string())?;
         self.transport.set_peers(&addresses(&topology));
         let epoch = topology.epoch;
         if self.map.advance(topology)? {
@@ -91,4 +93,26 @@ impl Cluster {
 /// Where the radiants of a configuration are reached.
 pub fn addresses(topology: &Topology) -> BTreeMap<RadiantId, String> {
     topology.radiants.iter().map(|radiant| (radiant.id, radiant.doors.grpc.clone())).collect()
+}
+
+#[async_trait]
+impl Overview for Cluster {
+    fn map(&self) -> pb::MapResponse {
+        let leads = self.leads.all();
+        let leads = leads.iter().filter(|lead| !lead.herald.is_none()).map(|lead| pb::Lead {
+            order: lead.order.0,
+            herald: lead.herald.0,
+            term: lead.term,
+        });
+        pb::MapResponse { leads: leads.collect(), topology: Some(self.map.topology().as_ref().into()) }
+    }
+
+    fn status(&self) -> pb::StatusResponse {
+        status::of_cluster(self)
+    }
+
+    async fn epochs(&self) -> Result<Vec<pb::EpochRecord>, RequestError> {
+        let epochs = control::epochs(self).await?;
+        Ok(epochs.iter().map(Into::into).collect())
+    }
 }

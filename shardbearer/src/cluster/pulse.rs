@@ -8,8 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message;
 use shardbearer_core::ids::{Epoch, OrderId, RadiantId};
+use shardbearer_core::topology::Topology;
 use shardbearer_core::transport::{Channel, Frame, Transport};
-use shardbearer_proto::{convert, pb};
+use shardbearer_proto::pb;
 use shardbearer_state::shard::shard_meta;
 
 use super::Cluster;
@@ -97,9 +98,10 @@ async fn fetch(cluster: Arc<Cluster>, from: RadiantId) {
         Ok(pb::ControlResponse { kind: Some(pb::control_response::Kind::Topology(topology)) }) => topology,
         Ok(_) | Err(_) => return,
     };
-    let advanced = shardbearer_core::topology::Topology::try_from(topology)
-        .map_err(|error: convert::ConvertError| error.to_string())
-        .and_then(|topology| cluster.advance(topology));
+    let advanced = match Topology::try_from(topology) {
+        Ok(topology) => cluster.advance(topology).await,
+        Err(error) => Err(error.to_string()),
+    };
     if let Err(why) = advanced {
         tracing::warn!("the configuration of radiant {from} cannot be used: {why}");
     }

@@ -4,13 +4,23 @@
 //! engines or storage. Every listener is bound before the radiant has found its cluster, so that a port
 //! in use is said at once; what a gateway answers until [`Entrance`] is open is its own business.
 
+pub mod grpc;
+pub mod http;
+mod listen;
+#[cfg(test)]
+mod testing;
+
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use shardbearer_core::error::RequestError;
 use shardbearer_proto::pb;
+use tokio_util::sync::CancellationToken;
 
 use crate::kv::Door;
+
+/// The table that is meant where none is named.
+pub const TABLE_DEFAULT: &str = "default";
 
 /// What gateways show of the cluster.
 #[async_trait]
@@ -31,6 +41,19 @@ pub struct Inside {
     pub door: Arc<dyn Door>,
     /// For everything about the cluster.
     pub overview: Arc<dyn Overview>,
+}
+
+/// What a gateway says until [`Entrance`] is open.
+const NOT_INSIDE: &str = "this radiant has not found its cluster yet; try again, or ask another one";
+
+/// How often a gateway looks whether it may open: nobody notices a twentieth of a second at the founding.
+const LOOK: std::time::Duration = std::time::Duration::from_millis(50);
+
+/// Returns when the entrance is open or `closing` is cancelled.
+async fn opened(entrance: &Entrance, closing: &CancellationToken) {
+    while entrance.get().is_none() && !closing.is_cancelled() {
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 /// Empty until the radiant is in its cluster and has opened its orders; then never changes.

@@ -138,7 +138,13 @@ impl<M: StateMachine> MachineApplier<M> {
         };
         self.storage.commit(batch, Durability::Buffered)?;
         state.applied = applied;
-        for space in state.machine.take_dropped() {
+        let dropped = state.machine.take_dropped();
+        if !dropped.is_empty() {
+            // A drop is durable at once. Were the commit above lost and replayed without the dropped rows, what the
+            // replay makes of them could differ from what the other replicas have.
+            self.storage.commit(Batch::default(), Durability::Synced)?;
+        }
+        for space in dropped {
             self.storage.drop_space(space)?;
         }
         Ok(replies)

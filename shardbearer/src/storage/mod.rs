@@ -21,7 +21,7 @@ pub fn open(kind: &str, dir: &Path, cache_bytes: u64) -> Result<Arc<dyn StorageE
     match kind {
         "fjall" => Ok(Arc::new(fjall::Fjall::open(dir, cache_bytes)?)),
         "sled" => Ok(Arc::new(sled::Sled::open(dir, cache_bytes)?)),
-        "memory" => Ok(Arc::new(memory::Memory::default())),
+        "memory" => Ok(Arc::new(memory::Memory::open(dir)?)),
         other => Err(StorageError::Io(format!(
             "there is no storage engine {other:?}; choose one of {}",
             ENGINES.join(", ")

@@ -182,7 +182,7 @@ impl Drop for Forget<'_> {
 /// Connects again and again until the link is closed.
 async fn keep_up(link: Arc<Link>, hello: pb::PeerHello) {
     let mut pause = RETRY_FIRST;
-    let mut said = false;
+    let mut failures = 0u32;
     while !link.closed.load(Ordering::Acquire) {
         let ended = stream(&link, &hello, &mut pause).await;
         link.lost();
@@ -190,12 +190,13 @@ async fn keep_up(link: Arc<Link>, hello: pb::PeerHello) {
             return;
         }
         if let Err(why) = ended {
-            // Once per outage: the rest is the same sentence again.
-            if !std::mem::replace(&mut said, true) {
+            // Once per outage, and not where a peer is merely a moment behind in starting.
+            failures = failures.saturating_add(1);
+            if failures == 3 {
                 tracing::warn!(peer = %link.to, address = link.address, "no link: {why}");
             }
         } else {
-            said = false;
+            failures = 0;
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(RETRY_MOST);

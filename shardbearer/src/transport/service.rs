@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use shardbearer_core::error::RequestError;
 use shardbearer_core::ids::{ClusterId, RadiantId};
 use shardbearer_core::limits;
 use shardbearer_core::transport::{Frame, Inbound};
@@ -15,6 +16,7 @@ use shardbearer_proto::pb::peer_server::Peer;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{VERSION, channel_from_wire};
@@ -36,7 +38,7 @@ pub struct Membership {
 #[async_trait]
 pub trait Stranger: Send + Sync {
     /// A beacon's bytes; the answer's bytes.
-    async fn beacon(&self, body: Bytes) -> Bytes;
+    async fn beacon(&self, body: Bytes) -> Result<Bytes, RequestError>;
 
     /// A request to the control order by somebody who has no id yet.
     async fn control(&self, request: pb::ControlRequest) -> pb::ControlResponse;
@@ -48,12 +50,18 @@ pub struct PeerService {
     membership: Arc<OnceLock<Membership>>,
     stranger: Arc<dyn Stranger>,
     world: World,
+    closing: CancellationToken,
 }
 
 impl PeerService {
-    /// A service that answers beacons; streams are taken once `membership` is set.
-    pub fn new(membership: Arc<OnceLock<Membership>>, stranger: Arc<dyn Stranger>, world: World) -> Self {
-        PeerService { membership, stranger, world }
+    /// A service that answers beacons; streams are taken once `membership` is set, and end with `closing`.
+    pub fn new(
+        membership: Arc<OnceLock<Membership>>,
+        stranger: Arc<dyn Stranger>,
+        world: World,
+        closing: CancellationToken,
+    ) -> Self {
+        PeerService { membership, stranger, world, closing }
     }
 
     /// Whether the greeting is meant for this radiant of this cluster.
@@ -102,9 +110,11 @@ impl Peer for PeerService {
         let (answers, mut gathered) = mpsc::channel::<pb::PeerFrame>(IN_FLIGHT_MAX);
         let (outgoing, stream) = mpsc::channel(1);
         // Answers that are ready at the same time share a message.
+        let closing = self.closing.clone();
         self.world.spawn("peer-answers", async move {
             let mut frames = Vec::new();
-            while gathered.recv_many(&mut frames, 512).await > 0 {
+            // With this task the stream ends, and with it the connection.
+            while closing.run_until_cancelled(gathered.recv_many(&mut frames, 512)).await > Some(0) {
                 for part in split(std::mem::take(&mut frames)) {
                     if outgoing.send(Ok(pb::PeerFrames { hello: None, frames: part })).await.is_err() {
                         return;
@@ -135,6 +145,7 @@ impl Peer for PeerService {
         request: Request<pb::BeaconRequest>,
     ) -> Result<Response<pb::BeaconResponse>, Status> {
         let body = self.stranger.beacon(request.into_inner().body).await;
+        let body = body.map_err(|error| Status::unavailable(error.to_string()))?;
         Ok(Response::new(pb::BeaconResponse { body }))
     }
 

@@ -1,0 +1,180 @@
+//! The controller: one configuration per epoch, each reachable from the last by one recorded change; a name belongs to
+//! one data directory; what is stored comes back, and rubbish is an error rather than a configuration.
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use shardbearer_core::ids::{ClusterId, ShardId, TableId};
+use shardbearer_core::topology::{Order, Shard, Table};
+
+use super::*;
+use crate::testing::Stored;
+
+#[derive(Default)]
+struct Replica {
+    machine: ControlMachine,
+    stored: Stored,
+    index: u64,
+}
+
+impl Replica {
+    fn founded() -> Replica {
+        let mut replica = Replica::default();
+        replica.change(Change::Found(cluster(7)));
+        replica
+    }
+
+    fn change(&mut self, change: Change) -> ControlReply {
+        self.index += 1;
+        let command = ControlCommand { who: "tests".into(), why: "to see".into(), at_ms: self.index, change };
+        let mut work = Workspace::new(&self.stored);
+        let reply = self.machine.apply(LogPos { term: 1, index: self.index }, command, &mut work);
+        self.stored.commit(work.finish().expect("memory does not fail"));
+        reply
+    }
+
+    fn welcome(&mut self, name: &str, incarnation: u128, grpc: &str) -> ControlReply {
+        let doors = Doors { grpc: grpc.into(), ..Doors::default() };
+        self.change(Change::Welcome { name: name.into(), incarnation: Incarnation(incarnation), doors })
+    }
+
+    fn now(&self) -> Topology {
+        topology(&self.stored).expect("readable").expect("founded")
+    }
+}
+
+/// Two founders, "a" and "b".
+fn cluster(id: u128) -> Topology {
+    let radiant = |id: u64, name: &str| Radiant {
+        id: RadiantId(id),
+        name: name.into(),
+        incarnation: Incarnation(u128::from(id)),
+        doors: Doors { grpc: format!("{name}:1"), ..Doors::default() },
+    };
+    let order = |id: u64| Order {
+        id: OrderId(id),
+        engine: "openraft".into(),
+        members: vec![RadiantId(1), RadiantId(2)],
+        preferred_herald: RadiantId(1),
+    };
+    let shard = |id: u64| Shard { id: ShardId(id), order: OrderId(2) };
+    Topology {
+        cluster: ClusterId(id),
+        epoch: Epoch(99), // the first epoch is 1, whatever the founder says
+        radiants: vec![radiant(1, "a"), radiant(2, "b")],
+        orders: vec![order(1), order(2)],
+        tables: vec![Table {
+            id: TableId::DEFAULT,
+            name: "default".into(),
+            scheme: "slots:16384/2".into(),
+            shards: vec![shard(1), shard(2)],
+        }],
+    }
+}
+
+fn changed(epoch: u64, radiant: u64) -> ControlReply {
+    ControlReply::Changed { epoch: Epoch(epoch), radiant: RadiantId(radiant) }
+}
+
+#[test]
+fn only_the_first_founding_counts() {
+    let mut replica = Replica::default();
+    assert_eq!(topology(&replica.stored), Ok(None));
+    assert_eq!(replica.change(Change::Found(cluster(7))), changed(1, 0));
+    let first = replica.now();
+    assert_eq!((first.cluster, first.epoch), (ClusterId(7), Epoch(1)));
+    // Every founder proposes it; another cluster's late proposal must not take over either.
+    assert_eq!(replica.change(Change::Found(cluster(7))), changed(1, 0));
+    assert_eq!(replica.change(Change::Found(cluster(8))), changed(1, 0));
+    assert_eq!(replica.now(), first);
+    assert_eq!(epochs(&replica.stored).expect("readable").len(), 1);
+}
+
+#[test]
+fn nobody_is_welcome_before_the_founding() {
+    let mut replica = Replica::default();
+    assert!(matches!(replica.welcome("c", 3, "c:1"), ControlReply::Refused(_)));
+    assert_eq!(topology(&replica.stored), Ok(None));
+}
+
+#[test]
+fn a_newcomer_becomes_a_spare_and_the_same_news_makes_no_epoch() {
+    let mut replica = Replica::founded();
+    assert_eq!(replica.welcome("c", 3, "c:1"), changed(2, 3));
+    assert!(replica.now().is_spare(RadiantId(3)));
+    assert_eq!(replica.welcome("c", 3, "c:1"), changed(2, 3), "as often as it likes");
+    assert_eq!(replica.welcome("a", 1, "a:1"), changed(2, 1), "founders too");
+    assert_eq!(replica.welcome("c", 3, "elsewhere:1"), changed(3, 3));
+    assert_eq!(replica.now().radiant(RadiantId(3)).expect("known").doors.grpc, "elsewhere:1");
+}
+
+#[test]
+fn a_name_belongs_to_one_data_directory() {
+    let mut replica = Replica::founded();
+    let before = replica.now();
+    let ControlReply::Refused(why) = replica.welcome("b", 99, "b:1") else { panic!("taken over") };
+    assert!(why.contains("another data directory"), "{why}");
+    assert_eq!(replica.now(), before);
+}
+
+#[test]
+fn a_stored_configuration_that_is_damaged_is_an_error() {
+    let mut replica = Replica::founded();
+    let row = stored::encode_topology(&replica.now());
+    for bad in [row.slice(..row.len() - 1), [&row[..], b"x"].concat().into(), Bytes::new()] {
+        replica.stored.0.entry(SPACE).or_default().insert(keys::topology(), bad);
+        assert!(matches!(topology(&replica.stored), Err(StorageError::Corrupt(_))));
+        assert!(replica.machine.load(&replica.stored).is_err(), "a replica does not start from it");
+    }
+}
+
+proptest! {
+    /// Arrivals in any order, with repetitions, changes of address and name clashes.
+    #[test]
+    fn one_configuration_per_epoch_for_ever(
+        arrivals in prop::collection::vec((0..6u8, 0..8u128, 0..3u8), 0..30),
+    ) {
+        let (mut one, mut other) = (Replica::founded(), Replica::founded());
+        let mut history = vec![one.now()];
+        for (name, incarnation, door) in arrivals {
+            let (name, door) = (format!("n{name}"), format!("door{door}"));
+            let reply = one.welcome(&name, incarnation, &door);
+            prop_assert_eq!(&reply, &other.welcome(&name, incarnation, &door));
+            prop_assert_eq!(&one.stored, &other.stored, "replicas hold the same bytes");
+            let now = one.now();
+            let last = history.last().expect("the founding").clone();
+            if now == last {
+                continue;
+            }
+            prop_assert_eq!(now.epoch.0, last.epoch.0 + 1);
+            prop_assert_eq!((&now.orders, &now.tables), (&last.orders, &last.tables), "data stay where they are");
+            let ids: Vec<RadiantId> = now.radiants.iter().map(|radiant| radiant.id).collect();
+            prop_assert!(ids.windows(2).all(|pair| pair[0] < pair[1]), "ascending and never reused: {ids:?}");
+            history.push(now);
+        }
+        for topology in &history {
+            let then = topology_at(&one.stored, topology.epoch).expect("readable");
+            prop_assert_eq!(then.as_ref(), Some(topology), "old epochs still answer the same");
+        }
+        let records = epochs(&one.stored).expect("readable");
+        let numbers: Vec<u64> = records.iter().map(|record| record.epoch.0).collect();
+        prop_assert_eq!(numbers, (1..=history.len() as u64).collect::<Vec<u64>>());
+        prop_assert!(records.iter().all(|record| !record.what.is_empty() && record.who == "tests"));
+        prop_assert_eq!(topology_at(&one.stored, Epoch(history.len() as u64 + 1)), Ok(None));
+    }
+
+    #[test]
+    fn rubbish_is_no_configuration(raw in prop::collection::vec(any::<u8>(), 0..200), version in any::<bool>()) {
+        let mut row = raw;
+        if let (true, Some(first)) = (version, row.first_mut()) {
+            *first = 1;
+        }
+        let row = Bytes::from(row);
+        // Only that they return is asked; what does decode must be what its own encoding says.
+        if let Some(topology) = stored::decode_topology(&row) {
+            prop_assert_eq!(stored::encode_topology(&topology), row.clone());
+        }
+        if let Some((record, topology)) = stored::decode_epoch(&row) {
+            prop_assert_eq!(stored::encode_epoch(&record, &topology), row);
+        }
+    }
+}

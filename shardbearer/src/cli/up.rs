@@ -1,0 +1,197 @@
+//! `shardbearer up`: a whole local cluster in one process, with real sockets and real disks.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use super::node::{on_signals, start_logs};
+use crate::config::{self, Config};
+use crate::engine::Engines;
+use crate::gateway::Overview;
+use crate::node::{self, NodeError, Prepared, Running};
+
+/// Runs a cluster in this process, to try things and to develop against. Its data outlive it.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  shardbearer up
+  shardbearer up --radiants 5 --data /tmp/five
+  shardbearer up --set storage.engine=memory --set bootstrap.shards=16
+
+Radiant 1 has the first port of each kind, radiant 2 the next, and so on. Ctrl-C stops all; the data stay.
+For separate processes see `shardbearer node` and scripts/cluster.sh.")]
+pub struct Up {
+    /// How many radiants; 3 survive the loss of one, 5 of two
+    #[arg(long, short = 'n', default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=9))]
+    radiants: u16,
+    /// Where the data are kept, a folder for each radiant
+    #[arg(long, short, value_name = "DIR", default_value = "shardbearer-data")]
+    data: PathBuf,
+    /// First gRPC port
+    #[arg(long, value_name = "PORT", default_value_t = 7400)]
+    grpc_port: u16,
+    /// First Redis port
+    #[arg(long, value_name = "PORT", default_value_t = 6400)]
+    resp_port: u16,
+    /// First HTTP port
+    #[arg(long, value_name = "PORT", default_value_t = 7480)]
+    http_port: u16,
+    /// Sets a key of all radiants' configuration; may be given several times
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    settings: Vec<String>,
+}
+
+/// How long founding may take before the operator is told that something is wrong.
+const READY_MAX: Duration = Duration::from_secs(60);
+
+impl Up {
+    pub async fn run(self) -> anyhow::Result<()> {
+        let started = Instant::now();
+        let configs = (0..self.radiants).map(|i| self.config(i)).collect::<anyhow::Result<Vec<Config>>>()?;
+        self.check_data()?;
+        let mut logging = configs[0].clone();
+        if std::env::var_os("SHARDBEARER_TELEMETRY_LOG").is_none()
+            && !self.settings.iter().any(|setting| setting.starts_with("telemetry.log"))
+        {
+            // The terminal is for people here.
+            logging.telemetry.log = "warn,openraft=error".into();
+        }
+        start_logs(&logging)?;
+        let prepared = configs
+            .into_iter()
+            .map(|config| node::prepare(config, Engines::default()))
+            .collect::<Result<Vec<Prepared>, NodeError>>();
+        let prepared = prepared.map_err(|error| match error {
+            NodeError::Door(why) => anyhow::anyhow!(
+                "{why} (here: another --grpc-port, --resp-port or --http-port; is another `shardbearer up` running?)"
+            ),
+            other => other.into(),
+        })?;
+        self.print_doors(&prepared);
+
+        let stop = CancellationToken::new();
+        tokio::spawn(on_signals(stop.clone()));
+        let (opened, mut running) = mpsc::channel(usize::from(self.radiants));
+        let mut radiants = JoinSet::new();
+        for prepared in prepared {
+            let span = tracing::info_span!("radiant", name = prepared.name());
+            // All stop together, so there is nobody to hand leads to.
+            radiants.spawn(prepared.run(stop.clone(), opened.clone(), false).instrument(span));
+        }
+        drop(opened);
+        let ready = self.wait_ready(&mut running);
+        let first = tokio::select! {
+            ready = ready => {
+                ready?;
+                self.print_ready(started.elapsed());
+                radiants.join_next().await
+            }
+            ended = radiants.join_next() => ended,
+        };
+        // One that failed takes the others down in order, so that the failure is not overlooked.
+        stop.cancel();
+        let mut result = outcome(first);
+        while let Some(ended) = radiants.join_next().await {
+            result = result.and(outcome(Some(ended)));
+        }
+        result?;
+        eprintln!("Stopped. The data are in {}.", self.data.display());
+        Ok(())
+    }
+
+    fn config(&self, index: u16) -> anyhow::Result<Config> {
+        let mut config = config::load(None, std::env::vars(), &self.settings)?;
+        let port = |first: u16| {
+            let port = first.checked_add(index).with_context(|| format!("there is no port {first} + {index}"))?;
+            Ok::<_, anyhow::Error>(format!("127.0.0.1:{port}"))
+        };
+        config.radiant.name = format!("radiant-{}", index + 1);
+        config.radiant.data_dir = self.data.join(&config.radiant.name);
+        config.listen.grpc = port(self.grpc_port)?;
+        config.listen.resp = port(self.resp_port)?;
+        config.listen.http = port(self.http_port)?;
+        config.bootstrap.expect = u32::from(self.radiants);
+        config.bootstrap.neighbors =
+            (0..self.radiants).map(|i| format!("127.0.0.1:{}", self.grpc_port.saturating_add(i))).collect();
+        Ok(config)
+    }
+
+    /// A cluster that was founded by more radiants than are started could not be served.
+    fn check_data(&self) -> anyhow::Result<()> {
+        let there = (1..=9).rev().find(|i| self.data.join(format!("radiant-{i}")).is_dir()).unwrap_or(0);
+        if there > self.radiants {
+            bail!(
+                "{} holds a cluster of {there} radiants; start it with --radiants {there}, or choose another --data",
+                self.data.display()
+            );
+        }
+        Ok(())
+    }
+
+    fn print_doors(&self, prepared: &[Prepared]) {
+        println!(
+            "Shardbearer {}: {} in one process, data in {}\n",
+            env!("CARGO_PKG_VERSION"),
+            if prepared.len() == 1 { "one radiant".into() } else { format!("{} radiants", prepared.len()) },
+            self.data.display()
+        );
+        for radiant in prepared {
+            let doors = radiant.doors();
+            println!(
+                "  {}   Redis {}   gRPC {}   HTTP {}",
+                radiant.name(),
+                doors.resp,
+                doors.grpc,
+                doors.http
+            );
+        }
+        println!();
+    }
+
+    /// Waits until all radiants are in and everything is served.
+    async fn wait_ready(&self, running: &mut mpsc::Receiver<Arc<Running>>) -> anyhow::Result<()> {
+        let deadline = Instant::now() + READY_MAX;
+        let mut radiants = Vec::new();
+        while radiants.len() < usize::from(self.radiants) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match tokio::time::timeout(left, running.recv()).await {
+                Ok(Some(radiant)) => radiants.push(radiant),
+                // They ended; the caller sees why.
+                Ok(None) => std::future::pending().await,
+                Err(_) => bail!("the radiants have not found each other within {} s", READY_MAX.as_secs()),
+            }
+        }
+        loop {
+            let status = radiants[0].cluster.status();
+            if status.health == "ok" {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                bail!("not everything is served after {} s: {}", READY_MAX.as_secs(), status.problems.join("; "));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn print_ready(&self, after: Duration) {
+        println!("Ready after {:.1} s. In another terminal:\n", after.as_secs_f64());
+        println!("  redis-cli -p {} set hello world", self.resp_port);
+        let endpoints = if self.grpc_port == 7400 {
+            String::new()
+        } else {
+            format!(" --endpoints 127.0.0.1:{}", self.grpc_port)
+        };
+        println!("  shardbearer status{endpoints}");
+        println!("  shardbearer kv get hello{endpoints}\n\nCtrl-C stops the cluster; the data stay.");
+    }
+}
+
+fn outcome(ended: Option<Result<Result<(), NodeError>, tokio::task::JoinError>>) -> anyhow::Result<()> {
+    ended.map_or(Ok(()), |joined| Ok(joined??))
+}

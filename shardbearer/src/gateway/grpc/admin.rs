@@ -1,0 +1,60 @@
+//! The service `Admin`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use shardbearer_core::error::{Refused, RequestError};
+use shardbearer_core::limits;
+use shardbearer_proto::pb;
+use shardbearer_proto::pb::admin_server::Admin;
+use tonic::{Request, Response, Status};
+
+use crate::gateway::{Entrance, NOT_INSIDE, Overview};
+
+pub(super) struct AdminService {
+    pub(super) entrance: Entrance,
+}
+
+impl AdminService {
+    #[allow(clippy::result_large_err)] // a Status is what tonic wants
+    fn overview(&self) -> Result<Arc<dyn Overview>, Status> {
+        let inside = self.entrance.get().ok_or_else(|| Status::unavailable(NOT_INSIDE))?;
+        Ok(inside.overview.clone())
+    }
+}
+
+#[tonic::async_trait]
+impl Admin for AdminService {
+    async fn map(&self, _: Request<pb::MapRequest>) -> Result<Response<pb::MapResponse>, Status> {
+        Ok(Response::new(self.overview()?.map()))
+    }
+
+    async fn status(&self, _: Request<pb::StatusRequest>) -> Result<Response<pb::StatusResponse>, Status> {
+        Ok(Response::new(self.overview()?.status()))
+    }
+
+    async fn epochs(&self, _: Request<pb::EpochsRequest>) -> Result<Response<pb::EpochsResponse>, Status> {
+        let overview = self.overview()?;
+        let deadline = Duration::from_millis(limits::REQUEST_MS_DEFAULT);
+        match tokio::time::timeout(deadline, overview.epochs()).await {
+            Ok(Ok(epochs)) => Ok(Response::new(pb::EpochsResponse { epochs })),
+            Ok(Err(error)) => Err(status_of(&error)),
+            Err(_) => Err(Status::deadline_exceeded("the control order did not answer in time")),
+        }
+    }
+}
+
+fn status_of(error: &RequestError) -> Status {
+    let why = error.to_string();
+    match error {
+        RequestError::Unknown(_) => Status::deadline_exceeded(why),
+        RequestError::Refused(refused) => match refused {
+            Refused::Invalid(_) => Status::invalid_argument(why),
+            Refused::Busy(_) | Refused::DiskFull(_) => Status::resource_exhausted(why),
+            Refused::NotHerald { .. }
+            | Refused::WrongOrder { .. }
+            | Refused::Unavailable(_)
+            | Refused::Closed => Status::unavailable(why),
+        },
+    }
+}

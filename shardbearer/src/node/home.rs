@@ -1,0 +1,132 @@
+//! What a radiant keeps in its data directory beside its identity: the log of all its orders, their
+//! data, images being received.
+//!
+//! | folder | holds |
+//! |---|---|
+//! | `log/` | the segmented log of all orders |
+//! | `data/` | the storage engine |
+//! | `images/` | snapshots on their way, by order |
+//!
+//! A radiant that has voted or acknowledged must never start with an empty log: it would vote again. So the folders
+//! are made before it enters a cluster, and have to be there ever after.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use shardbearer_core::log::LogStore;
+use shardbearer_core::storage::StorageEngine;
+
+use super::NodeError;
+use crate::cluster::Cluster;
+use crate::config::Config;
+use crate::storage;
+use crate::storage::log::{LogOptions, SegmentedLog};
+
+/// Folders that are there, unopened.
+pub(super) struct Folders {
+    log: PathBuf,
+    data: PathBuf,
+    images: PathBuf,
+}
+
+/// Log and data of a radiant.
+pub(super) struct Home {
+    pub(super) log: Arc<SegmentedLog>,
+    pub(super) storage: Arc<dyn StorageEngine>,
+    images: PathBuf,
+}
+
+impl Home {
+    /// Makes the folders of a radiant that is in no cluster yet; of one that is, insists that they are there.
+    pub(super) fn create(config: &Config, has_cluster: bool) -> Result<Folders, NodeError> {
+        let root = &config.radiant.data_dir;
+        let folders = Folders { log: root.join("log"), data: root.join("data"), images: root.join("images") };
+        for folder in [&folders.log, &folders.data] {
+            if has_cluster && !folder.is_dir() {
+                return Err(NodeError::Home(format!(
+                    "{} is missing although this radiant belongs to a cluster: without it, it could break promises it made; \
+                     restore the whole data directory, or start with an empty one under another name",
+                    folder.display()
+                )));
+            }
+            make(folder)?;
+        }
+        make(&folders.images)?;
+        remember_storage(root, &config.storage.engine)?;
+        Ok(folders)
+    }
+}
+
+fn make(folder: &Path) -> Result<(), NodeError> {
+    std::fs::create_dir_all(folder)
+        .map_err(|error| NodeError::Home(format!("cannot create {}: {error}", folder.display())))
+}
+
+/// Data written by one storage engine are nothing to another, and an order without its data would start from nothing.
+fn remember_storage(root: &Path, engine: &str) -> Result<(), NodeError> {
+    let file = root.join("storage");
+    let fail = |error: std::io::Error| NodeError::Home(format!("cannot use {}: {error}", file.display()));
+    match std::fs::read_to_string(&file) {
+        Ok(stored) if stored.trim() == engine => Ok(()),
+        Ok(stored) => Err(NodeError::Home(format!(
+            "the data in {} were written by storage engine \"{}\", but [storage] engine is \"{engine}\"; set it back, \
+             or give the radiant an empty data directory and another name",
+            root.display(),
+            stored.trim()
+        ))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let handle = std::fs::File::create(&file).map_err(fail)?;
+            std::io::Write::write_all(&mut &handle, format!("{engine}\n").as_bytes()).map_err(fail)?;
+            handle.sync_all().map_err(fail)?;
+            std::fs::File::open(root).and_then(|root| root.sync_all()).map_err(fail)
+        }
+        Err(error) => Err(fail(error)),
+    }
+}
+
+impl Folders {
+    /// Opens and verifies log and data. Blocks for as long as reading the log takes, on a thread that may.
+    pub(super) async fn open(self, config: &Config) -> Result<Home, NodeError> {
+        let options = LogOptions {
+            segment_bytes: config.storage.log_segment_mib << 20,
+            cache_bytes: usize::try_from(config.storage.log_cache_mib << 20).unwrap_or(usize::MAX),
+            ..LogOptions::default()
+        };
+        let (engine, cache_bytes) = (config.storage.engine.clone(), config.storage.cache_mib << 20);
+        let opened = tokio::task::spawn_blocking(move || {
+            let log = SegmentedLog::open(&self.log, options).map_err(|error| error.to_string())?;
+            let storage =
+                storage::open(&engine, &self.data, cache_bytes).map_err(|error| error.to_string())?;
+            Ok::<_, String>(Home { log, storage, images: self.images })
+        });
+        opened.await.map_err(|error| NodeError::Home(error.to_string()))?.map_err(NodeError::Home)
+    }
+}
+
+impl Home {
+    /// Where images of an order are received.
+    pub(super) fn images_of(&self, order: shardbearer_core::ids::OrderId) -> PathBuf {
+        self.images.join(format!("o{order}"))
+    }
+
+    /// Writes what waits and stops the log's writer.
+    pub(super) fn close(&self) {
+        self.log.close();
+    }
+}
+
+/// Measures how much disk the radiant uses, until the world ends.
+pub(super) async fn measure(cluster: Arc<Cluster>, home: Arc<Home>) {
+    const EVERY: Duration = Duration::from_secs(5);
+    loop {
+        let measured = home.clone();
+        let bytes =
+            tokio::task::spawn_blocking(move || measured.log.disk_bytes() + measured.storage.disk_bytes());
+        if let Ok(bytes) = bytes.await {
+            cluster.data_bytes.store(bytes, Ordering::Relaxed);
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+}

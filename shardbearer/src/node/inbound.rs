@@ -1,0 +1,99 @@
+//! Frames of peers to whom they concern, and the two questions that strangers may ask.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use bytes::Bytes;
+use shardbearer_core::engine::ConsensusEngine;
+use shardbearer_core::error::{Refused, RequestError};
+use shardbearer_core::ids::{OrderId, RadiantId};
+use shardbearer_core::transport::{Channel, Frame, Inbound};
+use shardbearer_proto::pb;
+
+use crate::bootstrap::Bootstrap;
+use crate::cluster::{Cluster, control, pulse};
+use crate::router::Router;
+use crate::transport::Stranger;
+
+/// Hands frames on. What has no addressee yet is declined, so that the sender knows at once.
+#[derive(Default)]
+pub(super) struct Dispatch {
+    engines: ArcSwap<BTreeMap<OrderId, Arc<dyn ConsensusEngine>>>,
+    inside: OnceLock<(Arc<Cluster>, Arc<Router>)>,
+}
+
+impl Dispatch {
+    /// From now on the order gets its frames.
+    pub(super) fn register(&self, order: OrderId, engine: Arc<dyn ConsensusEngine>) {
+        self.engines.rcu(|engines| {
+            let mut engines = BTreeMap::clone(engines);
+            engines.insert(order, engine.clone());
+            engines
+        });
+    }
+
+    /// From now on everything else is answered, too.
+    pub(super) fn connect(&self, cluster: Arc<Cluster>, router: Arc<Router>) {
+        // Called once, by the assembly.
+        let _ = self.inside.set((cluster, router));
+    }
+}
+
+#[async_trait]
+impl Inbound for Dispatch {
+    async fn receive(&self, from: RadiantId, frame: Frame) -> Option<Bytes> {
+        if let Channel::Engine(order) = frame.channel {
+            let engine = self.engines.load().get(&order).cloned()?;
+            return engine.receive(from, frame.body).await;
+        }
+        let (cluster, router) = self.inside.get()?;
+        match frame.channel {
+            Channel::Engine(_) => None, // above
+            Channel::Forward => router.receive_forward(frame.body).await,
+            Channel::Control => control::receive(cluster, frame.body).await,
+            Channel::Pulse => {
+                pulse::receive(cluster, from, frame.body);
+                None
+            }
+        }
+    }
+}
+
+/// Answers radiants that are in no cluster, or in none that this one knows.
+pub(super) struct Strangers {
+    bootstrap: Bootstrap,
+    cluster: OnceLock<Arc<Cluster>>,
+}
+
+impl Strangers {
+    pub(super) fn new(bootstrap: Bootstrap) -> Strangers {
+        Strangers { bootstrap, cluster: OnceLock::new() }
+    }
+
+    pub(super) fn connect(&self, cluster: Arc<Cluster>) {
+        // Called once, by the assembly.
+        let _ = self.cluster.set(cluster);
+    }
+}
+
+#[async_trait]
+impl Stranger for Strangers {
+    async fn beacon(&self, body: Bytes) -> Result<Bytes, RequestError> {
+        self.bootstrap.receive(body).await
+    }
+
+    async fn control(&self, request: pb::ControlRequest) -> pb::ControlResponse {
+        const DEADLINE: Duration = Duration::from_secs(5);
+        match self.cluster.get() {
+            Some(cluster) => control::request(cluster, request, DEADLINE).await,
+            None => {
+                let why = "this radiant is still looking for its cluster".to_owned();
+                let error = RequestError::Refused(Refused::Unavailable(why));
+                pb::ControlResponse { kind: Some(pb::control_response::Kind::Error((&error).into())) }
+            }
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! How a radiant that finds a cluster is let in: the control order gives it an id, and it takes over the configuration.
+
+use std::time::Duration;
+
+use shardbearer_core::control::ControlReply;
+use shardbearer_core::error::RequestError;
+use shardbearer_core::ids::{ClusterId, RadiantId};
+use shardbearer_core::limits;
+use shardbearer_core::topology::{Doors, Topology};
+use shardbearer_core::world::World;
+use shardbearer_proto::pb;
+use shardbearer_proto::pb::control_request::Kind as Ask;
+use shardbearer_proto::pb::control_response::Kind as Said;
+use shardbearer_proto::pb::peer_client::PeerClient;
+use tonic::transport::{Channel, Endpoint};
+
+use super::NodeError;
+use crate::bootstrap::Identity;
+use crate::cluster::control;
+
+/// For one call; the far side has to reach the scherald within it.
+const CALL_DEADLINE: Duration = Duration::from_secs(6);
+/// How often the configuration is asked for until it names this radiant.
+const LOOKS: usize = 50;
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Asks members, the best first, until one lets the radiant in. `None` if none could; an error if the
+/// cluster said no.
+pub(super) async fn join(
+    cluster: ClusterId,
+    via: &[String],
+    identity: &Identity,
+    doors: &Doors,
+    world: &World,
+) -> Result<Option<(RadiantId, Topology)>, NodeError> {
+    for address in via {
+        match ask(cluster, address, identity, doors, world).await {
+            Ok(welcomed) => return Ok(Some(welcomed)),
+            Err(Refusal::Final(why)) => return Err(NodeError::NotWelcome { cluster, why }),
+            Err(Refusal::Here(why)) => tracing::warn!("{address}: {why}"),
+        }
+    }
+    Ok(None)
+}
+
+enum Refusal {
+    /// Another member may know better.
+    Here(String),
+    /// The cluster has decided.
+    Final(String),
+}
+
+async fn ask(
+    cluster: ClusterId,
+    address: &str,
+    identity: &Identity,
+    doors: &Doors,
+    world: &World,
+) -> Result<(RadiantId, Topology), Refusal> {
+    let here = |why: String| Refusal::Here(why);
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))
+        .map_err(|error| here(error.to_string()))?
+        .connect_timeout(CALL_DEADLINE);
+    let channel = endpoint.connect_lazy();
+    let mut client = PeerClient::new(channel).max_decoding_message_size(limits::MESSAGE_BYTES_MAX);
+    let command = control::welcome(identity.name(), identity.incarnation(), doors, world.wall_ms());
+    match call(&mut client, Ask::Command((&command).into())).await.map_err(here)? {
+        Said::Reply(reply) => match ControlReply::try_from(reply).map_err(|error| here(error.to_string()))? {
+            ControlReply::Changed { .. } => {}
+            ControlReply::Refused(why) => return Err(Refusal::Final(why)),
+        },
+        other => return Err(here(unexpected(other))),
+    }
+    for _ in 0..LOOKS {
+        let topology = match call(&mut client, Ask::Map(pb::MapRequest {})).await.map_err(here)? {
+            Said::Topology(topology) => {
+                Topology::try_from(topology).map_err(|error| here(error.to_string()))?
+            }
+            other => return Err(here(unexpected(other))),
+        };
+        if topology.cluster != cluster {
+            return Err(here(format!("belongs to cluster {}, not to {cluster}", topology.cluster)));
+        }
+        let mine =
+            |radiant: &&shardbearer_core::topology::Radiant| radiant.incarnation == identity.incarnation();
+        if let Some(radiant) = topology.radiants.iter().find(mine) {
+            return Ok((radiant.id, topology));
+        }
+        // The scherald has taken this radiant in; the one asked learns it with the next pulse.
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Err(here("has not heard yet that this radiant was let in".into()))
+}
+
+async fn call(client: &mut PeerClient<Channel>, ask: Ask) -> Result<Said, String> {
+    let asked = client.control(pb::ControlRequest { kind: Some(ask) });
+    let answer = tokio::time::timeout(CALL_DEADLINE, asked).await;
+    let answer =
+        answer.map_err(|_| "no answer in time".to_owned())?.map_err(|status| status.message().to_owned())?;
+    answer.into_inner().kind.ok_or_else(|| "an answer without content".into())
+}
+
+fn unexpected(said: Said) -> String {
+    match said {
+        Said::Error(error) => {
+            RequestError::try_from(error).map_or_else(|error| error.to_string(), |error| error.to_string())
+        }
+        Said::Topology(_) | Said::Epochs(_) | Said::Reply(_) => "an answer to another question".into(),
+    }
+}

@@ -1,0 +1,306 @@
+//! The assembly of a radiant: the one place that names concrete types and puts them together.
+//!
+//! ```text
+//!   prepare: lock the data directory, bind the doors        (what is wrong with the machine is said here)
+//!   run:     bootstrap ──▶ founded │ rejoined │ joined
+//!            open log, data, orders ──▶ entrance open        (from here on it serves)
+//!            until told to stop, or until an engine failed
+//!            hand leads over ──▶ close doors, orders, links, log
+//! ```
+//!
+//! - [`doors`]: listeners and advertised addresses
+//! - [`home`]: log and data of the radiant
+//! - [`inbound`]: frames of peers to whom they concern; strangers
+//! - [`join`]: being welcomed by a cluster that exists
+//! - [`seats`]: opening the orders this radiant is a member of
+//! - [`tend`]: what a radiant does for each of its orders all the time
+
+pub mod doors;
+mod home;
+mod inbound;
+mod join;
+mod seats;
+mod stop;
+mod tend;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Duration;
+
+use shardbearer_core::bootstrap::Founder;
+use shardbearer_core::ids::{ClusterId, RadiantId};
+use shardbearer_core::topology::{Radiant, Topology};
+use shardbearer_core::world::World;
+use shardbearer_proto::convert;
+use shardbearer_state::placement::{Founding, Slots, found};
+use thiserror::Error;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use self::doors::Listeners;
+use self::home::Home;
+use self::inbound::{Dispatch, Strangers};
+use crate::bootstrap::{self, Bootstrap, BootstrapError, GrpcBeacons, Identity, IdentityError, Outcome};
+use crate::cluster::{self, Cluster, addresses, control, pulse};
+use crate::config::Config;
+use crate::door::DataDoor;
+use crate::engine::Engines;
+use crate::gateway::{Entrance, Inside};
+use crate::kv::Door;
+use crate::leads::Leads;
+use crate::map::Map;
+use crate::order::registry::Registry;
+use crate::router::Router;
+use crate::sessions::Sessions;
+use crate::transport::{GrpcTransport, Membership, PeerService};
+use crate::world::Real;
+
+/// Why a radiant does not run, or runs no longer. Each is a sentence for the operator.
+#[derive(Debug, Error)]
+pub enum NodeError {
+    /// The data directory.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// A door.
+    #[error("{0}")]
+    Door(String),
+    /// The search for a cluster.
+    #[error(transparent)]
+    Bootstrap(#[from] BootstrapError),
+    /// The cluster does not take this radiant.
+    #[error("cluster {cluster} does not take this radiant: {why}")]
+    NotWelcome {
+        /// The cluster.
+        cluster: ClusterId,
+        /// What it says.
+        why: String,
+    },
+    /// Log or data cannot be opened.
+    #[error("{0}")]
+    Home(String),
+    /// Something that cannot be survived happened while it ran; what was acknowledged is safe.
+    #[error("{0}; the radiant stops so that nothing is made worse")]
+    Failed(String),
+}
+
+/// A radiant that has its data directory and its doors, and nothing else yet.
+pub struct Prepared {
+    config: Config,
+    engines: Engines,
+    identity: Arc<Identity>,
+    listeners: Listeners,
+    world: World,
+    real: Arc<Real>,
+}
+
+/// What a running radiant is made of, for those who watch or stop it.
+pub struct Running {
+    /// Its view of the cluster.
+    pub cluster: Arc<Cluster>,
+    /// Its door for data.
+    pub door: Arc<dyn Door>,
+}
+
+/// Locks the data directory and binds the doors, so that what is wrong with them is said at once.
+pub fn prepare(config: Config, engines: Engines) -> Result<Prepared, NodeError> {
+    let (world, real) = Real::create();
+    let identity = Arc::new(Identity::open(&config.radiant.data_dir, &config.radiant.name, &world)?);
+    let listeners = Listeners::bind(&config).map_err(NodeError::Door)?;
+    Ok(Prepared { config, engines, identity, listeners, world, real })
+}
+
+impl Prepared {
+    /// The name, for people.
+    pub fn name(&self) -> &str {
+        &self.config.radiant.name
+    }
+
+    /// Where it is reached.
+    pub fn doors(&self) -> &shardbearer_core::topology::Doors {
+        self.listeners.advertised()
+    }
+
+    /// Runs until `stop`, or until something fails. `opened` gets the radiant once it serves. With
+    /// `gently` it gives its leads to others before it goes.
+    pub async fn run(
+        self,
+        stop: CancellationToken,
+        opened: mpsc::Sender<Arc<Running>>,
+        gently: bool,
+    ) -> Result<(), NodeError> {
+        let real = self.real.clone();
+        // The doors stop with this token, after the leads were handed over.
+        let serving = CancellationToken::new();
+        let result = self.live(&stop, &serving, opened, gently).await;
+        serving.cancel();
+        real.end().await;
+        result
+    }
+
+    async fn live(
+        self,
+        stop: &CancellationToken,
+        serving: &CancellationToken,
+        opened: mpsc::Sender<Arc<Running>>,
+        gently: bool,
+    ) -> Result<(), NodeError> {
+        let Prepared { config, engines, identity, listeners, world, .. } = self;
+        let doors = listeners.advertised().clone();
+        let (shutdown, shutting_down) = watch::channel(false);
+        let bootstrap = Bootstrap::start(
+            bootstrap::Context {
+                identity: identity.clone(),
+                doors: doors.clone(),
+                neighbors: config.bootstrap.neighbors.clone(),
+                expect: config.bootstrap.expect,
+                window: Duration::from_millis(config.bootstrap.window_ms),
+                world: world.clone(),
+                beacons: Arc::new(GrpcBeacons::default()),
+                found: founding(&config, &world),
+                encode: convert::topology_to_bytes,
+                decode: |raw| convert::topology_from_bytes(raw).ok(),
+            },
+            shutting_down,
+        )?;
+        let entrance = Entrance::default();
+        let strangers = Arc::new(Strangers::new(bootstrap.clone()));
+        let membership = Arc::default();
+        let peers =
+            PeerService::new(Arc::clone(&membership), strangers.clone(), world.clone(), serving.clone());
+        let served = listeners.serve(&config, entrance.clone(), peers, &world, serving.clone());
+
+        let folders = Home::create(&config, identity.cluster()?.is_some())?;
+        let (me, topology, fresh) = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            found = find_cluster(&bootstrap, &identity, &doors, &world) => found?,
+        };
+        let home = Arc::new(folders.open(&config).await?);
+        let map = Arc::new(Map::new(topology.clone()).map_err(NodeError::Home)?);
+        let leads = Arc::new(Leads::default());
+        let orders = Arc::new(Registry::default());
+        let dispatch = Arc::new(Dispatch::default());
+        let transport = GrpcTransport::new(topology.cluster, me, dispatch.clone(), world.clone());
+        transport.set_peers(&addresses(&topology));
+        // From here on peers may call; what is not there yet is declined, and asked again.
+        let cluster_id = topology.cluster;
+        let _ = membership.set(Membership { cluster: cluster_id, me, inbound: dispatch.clone() });
+
+        let seats = seats::Seats {
+            me,
+            config: &config,
+            engines: &engines,
+            home: &home,
+            transport: transport.clone(),
+            world: &world,
+            dispatch: &dispatch,
+        };
+        let opened_seats = seats.open(&topology, &orders).await.map_err(NodeError::Home)?;
+        let cluster = Arc::new(Cluster {
+            me,
+            name: config.radiant.name.clone(),
+            incarnation: identity.incarnation(),
+            doors,
+            map: map.clone(),
+            leads: leads.clone(),
+            orders: orders.clone(),
+            control: opened_seats.control,
+            peers: cluster::peers::Peers::default(),
+            transport: transport.clone(),
+            bootstrap,
+            world: world.clone(),
+            data_dir: config.radiant.data_dir.clone(),
+            disk_full: AtomicBool::new(false),
+            data_bytes: AtomicU64::new(0),
+            started_ns: world.monotonic_ns(),
+            hurry: tokio::sync::Notify::new(),
+        });
+        let router =
+            Arc::new(Router { me, map, leads, orders: orders.clone(), transport: transport.clone() });
+        dispatch.connect(cluster.clone(), router.clone());
+        strangers.connect(cluster.clone());
+
+        let (failed, mut failure) = mpsc::channel(1);
+        world.spawn("pulse", pulse::send(cluster.clone()));
+        world.spawn("disk", pulse::watch_disk(cluster.clone(), config.storage.reserve_mib << 20));
+        world.spawn("sizes", home::measure(cluster.clone(), home.clone()));
+        world.spawn("configuration", control::follow(cluster.clone(), topology));
+        world.spawn("introduction", control::introduce(cluster.clone()));
+        for (order, disk_full) in opened_seats.data {
+            world.spawn("order", tend::data(cluster.clone(), order, disk_full, failed.clone()));
+        }
+        world.spawn("control-order", tend::control(cluster.clone(), failed.clone()));
+        if fresh {
+            seats::campaign(&cluster).await;
+        }
+
+        let door = DataDoor::new(router, Sessions::new(&world), config.limits.value_bytes_max);
+        let door: Arc<dyn Door> = Arc::new(door);
+        let inside = Inside { door: door.clone(), overview: cluster.clone() };
+        // Set once, here, for the life of the radiant.
+        let _ = entrance.set(inside);
+        tracing::info!(cluster = %cluster_id, radiant = %me, "serving");
+        // Nobody may be interested.
+        let _ = opened.send(Arc::new(Running { cluster: cluster.clone(), door })).await;
+
+        let result = tokio::select! {
+            () = stop.cancelled() => Ok(()),
+            Some(why) = failure.recv() => Err(NodeError::Failed(why)),
+        };
+        if result.is_ok() && gently {
+            stop::hand_leads_over(&cluster).await;
+        }
+        serving.cancel();
+        served.wait().await;
+        stop::close(&cluster, home).await;
+        // The bootstrap task ends with its sender.
+        drop(shutdown);
+        result
+    }
+}
+
+/// Finds the radiant's place: who it is, the configuration, and whether the cluster was founded just now.
+async fn find_cluster(
+    bootstrap: &Bootstrap,
+    identity: &Identity,
+    doors: &shardbearer_core::topology::Doors,
+    world: &World,
+) -> Result<(RadiantId, Topology, bool), NodeError> {
+    loop {
+        match bootstrap.run().await? {
+            Outcome::Founded { radiant, topology } => return Ok((radiant, topology, true)),
+            Outcome::Rejoin { radiant, topology } => return Ok((radiant, topology, false)),
+            Outcome::Join { cluster, via } => {
+                tracing::info!(%cluster, "found a cluster; asking to be let in");
+                if let Some((radiant, topology)) = join::join(cluster, &via, identity, doors, world).await? {
+                    bootstrap.belongs(&topology).await?;
+                    return Ok((radiant, topology, false));
+                }
+                tracing::warn!("nobody of the cluster could let this radiant in; looking again");
+            }
+        }
+    }
+}
+
+/// The founding configuration as this radiant would have it.
+fn founding(config: &Config, world: &World) -> Arc<bootstrap::FoundTopology> {
+    let config = config.clone();
+    let draw = world.rng();
+    let draw = parking_lot::Mutex::new(draw);
+    Arc::new(move |cluster, founders: &[Founder]| {
+        let founders = founders.iter().map(|founder| Radiant {
+            id: RadiantId::NONE,
+            name: founder.name.clone(),
+            incarnation: founder.incarnation,
+            doors: founder.doors.clone(),
+        });
+        found(Founding {
+            cluster,
+            founders: founders.collect(),
+            orders: config.bootstrap.orders,
+            replication: config.bootstrap.replication,
+            engine: config.consensus.engine.clone(),
+            scheme: Slots::new(config.bootstrap.shards).expect("the configuration was checked"),
+            draw: rand::RngCore::next_u64(&mut *draw.lock()),
+        })
+    })
+}

@@ -1,0 +1,158 @@
+//! What a radiant does for each of its orders all the time: telling who leads, taking founded shards as
+//! own, removing what has expired, giving the lead back to whom it is meant for.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use shardbearer_core::engine::{ConsensusEngine, EngineStatus};
+use shardbearer_core::ids::OrderId;
+use shardbearer_state::placement::{Candidate, hand_over_to};
+use tokio::sync::mpsc;
+
+use crate::cluster::Cluster;
+use crate::leads::Lead;
+use crate::order::Order;
+
+/// How often an order is looked after when nothing happens. Also how late expired rows give their space back.
+const ROUND: Duration = Duration::from_millis(250);
+/// For proposals of the order's own.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// After an attempt to give the lead back; a member that does not take it is not pestered.
+const HAND_BACK_EVERY_NS: u64 = 5_000_000_000;
+
+/// Looks after a data order until its engine closes; says so on `failed` if that was not wanted.
+pub(super) async fn data(
+    cluster: Arc<Cluster>,
+    order: Arc<Order>,
+    disk_full: Arc<AtomicBool>,
+    failed: mpsc::Sender<String>,
+) {
+    let mut watch = Watch::new(order.id());
+    loop {
+        let Some(status) = watch.next(&cluster, order.engine(), &failed).await else { return };
+        disk_full.store(any_disk_full(&cluster, &status), Ordering::Relaxed);
+        if !status.leading {
+            continue;
+        }
+        if let Err(why) = own(&cluster, &order).await {
+            tracing::debug!(order = %order.id(), "shards are not taken yet: {why}");
+        }
+        // More may be due than one round removes; the next look is soon enough, and others get their turn.
+        if let Err(error) = order.sweep(DEADLINE).await {
+            tracing::error!(order = %order.id(), "expired rows cannot be removed: {error}");
+        }
+        watch.hand_back(&cluster, order.engine(), &status).await;
+    }
+}
+
+/// Looks after the control order's seat, if there is one.
+pub(super) async fn control(cluster: Arc<Cluster>, failed: mpsc::Sender<String>) {
+    let Some(seat) = &cluster.control else { return };
+    let mut watch = Watch::new(OrderId::CONTROL);
+    while let Some(status) = watch.next(&cluster, &seat.engine, &failed).await {
+        if status.leading {
+            watch.hand_back(&cluster, &seat.engine, &status).await;
+        }
+    }
+}
+
+/// Follows one engine.
+struct Watch {
+    order: OrderId,
+    version: u64,
+    handed_ns: u64,
+}
+
+impl Watch {
+    fn new(order: OrderId) -> Watch {
+        Watch { order, version: 0, handed_ns: 0 }
+    }
+
+    /// Waits for news or for the next round and passes on who leads; `None` once the engine is closed.
+    async fn next(
+        &mut self,
+        cluster: &Cluster,
+        engine: &Arc<dyn ConsensusEngine>,
+        failed: &mpsc::Sender<String>,
+    ) -> Option<EngineStatus> {
+        let status = match tokio::time::timeout(ROUND, engine.changed(self.version)).await {
+            Ok(status) => status,
+            Err(_) => engine.status(),
+        };
+        if status.closed {
+            if let Some(why) = status.failure {
+                // One failure is enough; the rest would say the same.
+                let _ = failed.try_send(format!("order {}: {why}", self.order));
+            }
+            return None;
+        }
+        // That this radiant leads is only said while it is sure of it.
+        let herald = status.herald.filter(|herald| status.leading || *herald != cluster.me);
+        if let Some(herald) = herald {
+            cluster.leads.learn(Lead { order: self.order, herald, term: status.term });
+        }
+        if status.version != self.version {
+            self.version = status.version;
+            if status.leading {
+                tracing::info!(order = %self.order, term = status.term, "leads");
+                cluster.hurry.notify_one();
+            }
+        }
+        Some(status)
+    }
+
+    /// Gives the lead to the member that should have it, once that one is steady and caught up.
+    async fn hand_back(
+        &mut self,
+        cluster: &Cluster,
+        engine: &Arc<dyn ConsensusEngine>,
+        status: &EngineStatus,
+    ) {
+        let now = cluster.world.monotonic_ns();
+        if self.handed_ns != 0 && now.saturating_sub(self.handed_ns) < HAND_BACK_EVERY_NS {
+            return;
+        }
+        let topology = cluster.map.topology();
+        let Some(order) = topology.order(self.order) else { return };
+        let members = status.matched.iter().map(|(member, matched)| Candidate {
+            id: *member,
+            up_for_ms: cluster.peers.up_for_ms(*member, now),
+            behind: status.last_log.saturating_sub(*matched),
+        });
+        let members: Vec<Candidate> = members.collect();
+        let Some(to) = hand_over_to(order, cluster.me, &members) else { return };
+        self.handed_ns = now;
+        tracing::info!(order = %self.order, %to, "gives the lead back");
+        if let Err(error) = engine.hand_over(to).await {
+            tracing::debug!(order = %self.order, %to, %error, "the lead was not taken");
+        }
+    }
+}
+
+/// Whether a member of the order is short of disk space: then its log could no longer follow.
+fn any_disk_full(cluster: &Cluster, status: &EngineStatus) -> bool {
+    let full = |member| {
+        if member == cluster.me {
+            return cluster.disk_full.load(Ordering::Relaxed);
+        }
+        let now = cluster.world.monotonic_ns();
+        // A silent member does not count: the others go on without it.
+        cluster.peers.is_up(member, now)
+            && cluster.peers.of(member).is_some_and(|heard| heard.status.disk_full)
+    };
+    status.members.iter().copied().any(full)
+}
+
+/// Takes the shards that the configuration gives to this order and that it has no record of.
+async fn own(cluster: &Cluster, order: &Order) -> Result<(), String> {
+    let topology = cluster.map.topology();
+    let wanted = topology.shards_of(order.id());
+    let known = shardbearer_state::shard::owned_shards(order.view().as_ref(), order.id())
+        .map_err(|error| error.to_string())?;
+    let missing: Vec<_> = wanted.into_iter().filter(|shard| !known.contains(shard)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    order.adopt(&missing, topology.epoch.0, DEADLINE).await.map_err(|error| error.to_string())
+}

@@ -1,0 +1,4 @@
+//! Whole radiants in this process: real sockets, real disks.
+
+mod founding;
+mod harness;
