@@ -12,8 +12,8 @@ use crate::bench::{self, Options, Report};
 /// Arguments of `bench`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "A closed loop: every client sends, waits for all answers, and sends again. Only ratios between runs on the
-same machine, one after the other, mean anything.
+    after_help = "A closed loop: every client sends, waits for all answers, and sends again. Only ratios \
+between runs on the same machine, one after the other, mean anything.
 
 Examples:
   shardbearer bench                                           RESP door, 64 clients, half reads

@@ -5,15 +5,18 @@
 
 mod args;
 mod bench;
+mod check_config;
 mod completions;
 mod epochs;
 mod kv;
+mod node;
 mod orders;
 mod output;
 mod progress;
 mod radiants;
 mod shards;
 mod status;
+mod up;
 
 #[cfg(test)]
 mod tests;
@@ -39,6 +42,7 @@ pub struct Cli {
 }
 
 const EXAMPLES: &str = "Examples:
+  shardbearer up                           start a local cluster
   shardbearer kv put greeting hello        write a value
   shardbearer kv get greeting              read it
   shardbearer status                       see how the cluster is
@@ -107,7 +111,12 @@ impl Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    // The commands that start radiants (up, node, check-config) go here.
+    /// Run a whole local cluster in this process
+    Up(up::Up),
+    /// Run one radiant of a real cluster
+    Node(node::Node),
+    /// Check a configuration without starting anything
+    CheckConfig(check_config::CheckConfig),
     /// Read and write data
     Kv(kv::Kv),
     /// The health of the cluster and what is wrong with it
@@ -150,6 +159,9 @@ pub fn main() -> ExitCode {
 async fn run(cli: Cli) -> anyhow::Result<()> {
     let Cli { global, command } = cli;
     match command {
+        Command::Up(up) => up.run().await,
+        Command::Node(node) => node.run().await,
+        Command::CheckConfig(check) => check.run(),
         Command::Kv(kv) => kv.run(&global).await,
         Command::Status(status) => status.run(&global).await,
         Command::Orders(orders) => orders.run(&global).await,

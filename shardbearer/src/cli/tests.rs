@@ -31,6 +31,9 @@ fn usage() {
     parses("shardbearer kv export --start a --end b");
     parses("shardbearer shards --order 3");
     parses("shardbearer completions zsh");
+    parses("shardbearer up --radiants 5 --data /tmp/five");
+    parses("shardbearer node --config radiant.toml");
+    parses("shardbearer check-config radiant.toml");
     wrong("shardbearer");
     wrong("shardbearer kv put k v --if-absent --if-present");
     wrong("shardbearer kv put k v --file f");

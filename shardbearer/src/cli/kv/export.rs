@@ -17,15 +17,13 @@ use super::Span;
 
 /// Arguments of `kv export`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Without a file, or with `-`, rows go to standard output. A file is replaced only when everything
-is written.
+#[command(after_help = "Without a file, or with `-`, rows go to standard output. A file is replaced only \
+when everything is written.
 
 Examples:
   shardbearer kv export users.jsonl --prefix user:    what `kv import` imported
   shardbearer kv export --format jsonl backup.jsonl   keys and values, whatever they hold
-  shardbearer kv export --start a --end b | wc -l"
-)]
+  shardbearer kv export --start a --end b | wc -l")]
 pub(in crate::cli) struct Export {
     /// The file
     file: Option<PathBuf>,

@@ -36,9 +36,9 @@ const HOPELESS: u64 = 1_000;
 /// Arguments of `kv import`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Each line must be a JSON object. Its key is the field given with --key (a string or an integer) after
-the prefix; its value is the line itself, byte by byte. A broken line is reported with its number and
-left out, the rest goes on, and the exit code is 1. Importing again is harmless.
+    after_help = "Each line must be a JSON object. Its key is the field given with --key (a string or an integer) \
+after the prefix; its value is the line itself, byte by byte. A broken line is reported with its number and left out, \
+the rest goes on, and the exit code is 1. Importing again is harmless.
 
 Examples:
   shardbearer kv import users.jsonl --key id
