@@ -256,12 +256,13 @@ impl Client {
         let Some(link) = inner.links.choose(&routes, preferred, avoid.as_deref()) else {
             return Next::Done(Err(Error::Refused(Refused::Unavailable("no radiant is known".into()))));
         };
+        let alone = journey.alone();
         let retry = journey.begin();
         let id = ticket.map(|ticket| (&ticket.id(retry)).into());
         let call = pb::Call { id, command: Some(wire.clone()) };
         let until = end.min(Instant::now() + inner.attempt_timeout);
         *avoid = Some(link.address.clone());
-        match link.call(self.table.clone(), call, command.weight(), retry, until).await {
+        match link.call(self.table.clone(), call, command.weight(), alone, until).await {
             Some(outcome) => journey.judge(outcome),
             None => {
                 if until < end {

@@ -30,15 +30,17 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Reading order: [`Client`], `retry` (what an outcome means), `session` (exactly once), `stream` (the wire), `route`.
+//! Reading order: [`Client`], `retry` (what an outcome means), `session` (exactly once), `link` and `stream` (the wire), `route`.
 
 #![allow(clippy::disallowed_methods)] // a client lives in its user's process, which has clock and randomness but no World
 
 mod batch;
 mod client;
 mod error;
+mod link;
 mod map;
 mod ops;
+mod results;
 mod retry;
 mod route;
 mod scan;
@@ -56,5 +58,6 @@ pub use shardbearer_proto::pb;
 pub use crate::batch::Atomic;
 pub use crate::client::{Builder, Client};
 pub use crate::error::{Error, refusal_in_words};
-pub use crate::ops::{Always, Conditional, Count, Delete, Deleted, Length, Number, Put, When, Written};
+pub use crate::ops::{Always, Delete, Put, When};
+pub use crate::results::{Conditional, Count, Deleted, Length, Number, Written};
 pub use crate::scan::ScanStream;

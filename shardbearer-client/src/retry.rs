@@ -8,7 +8,7 @@ use shardbearer_core::ids::{OrderId, RadiantId};
 use shardbearer_core::kv::{Refusal, Reply};
 
 use crate::error::Error;
-use crate::stream::Outcome;
+use crate::link::Outcome;
 
 /// First wait between two attempts.
 const WAIT_MIN: Duration = Duration::from_millis(5);
@@ -61,6 +61,12 @@ impl Journey {
     pub(crate) fn begin(&mut self) -> bool {
         self.attempts = self.attempts.saturating_add(1);
         self.attempts > 1
+    }
+
+    /// Whether the next attempt should share no message with others: attempts were lost twice, and an answer that
+    /// is too long together with others would be a reason.
+    pub(crate) fn alone(&self) -> bool {
+        self.attempts > 1 && matches!(self.last, Some(RequestError::Unknown(_)))
     }
 
     /// Notes that the call has taken a new number and begins anew.

@@ -16,7 +16,7 @@ use shardbearer_core::slots::Slots;
 use shardbearer_core::topology::Topology;
 use shardbearer_proto::pb;
 
-use crate::stream::Link;
+use crate::link::Link;
 
 /// The shard map with what is derived from it.
 #[derive(Clone, Debug, Default)]

@@ -1,4 +1,4 @@
-//! One radiant as the client sees it: one connection with one stream, and many calls in flight on it.
+//! The task behind a [`crate::link::Link`]: one stream with many calls in flight.
 //!
 //! ```text
 //!   call ─┐                ┌─ message (tag 7: 3 calls) ─▶
@@ -15,20 +15,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use shardbearer_core::error::RequestError;
-use shardbearer_core::kv::Reply;
 use shardbearer_proto::convert::result_from_wire;
 use shardbearer_proto::pb;
 use shardbearer_proto::pb::kv_client::KvClient;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
-/// Calls that may wait for one radiant; more wait with their callers.
-const QUEUE_CALLS_MAX: usize = 4_096;
+use crate::link::{Attempt, Health, Outcome};
 
 /// Calls in one message: bounds how much one slow call can hold back.
 const MESSAGE_CALLS_MAX: usize = 512;
@@ -45,128 +41,8 @@ const RESPONSE_BYTES_MAX: usize = 1 << 30;
 /// From when on the calls in flight are searched for callers that have gone away.
 const SWEEP_FROM: usize = 1_024;
 
-/// A silent connection is asked for a sign of life after this, and has as long again to give one.
-const KEEP_ALIVE: Duration = Duration::from_secs(2);
-
-/// How long a radiant that could not be reached is left alone, at first and at most.
-const DOWN_MIN: Duration = Duration::from_millis(100);
-const DOWN_MAX: Duration = Duration::from_secs(2);
-
-/// What became of one attempt.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Outcome {
-    /// There is an answer.
-    Answered(Result<Reply, RequestError>),
-    /// It never left this process.
-    NotSent(String),
-    /// It left, and no answer came.
-    Lost(String),
-}
-
-/// One attempt on its way.
-pub(crate) struct Attempt {
-    pub(crate) table: Arc<str>,
-    pub(crate) call: pb::Call,
-    /// About how many bytes the call has.
-    pub(crate) weight: usize,
-    /// Whether to send it in a message of its own: the one that it shared did not arrive.
-    pub(crate) alone: bool,
-    /// When the caller stops waiting.
-    pub(crate) end: Instant,
-    answer: oneshot::Sender<Outcome>,
-}
-
-/// The way to one radiant.
-pub(crate) struct Link {
-    pub(crate) address: String,
-    pub(crate) channel: Channel,
-    queue: mpsc::Sender<Attempt>,
-    health: Arc<Mutex<Health>>,
-    task: AbortHandle,
-}
-
-#[derive(Default)]
-struct Health {
-    failures: u32,
-    down_until: Option<Instant>,
-}
-
-impl Health {
-    fn fail(&mut self) {
-        let pause = DOWN_MIN.saturating_mul(1 << self.failures.min(10)).min(DOWN_MAX);
-        self.failures = self.failures.saturating_add(1);
-        self.down_until = Some(Instant::now() + pause);
-    }
-}
-
-impl Link {
-    /// Prepares the way; connects when it is first used. Must be called inside a tokio runtime.
-    pub(crate) fn new(address: &str, connect_timeout: Duration) -> Result<Link, String> {
-        let endpoint = Endpoint::from_shared(format!("http://{address}"))
-            .map_err(|error| format!("{address:?} is not a host:port: {error}"))?
-            .connect_timeout(connect_timeout)
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(KEEP_ALIVE)
-            .keep_alive_timeout(KEEP_ALIVE)
-            .initial_stream_window_size(4 << 20)
-            .initial_connection_window_size(8 << 20);
-        let channel = endpoint.connect_lazy();
-        let (queue, attempts) = mpsc::channel(QUEUE_CALLS_MAX);
-        let health = Arc::new(Mutex::new(Health::default()));
-        let talk = Talk {
-            client: KvClient::new(channel.clone()).max_decoding_message_size(RESPONSE_BYTES_MAX),
-            open_timeout: connect_timeout,
-            health: health.clone(),
-            attempts,
-            waiting: VecDeque::new(),
-            last_tag: 0,
-        };
-        let task = tokio::spawn(talk.run()).abort_handle();
-        Ok(Link { address: address.to_owned(), channel, queue, health, task })
-    }
-
-    /// Sends one call and waits for its answer, at most until `end`; `None` if none came by then.
-    pub(crate) async fn call(
-        &self,
-        table: Arc<str>,
-        call: pb::Call,
-        weight: usize,
-        alone: bool,
-        end: Instant,
-    ) -> Option<Outcome> {
-        let (answer, answered) = oneshot::channel();
-        let attempt = Attempt { table, call, weight, alone, end, answer };
-        match tokio::time::timeout_at(end, self.queue.send(attempt)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => return Some(Outcome::NotSent("the client is closing".into())),
-            Err(_) => return Some(Outcome::NotSent(format!("too many calls wait for {}", self.address))),
-        }
-        match tokio::time::timeout_at(end, answered).await {
-            Ok(Ok(outcome)) => Some(outcome),
-            Ok(Err(_)) => Some(Outcome::Lost("the client is closing".into())),
-            Err(_) => None,
-        }
-    }
-
-    /// Whether the radiant could not be reached a moment ago.
-    pub(crate) fn is_down(&self) -> bool {
-        self.health.lock().down_until.is_some_and(|until| Instant::now() < until)
-    }
-
-    /// Notes that the radiant did not answer.
-    pub(crate) fn doubt(&self) {
-        self.health.lock().fail();
-    }
-}
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
 /// The task behind a link.
-struct Talk {
+pub(crate) struct Talk {
     client: KvClient<Channel>,
     open_timeout: Duration,
     health: Arc<Mutex<Health>>,
@@ -179,7 +55,18 @@ struct Talk {
 type InFlight = HashMap<u64, Vec<oneshot::Sender<Outcome>>>;
 
 impl Talk {
-    async fn run(mut self) {
+    /// For the attempts that come out of this queue.
+    pub(crate) fn new(
+        channel: Channel,
+        open_timeout: Duration,
+        health: Arc<Mutex<Health>>,
+        attempts: mpsc::Receiver<Attempt>,
+    ) -> Talk {
+        let client = KvClient::new(channel).max_decoding_message_size(RESPONSE_BYTES_MAX);
+        Talk { client, open_timeout, health, attempts, waiting: VecDeque::new(), last_tag: 0 }
+    }
+
+    pub(crate) async fn run(mut self) {
         loop {
             self.waiting.retain(|attempt| !attempt.answer.is_closed());
             if self.waiting.is_empty() {

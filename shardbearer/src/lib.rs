@@ -3,7 +3,9 @@
 //! Reading order: [`kv`] (what gateways ask), [`door`] and [`router`] (to which order), [`order`] (group commit,
 //! reads, applying), [`engine`] (replication), [`storage`] (log and data).
 
+pub mod bench;
 pub mod bootstrap;
+pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod door;

@@ -1,6 +1,8 @@
 //! A cluster of doubles: radiants that share one store and misbehave on demand. They keep to the rules of real shards
 //! for request ids, and remember every call they saw.
 
+#![allow(dead_code)] // each test program uses its part
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -163,14 +165,35 @@ impl Store {
                 reply::Kind::Record(pb::RecordReply { record: self.values.get(&get.key).map(record) })
             }
             command::Kind::Put(put) => {
-                let current = self.values.get(&put.key).map(record);
-                let absent = Some(pb::condition::Kind::Absent(true));
-                if put.condition.is_some_and(|condition| condition.kind == absent) && current.is_some() {
+                let current = self.values.get(&put.key);
+                if !holds(put.condition, current) {
+                    let current = current.map(record);
                     return reply::Kind::ConditionFailed(pb::ConditionFailedReply { current });
                 }
                 self.effects += 1;
                 self.values.insert(put.key, (put.value, self.effects));
                 reply::Kind::Written(pb::WrittenReply { revision: self.effects, previous: None })
+            }
+            command::Kind::Delete(delete) => {
+                let current = self.values.get(&delete.key);
+                if !holds(delete.condition, current) {
+                    let current = current.map(record);
+                    return reply::Kind::ConditionFailed(pb::ConditionFailedReply { current });
+                }
+                self.effects += 1;
+                let existed = self.values.remove(&delete.key).is_some();
+                reply::Kind::Deleted(pb::DeletedReply { existed, previous: None })
+            }
+            command::Kind::Append(append) => {
+                self.effects += 1;
+                let old = self.values.get(&append.key).map(|(value, _)| value.clone()).unwrap_or_default();
+                let value = Bytes::from([old, append.value].concat());
+                let length = value.len() as u64;
+                self.values.insert(append.key, (value, self.effects));
+                reply::Kind::Length(pb::LengthReply { length, revision: self.effects })
+            }
+            command::Kind::Count(_) => {
+                reply::Kind::Count(pb::CountReply { rows: self.values.len() as u64, bytes: 0 })
             }
             command::Kind::Increment(increment) => {
                 self.effects += 1;
@@ -185,12 +208,25 @@ impl Store {
                     .range(scan.start.clone()..)
                     .map(|(key, value)| pb::Row { key: key.clone(), record: Some(record(value)) });
                 let mut rows: Vec<_> = rows.filter(|row| scan.end.is_empty() || row.key < scan.end).collect();
-                let more = rows.len() > scan.limit as usize;
-                rows.truncate(scan.limit as usize);
+                let limit = if scan.limit == 0 { 100 } else { scan.limit as usize };
+                let more = rows.len() > limit;
+                rows.truncate(limit);
                 reply::Kind::Page(pb::PageReply { rows, more })
             }
             other => panic!("the double does not know {other:?}"),
         }
+    }
+}
+
+fn holds(condition: Option<pb::Condition>, current: Option<&(Bytes, u64)>) -> bool {
+    use pb::condition::Kind;
+    let Some(kind) = condition.and_then(|condition| condition.kind) else { return true };
+    match kind {
+        Kind::Absent(_) => current.is_none(),
+        Kind::Present(_) => current.is_some(),
+        Kind::Revision(revision) => current.map_or(0, |(_, at)| *at) == revision,
+        Kind::Value(value) => current.is_some_and(|(now, _)| *now == value),
+        Kind::NotValue(value) => current.is_none_or(|(now, _)| *now != value),
     }
 }
 
@@ -271,7 +307,17 @@ impl Admin for Radiant {
     }
 
     async fn status(&self, _: Request<pb::StatusRequest>) -> Result<Response<pb::StatusResponse>, Status> {
-        Ok(Response::new(pb::StatusResponse { health: "ok".into(), ..pb::StatusResponse::default() }))
+        let topology = self.map.lock().unwrap().topology.clone();
+        let order =
+            pb::OrderStatus { id: 2, herald: 1, members: vec![1], shards: vec![1], ..Default::default() };
+        let shard = pb::ShardStatus { id: 1, table: "default".into(), order: 2, ..Default::default() };
+        Ok(Response::new(pb::StatusResponse {
+            topology,
+            orders: vec![order],
+            shards: vec![shard],
+            health: "ok".into(),
+            ..pb::StatusResponse::default()
+        }))
     }
 
     async fn epochs(&self, _: Request<pb::EpochsRequest>) -> Result<Response<pb::EpochsResponse>, Status> {

@@ -108,7 +108,8 @@ impl Up {
     fn config(&self, index: u16) -> anyhow::Result<Config> {
         let mut config = config::load(None, std::env::vars(), &self.settings)?;
         let port = |first: u16| {
-            let port = first.checked_add(index).with_context(|| format!("there is no port {first} + {index}"))?;
+            let port =
+                first.checked_add(index).with_context(|| format!("there is no port {first} + {index}"))?;
             Ok::<_, anyhow::Error>(format!("127.0.0.1:{port}"))
         };
         config.radiant.name = format!("radiant-{}", index + 1);
@@ -173,7 +174,11 @@ impl Up {
                 return Ok(());
             }
             if Instant::now() >= deadline {
-                bail!("not everything is served after {} s: {}", READY_MAX.as_secs(), status.problems.join("; "));
+                bail!(
+                    "not everything is served after {} s: {}",
+                    READY_MAX.as_secs(),
+                    status.problems.join("; ")
+                );
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -80,11 +80,6 @@ async fn a_late_radiant_joins_as_a_spare_and_serves_by_forwarding() {
         first.map.topology().radiants.iter().any(|radiant| radiant.doors.grpc == moved.listen.grpc)
     })
     .await;
-    // A second radiant of the same name is turned away, in words.
-    let mut impostor = config(folder.path(), "late", free_ports(1)[0], &[neighbor], 3);
-    impostor.radiant.data_dir = folder.path().join("impostor");
-    let why = start(impostor).fail().await;
-    assert!(why.contains("belongs to another data directory"), "{why}");
     again.stop().await;
     for radiant in radiants {
         radiant.stop().await;

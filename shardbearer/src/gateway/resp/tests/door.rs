@@ -34,6 +34,8 @@ pub struct TestDoor {
     world: World,
     topology: Arc<Topology>,
     engine: Memory,
+    /// Of the engine; nothing is synced into it here.
+    _folder: tempfile::TempDir,
     machines: Mutex<BTreeMap<OrderId, (ShardMachine, u64)>>,
     heralds: Mutex<BTreeMap<OrderId, RadiantId>>,
     failure: Mutex<Option<RequestError>>,
@@ -45,10 +47,12 @@ impl TestDoor {
     pub fn new(world: World) -> TestDoor {
         let orders = [FIRST, SECOND];
         let machines = orders.map(|order| (order, (ShardMachine::new(order), 0)));
+        let folder = tempfile::tempdir().expect("a folder");
         let door = TestDoor {
             world,
             topology: Arc::new(topology()),
-            engine: Memory::default(),
+            engine: Memory::open(folder.path()).expect("an empty folder"),
+            _folder: folder,
             machines: Mutex::new(machines.into()),
             heralds: Mutex::new(orders.map(|order| (order, RadiantId(1))).into()),
             failure: Mutex::new(None),

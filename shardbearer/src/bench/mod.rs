@@ -1,0 +1,262 @@
+//! A closed-loop load generator: so many clients, each of which sends, waits for the answers, and sends again.
+//!
+//! It drives Shardbearer through its RESP and gRPC doors, and Redis, Redis Cluster and etcd for comparison, all by the
+//! same loop, so that the numbers can be put side by side. Latencies are those of whole pipelines: what a caller
+//! waits. Operations begun before the warm-up is over are not counted.
+
+mod driver;
+mod etcd;
+mod histogram;
+mod process;
+mod resp;
+mod resp_cluster;
+mod workload;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use bytes::Bytes;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use serde::Serialize;
+use shardbearer_client::Client;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use self::driver::{Driver, Kind, Op};
+pub use self::histogram::Part;
+use self::histogram::Tally;
+pub use self::process::Usage;
+use self::workload::Workload;
+
+/// Rest after an error, so that a dead server is not hammered.
+const REST: Duration = Duration::from_millis(50);
+
+/// Keys that a client writes at once while filling.
+const FILL_AT_ONCE: u64 = 64;
+
+/// What to drive.
+pub enum Target {
+    /// Servers that speak Redis' protocol; clients are spread over them.
+    Resp(Vec<String>),
+    /// A Redis Cluster, known by some of its nodes.
+    RespCluster(Vec<String>),
+    /// Shardbearer through its client library.
+    Grpc(Box<Client>),
+    /// Members of an etcd cluster; clients are spread over them.
+    Etcd(Vec<String>),
+}
+
+/// How to drive it.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Clients at once.
+    pub clients: u32,
+    /// Operations a client sends before it waits.
+    pub pipeline: u32,
+    /// Bytes of a value.
+    pub value_size: u32,
+    /// How many keys.
+    pub keys: u64,
+    /// Exponent of a zipfian choice of keys; uniform without one.
+    pub zipf: Option<f64>,
+    /// Share of reads, 0 to 1.
+    pub read_share: f64,
+    /// Time before measuring.
+    pub warm_up: Duration,
+    /// Time of measuring.
+    pub duration: Duration,
+    /// Whether all keys are written first.
+    pub fill: bool,
+    /// Processes of the servers.
+    pub pids: Vec<u32>,
+}
+
+/// What came out.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// "resp", "resp-cluster", "grpc" or "etcd".
+    pub target: &'static str,
+    /// As asked for; so are the next five.
+    pub clients: u32,
+    /// Operations per round trip.
+    pub pipeline: u32,
+    /// Bytes.
+    pub value_size: u32,
+    /// Keys.
+    pub keys: u64,
+    /// Exponent, if zipfian.
+    pub zipf: Option<f64>,
+    /// Share of reads.
+    pub read_share: f64,
+    /// Seconds measured.
+    pub seconds: f64,
+    /// Operations that failed while measuring.
+    pub errors: u64,
+    /// Why the last of them did.
+    pub last_error: Option<String>,
+    /// All operations.
+    pub all: Part,
+    /// Of them the reads.
+    pub reads: Part,
+    /// Of them the writes.
+    pub writes: Part,
+    /// This process.
+    pub generator: Usage,
+    /// The servers' processes together, if they were named.
+    pub servers: Option<Usage>,
+}
+
+/// Fills, warms up, measures.
+pub async fn run(target: Target, options: Options, say: impl Fn(&str)) -> anyhow::Result<Report> {
+    let workload =
+        Arc::new(Workload::new(options.keys, options.zipf, options.read_share, options.value_size));
+    let mut drivers: Vec<Box<dyn Driver>> = Vec::new();
+    for client in 0..options.clients as usize {
+        drivers.push(connect(&target, client).await?);
+    }
+    if options.fill {
+        say(&format!("writing {} keys ...", options.keys));
+        drivers = fill(drivers, &workload).await?;
+    }
+    say(&format!("running for {:.0} s ...", (options.warm_up + options.duration).as_secs_f64()));
+    let begin = Instant::now() + options.warm_up;
+    let end = begin + options.duration;
+    let mut clients = JoinSet::new();
+    for (number, driver) in drivers.into_iter().enumerate() {
+        let client = Loop {
+            driver,
+            workload: workload.clone(),
+            rng: StdRng::seed_from_u64(number as u64),
+            pipeline: options.pipeline as usize,
+            begin,
+            end,
+        };
+        clients.spawn(client.run());
+    }
+    let me = [std::process::id()];
+    tokio::time::sleep_until(begin).await;
+    let (generator, servers) = (process::cpu(&me)?, process::cpu(&options.pids)?);
+    tokio::time::sleep_until(end).await;
+    let (generator, servers) = (process::cpu(&me)? - generator, process::cpu(&options.pids)? - servers);
+    let rss = (process::rss(&me)?, process::rss(&options.pids)?);
+    let mut tally = Tally::default();
+    while let Some(done) = clients.join_next().await {
+        tally.add(&done.context("a client broke off")?);
+    }
+    let seconds = options.duration.as_secs_f64();
+    let all = tally.all();
+    let ops = all.len();
+    ensure!(ops > 0 || tally.last_error.is_some(), "no operation was finished in {seconds} s");
+    Ok(Report {
+        target: name(&target),
+        clients: options.clients,
+        pipeline: options.pipeline,
+        value_size: options.value_size,
+        keys: options.keys,
+        zipf: options.zipf,
+        read_share: options.read_share,
+        seconds,
+        errors: tally.errors,
+        last_error: tally.last_error.clone(),
+        all: Part::new(&all, seconds),
+        reads: Part::new(&tally.reads, seconds),
+        writes: Part::new(&tally.writes, seconds),
+        generator: Usage::new(generator, rss.0, ops),
+        servers: (!options.pids.is_empty()).then(|| Usage::new(servers, rss.1, ops)),
+    })
+}
+
+fn name(target: &Target) -> &'static str {
+    match target {
+        Target::Resp(_) => "resp",
+        Target::RespCluster(_) => "resp-cluster",
+        Target::Grpc(_) => "grpc",
+        Target::Etcd(_) => "etcd",
+    }
+}
+
+async fn connect(target: &Target, client: usize) -> anyhow::Result<Box<dyn Driver>> {
+    let one = |endpoints: &[String]| endpoints.get(client % endpoints.len().max(1)).cloned();
+    Ok(match target {
+        Target::Resp(endpoints) => {
+            Box::new(resp::Connection::open(&one(endpoints).context("no endpoint")?).await?)
+        }
+        Target::RespCluster(endpoints) => Box::new(resp_cluster::Cluster::open(endpoints).await?),
+        Target::Grpc(shared) => Box::new(Client::clone(shared)),
+        Target::Etcd(endpoints) => Box::new(etcd::Etcd::open(&one(endpoints).context("no endpoint")?).await?),
+    })
+}
+
+/// Writes every key once, the clients sharing them.
+async fn fill(
+    drivers: Vec<Box<dyn Driver>>,
+    workload: &Arc<Workload>,
+) -> anyhow::Result<Vec<Box<dyn Driver>>> {
+    let clients = drivers.len() as u64;
+    let mut filling = JoinSet::new();
+    for (number, mut driver) in drivers.into_iter().enumerate() {
+        let workload = workload.clone();
+        let (mut next, last) =
+            (workload.keys * number as u64 / clients, workload.keys * (number as u64 + 1) / clients);
+        filling.spawn(async move {
+            while next < last {
+                let keys = next..last.min(next + FILL_AT_ONCE);
+                next = keys.end;
+                let ops: Vec<Op> = keys.map(|key| Op { kind: Kind::Write, key: workload.key(key) }).collect();
+                driver.run(&ops, &workload.value).await.context("while writing the keys")?;
+            }
+            anyhow::Ok(driver)
+        });
+    }
+    let mut drivers = Vec::new();
+    while let Some(driver) = filling.join_next().await {
+        drivers.push(driver.context("a client broke off")??);
+    }
+    Ok(drivers)
+}
+
+/// One client.
+struct Loop {
+    driver: Box<dyn Driver>,
+    workload: Arc<Workload>,
+    rng: StdRng,
+    pipeline: usize,
+    begin: Instant,
+    end: Instant,
+}
+
+impl Loop {
+    async fn run(mut self) -> Tally {
+        let mut tally = Tally::default();
+        let value: Bytes = self.workload.value.clone();
+        let mut ops = Vec::with_capacity(self.pipeline);
+        loop {
+            ops.clear();
+            ops.extend((0..self.pipeline).map(|_| self.workload.next(&mut self.rng)));
+            let sent = Instant::now();
+            if sent >= self.end {
+                return tally;
+            }
+            // What is not answered some time after the end is not waited for.
+            let result = tokio::time::timeout_at(self.end + REST * 20, self.driver.run(&ops, &value)).await;
+            let took = sent.elapsed();
+            let result = result.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer in time")));
+            let counts = sent >= self.begin;
+            match result {
+                Ok(()) if counts => tally.record(&ops, took),
+                Ok(()) => {}
+                Err(error) => {
+                    if counts {
+                        tally.fail(ops.len(), format!("{error:#}"));
+                    }
+                    tokio::time::sleep(REST).await;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

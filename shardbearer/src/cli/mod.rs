@@ -1,0 +1,179 @@
+//! The command line: one file per command, each with its arguments, its help and its `run`.
+//!
+//! Exit code 0 is success, 1 a refused or failed operation, 2 wrong usage. Results go to standard output, everything
+//! said to people about them to standard error.
+
+mod args;
+mod bench;
+mod check_config;
+mod completions;
+mod epochs;
+mod kv;
+mod node;
+mod orders;
+mod output;
+mod progress;
+mod radiants;
+mod shards;
+mod status;
+mod up;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use shardbearer_client::Client;
+
+use self::output::Output;
+
+/// A sharded, strongly consistent key-value store.
+#[derive(Debug, Parser)]
+#[command(name = "shardbearer", version, after_help = EXAMPLES, max_term_width = 110)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  shardbearer up                           start a local cluster
+  shardbearer kv put greeting hello        write a value
+  shardbearer kv get greeting              read it
+  shardbearer status                       see how the cluster is
+  shardbearer --output json orders         the same for programs
+  SHARDBEARER_ENDPOINTS=10.0.0.1:7400 shardbearer status
+
+Exit code: 0 success, 1 refused or failed, 2 wrong usage.";
+
+/// Options of every command.
+#[derive(Clone, Debug, Args)]
+struct Global {
+    /// gRPC doors of the cluster as host:port,...; any radiant will do, the others are learned from it. Without this
+    /// option $SHARDBEARER_ENDPOINTS, else 127.0.0.1:7400,127.0.0.1:7401,127.0.0.1:7402
+    #[arg(
+        long,
+        global = true,
+        value_delimiter = ',',
+        value_name = "HOST:PORT,...",
+        help_heading = "Global options"
+    )]
+    endpoints: Vec<String>,
+    /// How to print results: for people, or as one JSON document
+    #[arg(long, global = true, value_enum, default_value_t, help_heading = "Global options")]
+    output: Output,
+    /// How long one operation may take, such as 500ms, 10s or 1m; at most 60s
+    #[arg(
+        long,
+        global = true,
+        value_parser = args::duration,
+        value_name = "TIME",
+        default_value = "10s",
+        help_heading = "Global options"
+    )]
+    timeout: Duration,
+}
+
+/// Names the gRPC doors. Read by hand instead of by clap, so that `bench` can tell it from the option.
+const ENDPOINTS_VARIABLE: &str = "SHARDBEARER_ENDPOINTS";
+
+/// The doors of the cluster that `up` starts.
+const ENDPOINTS_DEFAULT: &str = "127.0.0.1:7400,127.0.0.1:7401,127.0.0.1:7402";
+
+impl Global {
+    /// The gRPC doors.
+    fn endpoints(&self) -> Vec<String> {
+        if !self.endpoints.is_empty() {
+            return self.endpoints.clone();
+        }
+        let named = std::env::var(ENDPOINTS_VARIABLE).ok().filter(|named| !named.trim().is_empty());
+        let named = named.unwrap_or_else(|| ENDPOINTS_DEFAULT.into());
+        named.split(',').map(|endpoint| endpoint.trim().to_owned()).collect()
+    }
+
+    async fn client(&self) -> anyhow::Result<Client> {
+        let endpoints = self.endpoints();
+        let builder =
+            endpoints.iter().fold(Client::builder(), |builder, endpoint| builder.endpoint(endpoint));
+        builder.timeout(self.timeout).connect().await.with_context(|| {
+            format!(
+                "no radiant answers at {}; is the cluster up? Name its gRPC doors with --endpoints",
+                endpoints.join(", ")
+            )
+        })
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a whole local cluster in this process
+    Up(up::Up),
+    /// Run one radiant of a real cluster
+    Node(node::Node),
+    /// Check a configuration without starting anything
+    CheckConfig(check_config::CheckConfig),
+    /// Read and write data
+    Kv(kv::Kv),
+    /// The health of the cluster and what is wrong with it
+    Status(status::Status),
+    /// The replica groups: who is in them, who leads them
+    Orders(orders::Orders),
+    /// The shards: who owns them, how much they hold
+    Shards(shards::Shards),
+    /// The nodes: where they are, what they do
+    Radiants(radiants::Radiants),
+    /// The configurations the cluster has had: when, who, why
+    Epochs(epochs::Epochs),
+    /// Measure throughput and latency, of this cluster or of others for comparison
+    Bench(bench::Bench),
+    /// Print a completion script for a shell
+    Completions(completions::Completions),
+}
+
+/// Parses the arguments of the process and carries them out.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("shardbearer: the runtime does not start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        // `| head` has seen enough; nobody is left to tell.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("shardbearer: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<()> {
+    let Cli { global, command } = cli;
+    match command {
+        Command::Up(up) => up.run().await,
+        Command::Node(node) => node.run().await,
+        Command::CheckConfig(check) => check.run(),
+        Command::Kv(kv) => kv.run(&global).await,
+        Command::Status(status) => status.run(&global).await,
+        Command::Orders(orders) => orders.run(&global).await,
+        Command::Shards(shards) => shards.run(&global).await,
+        Command::Radiants(radiants) => radiants.run(&global).await,
+        Command::Epochs(epochs) => epochs.run(&global).await,
+        Command::Bench(bench) => bench.run(&global).await,
+        Command::Completions(completions) => completions.run(),
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let broken = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+    error.chain().any(|cause| cause.downcast_ref().is_some_and(broken))
+}

@@ -1,0 +1,55 @@
+//! `shards`: the slices of tables.
+
+use clap::Args;
+use comfy_table::Table;
+
+use super::Global;
+use super::output::{self, Output};
+use crate::report;
+
+/// Arguments of `shards`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  shardbearer shards
+  shardbearer shards --order 3
+  shardbearer --output json shards | jq 'map(.rows) | add'")]
+pub(super) struct Shards {
+    /// Only those that this order owns
+    #[arg(long, value_name = "ID")]
+    order: Option<u64>,
+    /// Only those of this table
+    #[arg(long, value_name = "NAME")]
+    table: Option<String>,
+}
+
+impl Shards {
+    pub(super) async fn run(self, global: &Global) -> anyhow::Result<()> {
+        let status: report::Status = global.client().await?.status().await?.into();
+        let mut shards = status.shards;
+        shards.retain(|shard| {
+            self.order.is_none_or(|order| shard.order == Some(order))
+                && self.table.as_ref().is_none_or(|table| shard.table == *table)
+        });
+        match global.output {
+            Output::Json => output::json(&shards)?,
+            Output::Table => output::line(table(&shards))?,
+        }
+        Ok(())
+    }
+}
+
+fn table(shards: &[report::Shard]) -> Table {
+    let mut table = output::table(&["shard", "table", "order", "state", "rows", "bytes"]);
+    for shard in shards {
+        table.add_row([
+            shard.id.to_string(),
+            shard.table.clone(),
+            output::or_dash(shard.order),
+            shard.state.clone(),
+            shard.rows.to_string(),
+            output::bytes(shard.bytes),
+        ]);
+    }
+    output::right(&mut table, &[4, 5]);
+    table
+}
