@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shardbearer::storage::log::{LogOptions, SegmentedLog};
-use shardbearer::storage::memory::Memory;
 use shardbearer_core::log::LogStore;
 use shardbearer_core::storage::{StorageEngine, StorageError};
 use shardbearer_sim::conformance::{self, Subject};
@@ -86,6 +85,5 @@ fn sled_keeps_the_laws_of_storages() {
 
 #[test]
 fn memory_keeps_the_laws_of_storages() {
-    let open = |_: &str| Arc::new(Memory::default()) as Arc<dyn StorageEngine>;
-    conformance::storage::check(&Subject { open: &open, persistent: false, crash: None });
+    check_storage("memory");
 }
