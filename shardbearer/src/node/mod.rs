@@ -220,6 +220,7 @@ impl Life {
             self;
         let folders = Home::create(&config, identity.cluster()?.is_some())?;
         let (me, topology, fresh) = tokio::select! {
+            biased;
             () = stop.cancelled() => return Ok(None),
             found = find_cluster(&bootstrap, &identity, &doors, &world) => found?,
         };
@@ -295,6 +296,7 @@ impl Resident {
     /// Until told to stop, or until something fails.
     async fn stay(&mut self, stop: &CancellationToken, gently: bool) -> Result<(), NodeError> {
         tokio::select! {
+            biased;
             () = stop.cancelled() => {}
             Some(why) = self.failure.recv() => return Err(NodeError::Failed(why)),
         }
