@@ -260,7 +260,13 @@ impl Client {
         let retry = journey.begin();
         let id = ticket.map(|ticket| (&ticket.id(retry)).into());
         let call = pb::Call { id, command: Some(wire.clone()) };
-        let until = end.min(Instant::now() + inner.attempt_timeout);
+        let now = Instant::now();
+        let patience = match command.key() {
+            Some(_) => inner.attempt_timeout,
+            // A whole table takes its time; asking again would only add to the load.
+            None => inner.attempt_timeout.max(end.saturating_duration_since(now) / 2),
+        };
+        let until = end.min(now + patience);
         *avoid = Some(link.address.clone());
         match link.call(self.table.clone(), call, command.weight(), alone, until).await {
             Some(outcome) => journey.judge(outcome),

@@ -73,6 +73,21 @@ async fn calls_that_wait_travel_together() {
     assert!(cluster.store.lock().unwrap().messages <= 50, "500 calls in few messages");
 }
 
+/// Values that are too long for one answer together must still be read: after losses, calls travel alone.
+#[tokio::test]
+async fn answers_that_do_not_fit_one_message_are_asked_for_one_by_one() {
+    let cluster = Cluster::new(1).await;
+    let client = builder(&cluster).connect().await.unwrap();
+    let long = vec![b'x'; double::ANSWER_BYTES_MAX / 4];
+    for n in 0..12 {
+        client.put(format!("k{n}"), long.clone()).await.unwrap();
+    }
+    let records = join_all((0..12).map(|n| client.get(format!("k{n}")))).await;
+    for record in records {
+        assert_eq!(record.unwrap().unwrap().value.len(), long.len());
+    }
+}
+
 /// A refusal is one only while no attempt may have been applied.
 #[tokio::test]
 async fn errors_tell_whether_it_may_have_happened() {
