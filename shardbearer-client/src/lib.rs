@@ -33,6 +33,7 @@
 //! Reading order: [`Client`], `retry` (what an outcome means), `session` (exactly once), `link` and `stream` (the wire), `route`.
 
 mod batch;
+mod builder;
 mod client;
 mod error;
 mod link;
@@ -54,7 +55,8 @@ pub use shardbearer_core::topology::Topology;
 pub use shardbearer_proto::pb;
 
 pub use crate::batch::Atomic;
-pub use crate::client::{Builder, Client};
+pub use crate::builder::Builder;
+pub use crate::client::Client;
 pub use crate::error::{Error, refusal_in_words};
 pub use crate::ops::{Always, Delete, Put, When};
 pub use crate::results::{Conditional, Count, Deleted, Length, Number, Written};
