@@ -4,3 +4,5 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged
 cargo fmt --all
+# The configuration's reference is made from the table that the program uses.
+cargo run -q -- check-config --reference > docs/config.md

@@ -32,6 +32,8 @@
 //!
 //! Reading order: [`Client`], `retry` (what an outcome means), `session` (exactly once), `link` and `stream` (the wire), `route`.
 
+#![allow(clippy::disallowed_methods)] // a client lives in its user's process, which has clock and randomness but no World
+
 mod batch;
 mod builder;
 mod client;

@@ -4,13 +4,14 @@
 
 mod double;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use double::{Cluster, Fault};
 use futures_util::TryStreamExt;
 use futures_util::future::join_all;
 use shardbearer_client::pb::request_error::{Kind, NotHerald};
 use shardbearer_client::{Builder, Client, Conditional, Error};
+use tokio::time::Instant;
 
 fn builder(cluster: &Cluster) -> Builder {
     cluster.addresses.iter().fold(Client::builder(), |builder, address| builder.endpoint(address))

@@ -8,7 +8,7 @@
 //! | order | `ff` ... | the applier's own: position, engine's note, install in progress | see `order/applier.rs` |
 //! | shard | `01` key | [`Record`] | until deleted or expired |
 //! | shard | `02` expiry (8) key | empty; finds what expires next | as long as the record has that expiry |
-//! | shard | `03` session (16) | [`SessionRow`] | until forgotten for lack of use |
+//! | shard | `03` session (16) | last use, floor, remembered replies: see `shard/session.rs` | until forgotten for lack of use |
 //!
 //! Numbers are big-endian, so that keys sort by them. Every row begins with a format version.
 //! Decoding is total: bytes that make no sense are `None`, never a panic.

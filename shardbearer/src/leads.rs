@@ -57,14 +57,18 @@ impl Leads {
         }
     }
 
-    /// Forgets a herald that answered that it is none, so that it is not asked again until
-    /// somebody says something new.
+    /// Forgets a herald that answered that it is none, so that it is not asked again until somebody says something
+    /// new; its hint is taken where nothing is known.
     pub fn doubt(&self, order: OrderId, herald: RadiantId, hint: Option<RadiantId>) {
+        let hint = hint.filter(|hint| *hint != herald);
         let mut known = self.known.write();
-        if let Some(lead) = known.get_mut(&order)
-            && lead.herald == herald
-        {
-            lead.herald = hint.filter(|hint| *hint != herald).unwrap_or(RadiantId::NONE);
+        let lead = known.entry(order).or_insert(Lead { order, herald: RadiantId::NONE, term: 0 });
+        if lead.herald == herald || lead.herald.is_none() {
+            lead.herald = hint.unwrap_or(RadiantId::NONE);
+            drop(known);
+            if hint.is_some() {
+                self.version.send_modify(|version| *version += 1);
+            }
         }
     }
 

@@ -3,8 +3,10 @@
 //! Reading order: [`kv`] (what gateways ask), [`door`] and [`router`] (to which order), [`order`] (group commit,
 //! reads, applying), [`engine`] (replication), [`storage`] (log and data).
 
+#[allow(clippy::disallowed_methods)] // a load generator measures real time
 pub mod bench;
 pub mod bootstrap;
+#[allow(clippy::disallowed_methods)] // people wait in real time
 pub mod cli;
 pub mod cluster;
 pub mod config;

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -44,6 +45,7 @@ pub struct Router {
     pub orders: Arc<Registry>,
     /// To the others.
     pub transport: Arc<dyn Transport>,
+    turn: AtomicUsize,
 }
 
 /// An item on its way.
@@ -55,6 +57,17 @@ struct Journey {
 }
 
 impl Router {
+    /// A router of the radiant `me`.
+    pub fn new(
+        me: RadiantId,
+        map: Arc<Map>,
+        leads: Arc<Leads>,
+        orders: Arc<Registry>,
+        transport: Arc<dyn Transport>,
+    ) -> Router {
+        Router { me, map, leads, orders, transport, turn: AtomicUsize::new(0) }
+    }
+
     /// Carries the items out, those of one shard in their order; a result each, within the deadline.
     pub async fn execute(&self, items: Vec<Item>, deadline: Duration) -> Vec<CallResult> {
         let end = Instant::now() + deadline;
@@ -111,14 +124,26 @@ impl Router {
         {
             return local.execute(items, left).await;
         }
-        let count = items.len();
-        match self.leads.herald(order).filter(|herald| *herald != self.me) {
+        let known = self.leads.herald(order).filter(|herald| *herald != self.me);
+        match known.or_else(|| self.somebody_of(order)) {
             Some(herald) => self.forward(order, herald, items, left).await,
             None => {
                 let why = format!("order {order} has no herald at the moment");
-                all(count, Refused::Unavailable(why).into())
+                all(items.len(), Refused::Unavailable(why).into())
             }
         }
+    }
+
+    /// A member to ask who leads, each in its turn. A radiant that is a member itself hears of a herald as soon as
+    /// they do, and need not ask.
+    fn somebody_of(&self, order: OrderId) -> Option<RadiantId> {
+        if self.orders.find(order).is_some() {
+            return None;
+        }
+        let topology = self.map.topology();
+        let members = &topology.order(order)?.members;
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        members.get(turn.checked_rem(members.len())?).copied().filter(|member| *member != self.me)
     }
 
     async fn forward(
@@ -161,6 +186,7 @@ impl Router {
         let request = pb::ForwardRequest::decode(body).ok()?;
         let items = request.items.into_iter().map(Item::try_from).collect::<Result<Vec<_>, _>>().ok()?;
         let count = items.len();
+        let writes: Vec<bool> = items.iter().map(|item| item.command.is_write()).collect();
         let order = OrderId(request.order);
         let deadline = Duration::from_millis(u64::from(request.deadline_ms).min(limits::REQUEST_MS_MAX));
         let results = match self.orders.find(order) {
@@ -170,14 +196,30 @@ impl Router {
                 all(count, Refused::NotHerald { order, hint }.into())
             }
         };
-        let answer = results_to_bytes(&results);
-        if answer.len() <= limits::MESSAGE_BYTES_MAX / 8 * 7 {
-            return Some(answer);
-        }
-        // Only reads have large answers, so nothing happened that the caller could take for undone.
-        let why = format!("the answer has {} bytes; ask for fewer keys at once", answer.len());
-        Some(results_to_bytes(&all(count, Refused::Invalid(why).into())))
+        Some(fit(results, &writes))
     }
+}
+
+/// The results as bytes that fit a message. What has to be left out of them is said: a read did not happen as far as
+/// its caller is concerned, but a write did.
+fn fit(mut results: Vec<CallResult>, writes: &[bool]) -> Bytes {
+    const FITS: usize = limits::MESSAGE_BYTES_MAX / 8 * 7;
+    let answer = results_to_bytes(&results);
+    if answer.len() <= FITS {
+        return answer;
+    }
+    let why = format!("the answers have {} bytes together; ask for fewer keys at once", answer.len());
+    for (result, _) in results.iter_mut().zip(writes).filter(|(_, write)| !**write) {
+        *result = Err(Refused::Invalid(why.clone()).into());
+    }
+    let answer = results_to_bytes(&results);
+    if answer.len() <= FITS {
+        return answer;
+    }
+    for result in results.iter_mut().filter(|result| result.is_ok()) {
+        *result = Err(RequestError::Unknown(why.clone()));
+    }
+    results_to_bytes(&results)
 }
 
 impl Journey {

@@ -195,3 +195,64 @@ fn take_refusal(rest: &mut Bytes) -> Option<Refusal> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// One of each, with what is there and what is not.
+    fn all() -> Vec<Reply> {
+        let record = Record { value: Bytes::from_static(b"v"), revision: 7, expires_at_ms: Some(9) };
+        let info = RecordInfo { length: 1, revision: 7, expires_at_ms: None };
+        let refusals = [
+            Refusal::NotAnInteger,
+            Refusal::NotANumber,
+            Refusal::Overflow,
+            Refusal::TooLarge { limit: u64::MAX },
+            Refusal::WrongOrder,
+            Refusal::SessionExpired,
+            Refusal::SessionsFull,
+            Refusal::Malformed("why".into()),
+        ];
+        let mut all = vec![
+            Reply::Record(None),
+            Reply::Record(Some(Record { expires_at_ms: None, ..record.clone() })),
+            Reply::Info(None),
+            Reply::Info(Some(info)),
+            Reply::Written { revision: 1, previous: Some(record.clone()) },
+            Reply::Deleted { existed: true, previous: None },
+            Reply::ConditionFailed { current: Some(record) },
+            Reply::Number { value: i64::MIN, revision: 2 },
+            Reply::Decimal { value: Bytes::from_static(b"0.1"), revision: 3 },
+            Reply::Length { length: 4, revision: 5 },
+            Reply::Touched { changed: true },
+            Reply::Count { rows: 6, bytes: 7 },
+            Reply::Swept { removed: 8, more: false },
+        ];
+        all.extend(refusals.map(Reply::Refused));
+        all.push(Reply::Batch { applied: false, replies: all.clone() });
+        all
+    }
+
+    #[test]
+    fn replies_come_back_and_cut_ones_do_not() {
+        for reply in all() {
+            let bytes = encode(&reply);
+            assert_eq!(decode(&bytes), Some(reply));
+            assert_eq!(decode(&bytes.slice(..bytes.len() - 1)), None);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn rubbish_is_no_panic(raw in prop::collection::vec(any::<u8>(), 0..80), kind in 0..14u8) {
+            let raw: Bytes = [vec![kind], raw].concat().into();
+            if let Some(reply) = decode(&raw) {
+                // Flags may be any byte, so only the value has to come back.
+                prop_assert_eq!(decode(&encode(&reply)), Some(reply));
+            }
+        }
+    }
+}

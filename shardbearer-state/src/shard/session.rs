@@ -15,7 +15,8 @@
 //! number; but lower numbers may be retries of what was applied before. So a session that appears after any was
 //! forgotten notes its first number ([`Session::since`]), and retries of lower ones are refused.
 //!
-//! A table full of sessions in recent use takes no new ones.
+//! A table full of sessions in recent use takes no new ones, and a session that alone remembers as much as the table
+//! should takes no new requests until its client says what it has been answered.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -46,7 +47,7 @@ pub(super) enum Verdict {
     Repeated(Reply),
     /// It may have been applied, and the answer is forgotten.
     Expired,
-    /// No room for another session.
+    /// No room for another session, or in this one.
     Full,
 }
 
@@ -66,12 +67,33 @@ struct Session {
     /// Of lower numbers it is unknown whether they were applied; 0 if nothing was forgotten before.
     since: u64,
     replies: BTreeMap<u64, Bytes>,
+    /// What all this counts as. Derived, so that a replica that restarts counts the same.
+    bytes: usize,
 }
 
 impl Session {
-    fn bytes(&self) -> usize {
-        FIXED_BYTES + self.replies.values().map(|reply| 24 + reply.len()).sum::<usize>()
+    fn new(since: u64) -> Session {
+        Session { since, bytes: FIXED_BYTES, ..Session::default() }
     }
+
+    fn insert(&mut self, number: u64, reply: Bytes) {
+        self.bytes += weight(&reply);
+        if let Some(before) = self.replies.insert(number, reply) {
+            self.bytes -= weight(&before);
+        }
+    }
+
+    /// Forgets the replies below a number.
+    fn raise_floor(&mut self, floor: u64) {
+        self.floor = self.floor.max(floor);
+        let kept = self.replies.split_off(&self.floor);
+        let gone = std::mem::replace(&mut self.replies, kept);
+        self.bytes -= gone.values().map(weight).sum::<usize>();
+    }
+}
+
+fn weight(reply: &Bytes) -> usize {
+    24 + reply.len()
 }
 
 impl Sessions {
@@ -82,7 +104,7 @@ impl Sessions {
             let (Some(id), Some(session)) = (keys::session_of(&key), decode(value)) else {
                 return Err(StorageError::Corrupt("a session's row is unreadable".into()));
             };
-            sessions.bytes += session.bytes();
+            sessions.bytes += session.bytes;
             sessions.known.insert(id, session);
         }
         Ok(sessions)
@@ -97,6 +119,9 @@ impl Sessions {
                 ),
                 None if id.number < session.floor => Verdict::Expired,
                 None if id.retry && id.number < session.since => Verdict::Expired,
+                None if session.bytes > SESSION_BYTES_MAX && id.unanswered_from <= session.floor => {
+                    Verdict::Full
+                }
                 None => Verdict::New,
             },
             None if id.retry && meta.forgot => Verdict::Expired,
@@ -108,18 +133,23 @@ impl Sessions {
     /// Remembers the answer to a request that was just applied.
     pub(super) fn remember(&mut self, id: &RequestId, answer: &Reply, meta: &ShardMeta) {
         let since = if meta.forgot { id.number } else { 0 };
-        let new = || Session { since, ..Session::default() };
-        let session = self.known.entry(id.session).or_insert_with(new);
-        // An empty new session was not counted yet.
-        let before = if session.replies.is_empty() && session.used_ms == 0 { 0 } else { session.bytes() };
+        let known = self.known.remove(&id.session);
+        let before = known.as_ref().map_or(0, |session| session.bytes);
+        let mut session = known.unwrap_or_else(|| Session::new(since));
         session.used_ms = meta.time_ms.max(1);
-        session.floor = session.floor.max(id.unanswered_from);
-        session.replies = session.replies.split_off(&session.floor);
+        session.raise_floor(id.unanswered_from);
         if id.number >= session.floor {
-            session.replies.insert(id.number, reply::encode(answer));
+            session.insert(id.number, reply::encode(answer));
         }
-        self.bytes = self.bytes + session.bytes() - before;
+        self.bytes = self.bytes + session.bytes - before;
+        self.known.insert(id.session, session);
         self.touched.insert(id.session);
+    }
+
+    /// Bytes of all sessions; decides who is refused and forgotten, so replicas must agree on it.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Every session is to be written again: the shard has moved to another space.
@@ -150,7 +180,7 @@ impl Sessions {
                 break;
             }
             if let Some(session) = self.known.remove(&id) {
-                self.bytes -= session.bytes();
+                self.bytes -= session.bytes;
                 work.delete(space, keys::session(id));
                 forgot = true;
             }
@@ -161,7 +191,7 @@ impl Sessions {
 
 /// Version, last use (8), floor (8), since (8), then number (8), length (4) and reply, ascending.
 fn encode(session: &Session) -> Bytes {
-    let mut out = BytesMut::with_capacity(session.bytes());
+    let mut out = BytesMut::with_capacity(session.bytes);
     out.put_u8(VERSION);
     out.put_u64(session.used_ms);
     out.put_u64(session.floor);
@@ -179,7 +209,7 @@ fn decode(mut row: Bytes) -> Option<Session> {
         return None;
     }
     let (used_ms, floor, since) = (row.get_u64(), row.get_u64(), row.get_u64());
-    let mut session = Session { used_ms, floor, since, replies: BTreeMap::new() };
+    let mut session = Session { used_ms, floor, ..Session::new(since) };
     while row.has_remaining() {
         if row.remaining() < 12 {
             return None;
@@ -188,7 +218,7 @@ fn decode(mut row: Bytes) -> Option<Session> {
         if row.remaining() < length {
             return None;
         }
-        session.replies.insert(number, row.split_to(length));
+        session.insert(number, row.split_to(length));
     }
     Some(session)
 }

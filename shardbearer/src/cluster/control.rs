@@ -9,7 +9,7 @@ use prost::Message;
 use shardbearer_core::control::{Change, ControlCommand, ControlReply, EpochRecord};
 use shardbearer_core::engine::{ConsensusEngine, not_herald};
 use shardbearer_core::error::{Refused, RequestError};
-use shardbearer_core::ids::OrderId;
+use shardbearer_core::ids::{OrderId, RadiantId};
 use shardbearer_core::topology::Topology;
 use shardbearer_core::transport::{CallError, Channel, Frame, Transport};
 use shardbearer_proto::pb::{control_request, control_response};
@@ -22,6 +22,9 @@ use crate::order::applier::MachineApplier;
 
 /// How long one attempt to reach the scherald may take.
 const HOP_DEADLINE: Duration = Duration::from_secs(2);
+
+/// How long to wait for news of a scherald before asking again.
+const NEWS_WAIT: Duration = Duration::from_millis(50);
 
 /// How often a seat looks whether the configuration has changed.
 const LOOK: Duration = Duration::from_millis(100);
@@ -36,6 +39,10 @@ pub struct ControlSeat {
 
 impl ControlSeat {
     async fn propose(&self, command: &ControlCommand) -> Result<ControlReply, RequestError> {
+        let founding = matches!(command.change, Change::Found(_));
+        if !founding && matches!(controller::topology(self.applier.view().as_ref()), Ok(None)) {
+            return Err(Refused::Unavailable("the cluster is still being founded".into()).into());
+        }
         let reply = self.engine.propose(convert::control_command_to_bytes(command)).await?;
         convert::control_reply_from_bytes(reply).map_err(|error| RequestError::Unknown(error.to_string()))
     }
@@ -102,33 +109,50 @@ pub async fn request(
     deadline: Duration,
 ) -> pb::ControlResponse {
     let end = Instant::now() + deadline;
+    let anywhere = matches!(request.kind, Some(control_request::Kind::Map(_)));
+    let mut turn = 0;
     loop {
-        let herald = cluster.leads.herald(OrderId::CONTROL).filter(|herald| *herald != cluster.me);
-        let anywhere = matches!(request.kind, Some(control_request::Kind::Map(_)));
-        let answer = match herald.filter(|_| !anywhere && scherald(cluster).is_err()) {
+        let to = if anywhere || scherald(cluster).is_ok() { None } else { whom(cluster, turn) };
+        let answer = match to {
             None => answer_here(cluster, request.clone()).await,
             Some(herald) => {
                 let frame = Frame { channel: Channel::Control, body: request.encode_to_vec().into() };
-                match cluster.transport.call(herald, frame, HOP_DEADLINE).await {
+                let answer = match cluster.transport.call(herald, frame, HOP_DEADLINE).await {
                     Ok(bytes) => pb::ControlResponse::decode(bytes).unwrap_or_default(),
                     Err(error) => {
                         cluster.leads.doubt(OrderId::CONTROL, herald, None);
                         refuse(&error)
                     }
+                };
+                if let Some(RequestError::Refused(Refused::NotHerald { hint, .. })) = error_of(&answer) {
+                    cluster.leads.doubt(OrderId::CONTROL, herald, hint);
                 }
+                answer
             }
         };
-        let again = match &answer.kind {
-            Some(control_response::Kind::Error(error)) => {
-                RequestError::try_from(error.clone()).is_ok_and(|error| error.is_retryable())
-            }
-            Some(_) => false,
-            None => true,
-        };
+        let again = answer.kind.is_none() || error_of(&answer).is_some_and(|error| error.is_retryable());
         if !again || Instant::now() >= end {
             return answer;
         }
-        cluster.leads.changed(Duration::from_millis(50)).await;
+        cluster.leads.changed(NEWS_WAIT).await;
+        turn += 1;
+    }
+}
+
+/// The scherald, as far as known; otherwise a member of the control order that may know, each in its turn.
+fn whom(cluster: &Cluster, turn: usize) -> Option<RadiantId> {
+    if let Some(herald) = cluster.leads.herald(OrderId::CONTROL) {
+        return Some(herald).filter(|herald| *herald != cluster.me);
+    }
+    let topology = cluster.map.topology();
+    let members = &topology.order(OrderId::CONTROL)?.members;
+    members.get(turn.checked_rem(members.len())?).copied().filter(|member| *member != cluster.me)
+}
+
+fn error_of(answer: &pb::ControlResponse) -> Option<RequestError> {
+    match &answer.kind {
+        Some(control_response::Kind::Error(error)) => RequestError::try_from(error.clone()).ok(),
+        Some(_) | None => None,
     }
 }
 

@@ -7,6 +7,7 @@
 pub mod grpc;
 pub mod http;
 mod listen;
+pub mod resp;
 #[cfg(test)]
 mod testing;
 

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, OFF};
-use crate::gateway::{Entrance, grpc, http};
+use crate::gateway::{Entrance, grpc, http, resp};
 use crate::transport::PeerService;
 
 /// Bound sockets; those of doors that are off are absent.
@@ -76,6 +76,15 @@ impl Listeners {
                 tracing::error!("the gRPC door failed: {error}");
             }
         });
+        if let Some(listener) = self.resp {
+            let options = resp::Options {
+                connections_max: config.limits.resp_connections_max,
+                value_bytes_max: config.limits.value_bytes_max,
+                ..resp::Options::default()
+            };
+            let (entrance, world, stop) = (entrance.clone(), world.clone(), stop.clone());
+            tasks.spawn(resp::serve(tokio_listener(listener), entrance, world, options, stop));
+        }
         if let Some(listener) = self.http {
             let value_bytes_max = config.limits.value_bytes_max;
             let settings = http::Settings { radiant, value_bytes_max, ..http::Settings::default() };

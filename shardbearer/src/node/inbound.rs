@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use async_trait::async_trait;
 use bytes::Bytes;
 use shardbearer_core::engine::ConsensusEngine;
@@ -22,7 +22,7 @@ use crate::transport::Stranger;
 #[derive(Default)]
 pub(super) struct Dispatch {
     engines: ArcSwap<BTreeMap<OrderId, Arc<dyn ConsensusEngine>>>,
-    inside: OnceLock<(Arc<Cluster>, Arc<Router>)>,
+    inside: ArcSwapOption<(Arc<Cluster>, Arc<Router>)>,
 }
 
 impl Dispatch {
@@ -37,8 +37,13 @@ impl Dispatch {
 
     /// From now on everything else is answered, too.
     pub(super) fn connect(&self, cluster: Arc<Cluster>, router: Arc<Router>) {
-        // Called once, by the assembly.
-        let _ = self.inside.set((cluster, router));
+        self.inside.store(Some(Arc::new((cluster, router))));
+    }
+
+    /// Declines everything from now on. Lets go of the cluster and the engines, which hold the transport, which holds this.
+    pub(super) fn close(&self) {
+        self.inside.store(None);
+        self.engines.store(Arc::default());
     }
 }
 
@@ -49,7 +54,8 @@ impl Inbound for Dispatch {
             let engine = self.engines.load().get(&order).cloned()?;
             return engine.receive(from, frame.body).await;
         }
-        let (cluster, router) = self.inside.get()?;
+        let inside = self.inside.load_full()?;
+        let (cluster, router) = inside.as_ref();
         match frame.channel {
             Channel::Engine(_) => None, // above
             Channel::Forward => router.receive_forward(frame.body).await,

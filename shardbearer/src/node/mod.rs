@@ -23,13 +23,13 @@ mod seats;
 mod stop;
 mod tend;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use shardbearer_core::bootstrap::Founder;
 use shardbearer_core::ids::{ClusterId, RadiantId};
-use shardbearer_core::topology::{Radiant, Topology};
+use shardbearer_core::topology::{Doors, Radiant, Topology};
 use shardbearer_core::world::World;
 use shardbearer_proto::convert;
 use shardbearer_state::placement::{Founding, Slots, found};
@@ -116,7 +116,7 @@ impl Prepared {
     }
 
     /// Where it is reached.
-    pub fn doors(&self) -> &shardbearer_core::topology::Doors {
+    pub fn doors(&self) -> &Doors {
         self.listeners.advertised()
     }
 
@@ -169,9 +169,59 @@ impl Prepared {
             PeerService::new(Arc::clone(&membership), strangers.clone(), world.clone(), serving.clone());
         let served = listeners.serve(&config, entrance.clone(), peers, &world, serving.clone());
 
+        let life =
+            Life { config, engines, identity, doors, world, bootstrap, entrance, strangers, membership };
+        let (inside, result) = match life.enter(stop).await {
+            Ok(Some(mut inside)) => {
+                // Nobody may be interested.
+                let _ = opened.send(inside.running.clone()).await;
+                let result = inside.stay(stop, gently).await;
+                (Some(inside), result)
+            }
+            Ok(None) => (None, Ok(())),
+            Err(error) => (None, Err(error)),
+        };
+        serving.cancel();
+        served.wait().await;
+        if let Some(inside) = inside {
+            inside.close().await;
+        }
+        // The bootstrap task ends with its sender.
+        drop(shutdown);
+        result
+    }
+}
+
+/// A radiant on its way into its cluster.
+struct Life {
+    config: Config,
+    engines: Engines,
+    identity: Arc<Identity>,
+    doors: Doors,
+    world: World,
+    bootstrap: Bootstrap,
+    entrance: Entrance,
+    strangers: Arc<Strangers>,
+    membership: Arc<OnceLock<Membership>>,
+}
+
+/// A radiant in its cluster.
+struct Resident {
+    running: Arc<Running>,
+    home: Arc<Home>,
+    dispatch: Arc<Dispatch>,
+    failure: mpsc::Receiver<String>,
+}
+
+impl Life {
+    /// Finds the cluster, opens what is kept, starts everything; `None` if told to stop meanwhile.
+    async fn enter(self, stop: &CancellationToken) -> Result<Option<Resident>, NodeError> {
+        let Life { config, engines, identity, doors, world, bootstrap, entrance, strangers, membership } =
+            self;
         let folders = Home::create(&config, identity.cluster()?.is_some())?;
         let (me, topology, fresh) = tokio::select! {
-            () = stop.cancelled() => return Ok(()),
+            biased;
+            () = stop.cancelled() => return Ok(None),
             found = find_cluster(&bootstrap, &identity, &doors, &world) => found?,
         };
         let home = Arc::new(folders.open(&config).await?);
@@ -194,7 +244,7 @@ impl Prepared {
             world: &world,
             dispatch: &dispatch,
         };
-        let opened_seats = seats.open(&topology, &orders).await.map_err(NodeError::Home)?;
+        let seats = seats.open(&topology, &orders).await.map_err(NodeError::Home)?;
         let cluster = Arc::new(Cluster {
             me,
             name: config.radiant.name.clone(),
@@ -203,7 +253,7 @@ impl Prepared {
             map: map.clone(),
             leads: leads.clone(),
             orders: orders.clone(),
-            control: opened_seats.control,
+            control: seats.control,
             peers: cluster::peers::Peers::default(),
             transport: transport.clone(),
             bootstrap,
@@ -214,47 +264,51 @@ impl Prepared {
             started_ns: world.monotonic_ns(),
             hurry: tokio::sync::Notify::new(),
         });
-        let router =
-            Arc::new(Router { me, map, leads, orders: orders.clone(), transport: transport.clone() });
+        let router = Arc::new(Router::new(me, map, leads, orders, transport));
         dispatch.connect(cluster.clone(), router.clone());
         strangers.connect(cluster.clone());
 
-        let (failed, mut failure) = mpsc::channel(1);
+        let (failed, failure) = mpsc::channel(1);
         world.spawn("pulse", pulse::send(cluster.clone()));
         world.spawn("disk", pulse::watch_disk(cluster.clone(), config.storage.reserve_mib << 20));
         world.spawn("sizes", home::measure(cluster.clone(), home.clone()));
         world.spawn("configuration", control::follow(cluster.clone(), topology));
         world.spawn("introduction", control::introduce(cluster.clone()));
-        for (order, disk_full) in opened_seats.data {
+        for (order, disk_full) in seats.data {
             world.spawn("order", tend::data(cluster.clone(), order, disk_full, failed.clone()));
         }
-        world.spawn("control-order", tend::control(cluster.clone(), failed.clone()));
+        world.spawn("control-order", tend::control(cluster.clone(), failed));
         if fresh {
             seats::campaign(&cluster).await;
         }
 
         let door = DataDoor::new(router, Sessions::new(&world), config.limits.value_bytes_max);
         let door: Arc<dyn Door> = Arc::new(door);
-        let inside = Inside { door: door.clone(), overview: cluster.clone() };
         // Set once, here, for the life of the radiant.
-        let _ = entrance.set(inside);
+        let _ = entrance.set(Inside { door: door.clone(), overview: cluster.clone() });
         tracing::info!(cluster = %cluster_id, radiant = %me, "serving");
-        // Nobody may be interested.
-        let _ = opened.send(Arc::new(Running { cluster: cluster.clone(), door })).await;
+        let running = Arc::new(Running { cluster, door });
+        Ok(Some(Resident { running, home, dispatch, failure }))
+    }
+}
 
-        let result = tokio::select! {
-            () = stop.cancelled() => Ok(()),
-            Some(why) = failure.recv() => Err(NodeError::Failed(why)),
-        };
-        if result.is_ok() && gently {
-            stop::hand_leads_over(&cluster).await;
+impl Resident {
+    /// Until told to stop, or until something fails.
+    async fn stay(&mut self, stop: &CancellationToken, gently: bool) -> Result<(), NodeError> {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            Some(why) = self.failure.recv() => return Err(NodeError::Failed(why)),
         }
-        serving.cancel();
-        served.wait().await;
-        stop::close(&cluster, home).await;
-        // The bootstrap task ends with its sender.
-        drop(shutdown);
-        result
+        if gently {
+            stop::hand_leads_over(&self.running.cluster).await;
+        }
+        Ok(())
+    }
+
+    async fn close(self) {
+        stop::close(&self.running.cluster, self.home).await;
+        self.dispatch.close();
     }
 }
 
@@ -262,7 +316,7 @@ impl Prepared {
 async fn find_cluster(
     bootstrap: &Bootstrap,
     identity: &Identity,
-    doors: &shardbearer_core::topology::Doors,
+    doors: &Doors,
     world: &World,
 ) -> Result<(RadiantId, Topology, bool), NodeError> {
     loop {

@@ -34,6 +34,7 @@ pub fn handle() -> &'static PrometheusHandle {
         describe();
         let upkeep = handle.clone();
         // A thread of the process, as the recorder is: it outlives every radiant.
+        #[allow(clippy::disallowed_methods)] // nothing to wait for but time
         let started = std::thread::Builder::new().name("metrics-upkeep".into()).spawn(move || {
             loop {
                 std::thread::sleep(UPKEEP);

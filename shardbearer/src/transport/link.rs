@@ -235,6 +235,8 @@ async fn stream(link: &Arc<Link>, hello: &pb::PeerHello, pause: &mut Duration) -
     tracing::debug!(peer = %link.to, "link up");
     loop {
         tokio::select! {
+            // Answers cannot keep requests waiting for ever: there are no more of them than requests sent.
+            biased;
             message = incoming.message() => match message {
                 Ok(Some(frames)) => frames.frames.into_iter().for_each(|frame| link.answered(frame)),
                 Ok(None) | Err(_) => return Ok(()),

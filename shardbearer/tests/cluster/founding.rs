@@ -1,5 +1,9 @@
 //! Radiants become clusters, and stay what they were over restarts.
 
+use shardbearer::config::Config;
+use shardbearer::engine::Engines;
+use shardbearer::node;
+
 use super::harness::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -19,6 +23,133 @@ async fn founders_of_any_number_become_one_cluster_that_serves() {
         }
         for radiant in radiants {
             radiant.stop().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_was_stopped_comes_back_with_its_data() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ports = free_ports(3);
+    let configs: Vec<_> =
+        (0..3).map(|i| config(folder.path(), &format!("r{i}"), ports[i], &ports, 3)).collect();
+    let mut cluster_id = None;
+    for round in 0..3 {
+        // Any order of starts, and never all at once.
+        let mut radiants = Vec::new();
+        let starting: Vec<_> = (0..3).map(|i| start(configs[(i + round) % 3].clone())).collect();
+        for radiant in starting {
+            radiants.push(radiant.open().await);
+        }
+        let id = radiants[0].running.cluster.map.topology().cluster;
+        assert_eq!(*cluster_id.get_or_insert(id), id, "round {round}");
+        for earlier in 0..round {
+            let value = radiants[round].get(&format!("round-{earlier}")).await;
+            assert_eq!(value.as_deref(), Some("kept"), "round {round}, key of round {earlier}");
+        }
+        radiants[0].put(&format!("round-{round}"), "kept").await.expect("written");
+        for radiant in radiants {
+            radiant.stop().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_radiant_joins_as_a_spare_and_serves_by_forwarding() {
+    let (folder, radiants) = cluster(3).await;
+    radiants[0].put("key", "value").await.expect("written");
+    let grpc = radiants[1].running.cluster.doors.grpc.clone();
+    let neighbor: u16 = grpc.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+    let port = free_ports(1)[0];
+    let late = config(folder.path(), "late", port, &[neighbor], 3);
+    let late_radiant = start(late.clone()).open().await;
+    assert_eq!(late_radiant.get("key").await.as_deref(), Some("value"));
+    let first = &radiants[0].running.cluster;
+    eventually("everybody knows the spare", || {
+        let topology = first.map.topology();
+        topology.radiants.len() == 4 && topology.is_spare(late_radiant.running.cluster.me)
+    })
+    .await;
+    // It comes back as what it was, also with another address.
+    late_radiant.stop().await;
+    let mut moved = late;
+    moved.listen.grpc = format!("127.0.0.1:{}", free_ports(1)[0]);
+    let again = start(moved.clone()).open().await;
+    assert_eq!(again.get("key").await.as_deref(), Some("value"));
+    eventually("its new address is known", || {
+        first.map.topology().radiants.iter().any(|radiant| radiant.doors.grpc == moved.listen.grpc)
+    })
+    .await;
+    again.stop().await;
+    for radiant in radiants {
+        radiant.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_wrong_with_a_machine_is_said_in_a_sentence() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let port = free_ports(1)[0];
+    let good = config(folder.path(), "one", port, &[], 1);
+    let radiant = start(good.clone()).open().await;
+    let refused = |config: Config| match node::prepare(config, Engines::default()) {
+        Ok(_) => panic!("it should not be prepared"),
+        Err(error) => error.to_string(),
+    };
+    let why = refused(good.clone());
+    assert!(why.contains("in use by another process (pid"), "{why}");
+    let mut elsewhere = good.clone();
+    elsewhere.radiant.data_dir = folder.path().join("elsewhere");
+    let why = refused(elsewhere);
+    assert!(why.contains("another process does already"), "{why}");
+    radiant.stop().await;
+    let mut renamed = good.clone();
+    renamed.radiant.name = "two".into();
+    let why = refused(renamed);
+    assert!(why.contains("belongs to radiant \"one\""), "{why}");
+    let mut file = good.clone();
+    file.radiant.data_dir = folder.path().join("file");
+    std::fs::write(&file.radiant.data_dir, "x").expect("written");
+    let why = refused(file);
+    assert!(why.contains("is no directory"), "{why}");
+    let mut other_engine = good.clone();
+    other_engine.storage.engine = "sled".into();
+    let why = start(other_engine).fail().await;
+    assert!(why.contains("written by storage engine \"fjall\""), "{why}");
+    std::fs::rename(good.radiant.data_dir.join("log"), folder.path().join("log")).expect("moved");
+    let why = start(good.clone()).fail().await;
+    assert!(why.contains("could break promises"), "{why}");
+    std::fs::rename(folder.path().join("log"), good.radiant.data_dir.join("log")).expect("moved");
+    start(good).open().await.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_storage_engine_keeps_the_data_of_a_cluster_over_restarts() {
+    for engine in shardbearer::storage::ENGINES {
+        let folder = tempfile::tempdir().expect("a folder");
+        let ports = free_ports(3);
+        for round in 0..2 {
+            let mut radiants = Vec::new();
+            for i in 0..3 {
+                let mut config = config(folder.path(), &format!("r{i}"), ports[i], &ports, 3);
+                config.storage.engine = engine.into();
+                radiants.push(start(config));
+            }
+            let mut open = Vec::new();
+            for radiant in radiants {
+                open.push(radiant.open().await);
+            }
+            for key in 0..50 {
+                let key = format!("key-{key}");
+                if round == 0 {
+                    open[0].put(&key, engine).await.expect("written");
+                } else {
+                    assert_eq!(open[2].get(&key).await.as_deref(), Some(engine));
+                }
+            }
+            for radiant in open {
+                radiant.stop().await;
+            }
         }
     }
 }

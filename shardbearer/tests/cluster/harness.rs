@@ -1,8 +1,9 @@
 //! Radiants on free ports with data in temporary folders.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use shardbearer::config::Config;
@@ -12,6 +13,7 @@ use shardbearer::node::{self, NodeError, Running};
 use shardbearer_core::kv::{Command, Condition, Expiry, Reply};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// For anything that should happen at all.
@@ -117,11 +119,19 @@ pub fn start(config: Config) -> Starting {
     Starting { stop, task, opened: running }
 }
 
-/// Ports that were free a moment ago.
+/// Ports that nobody uses. Below those that the system gives to outgoing connections, which could take
+/// a radiant's port while it is stopped.
 pub fn free_ports(count: usize) -> Vec<u16> {
-    let sockets: Vec<_> =
-        (0..count).map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
-    sockets.iter().map(|socket| socket.local_addr().expect("bound").port()).collect()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let mut ports = Vec::new();
+    while ports.len() < count {
+        let port = 10_000 + (std::process::id() * 61 + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        let port = u16::try_from(port).expect("below 30 000");
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            ports.push(port);
+        }
+    }
+    ports
 }
 
 /// A cluster of `count` radiants that all name the first and the next.
@@ -148,10 +158,4 @@ pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(start.elapsed() < PATIENCE, "not in time: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-}
-
-/// The path of a radiant's data.
-#[allow(dead_code)] // not every module of this binary needs it
-pub fn data_dir(folder: &Path, name: &str) -> PathBuf {
-    folder.join(name)
 }

@@ -291,6 +291,8 @@ proptest! {
             prop_assert_eq!(one.apply(entry.clone()), other.apply(entry));
             other.restart();
             prop_assert_eq!(&one.stored, &other.stored);
+            let remembered = |replica: &Replica| replica.machine.shards[&SHARD].sessions.bytes();
+            prop_assert_eq!(remembered(&one), remembered(&other), "who is forgotten depends on it");
             assert_books_balance(&one);
         }
     }

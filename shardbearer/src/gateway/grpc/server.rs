@@ -109,6 +109,7 @@ pub async fn serve(
         std::future::pending::<Infallible>().await
     };
     tokio::select! {
+        biased;
         served = serving => served,
         never = life => match never {},
     }

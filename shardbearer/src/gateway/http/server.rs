@@ -68,11 +68,12 @@ pub async fn serve(
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
+            biased;
             () = closing.cancelled() => break,
+            Some(_) = connections.join_next() => {}
             stream = door.accept() => {
                 connections.spawn(connection(stream, router.clone(), closing.clone()));
             }
-            Some(_) = connections.join_next() => {}
         }
     }
     // New connections are refused from here on, not left waiting.
@@ -93,6 +94,7 @@ fn connection(stream: Guarded, router: Router, closing: CancellationToken) -> im
     async move {
         let mut connection = std::pin::pin!(connection);
         let ended = tokio::select! {
+            biased;
             ended = connection.as_mut() => ended,
             () = closing.cancelled() => {
                 connection.as_mut().graceful_shutdown();

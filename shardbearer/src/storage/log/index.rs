@@ -21,6 +21,9 @@ pub(super) struct Location {
 /// An entry: cached, stored, or both. Never neither.
 struct Slot {
     term: u64,
+    /// Which append this is, of all since the start: an entry that was truncated and one that has taken its
+    /// place may have the same position. 0 for those that were there at the start.
+    serial: u64,
     cached: Option<Bytes>,
     stored: Option<Location>,
 }
@@ -58,6 +61,7 @@ pub(super) enum Payload {
 /// An entry that was asked for.
 pub(super) struct Place {
     pub position: LogPos,
+    pub serial: u64,
     pub payload: Payload,
 }
 
@@ -118,11 +122,13 @@ impl OrderLog {
         Ok(())
     }
 
-    /// Carries a checked batch out; payloads stay cached until they are stored.
+    /// Carries a checked batch out; payloads stay cached until they are stored. Appends are numbered from
+    /// `serial` on.
     pub(super) fn apply(
         &mut self,
         order: OrderId,
         writes: &[LogWrite],
+        mut serial: u64,
         cache: &mut Cache,
         segments: &mut BTreeMap<u64, Usage>,
     ) {
@@ -130,7 +136,8 @@ impl OrderLog {
             match write {
                 LogWrite::Append(record) => {
                     cache.added(order, record.position, record.payload.len());
-                    self.push(record.position.term, Some(record.payload.clone()), None);
+                    self.push(record.position.term, serial, Some(record.payload.clone()), None);
+                    serial += 1;
                 }
                 LogWrite::Truncate { from } => self.truncate(*from, segments),
                 LogWrite::Hard(hard) => self.set_hard(hard.clone(), None, segments),
@@ -139,8 +146,8 @@ impl OrderLog {
         }
     }
 
-    pub(super) fn push(&mut self, term: u64, cached: Option<Bytes>, stored: Option<Location>) {
-        let slot = Slot { term, cached, stored };
+    fn push(&mut self, term: u64, serial: u64, cached: Option<Bytes>, stored: Option<Location>) {
+        let slot = Slot { term, serial, cached, stored };
         self.live_bytes += slot.bytes();
         self.slots.push_back(slot);
     }
@@ -192,17 +199,19 @@ impl OrderLog {
         self.set_hard(Bytes::new(), None, segments);
     }
 
-    /// Notes that an entry now stands on disk. `false` if it is not that entry any more.
+    /// Notes where an entry now stands on disk, unless another has taken its place since it was queued.
     pub(super) fn stored(
         &mut self,
-        position: LogPos,
+        index: u64,
+        serial: u64,
         location: Location,
         segments: &mut BTreeMap<u64, Usage>,
     ) {
-        let Some(slot) = self.slot(position.index).filter(|slot| slot.term == position.term) else { return };
-        let before = slot.stored.replace(location);
-        if let Some(usage) = before.and_then(|old| segments.get_mut(&old.segment)) {
-            usage.live -= u64::from(location.length);
+        let Some(slot) = self.slot(index).filter(|slot| slot.serial == serial) else { return };
+        if let Some(before) = slot.stored.replace(location)
+            && let Some(usage) = segments.get_mut(&before.segment)
+        {
+            usage.live -= u64::from(before.length);
         }
         if let Some(usage) = segments.get_mut(&location.segment) {
             usage.live += u64::from(location.length);
@@ -244,7 +253,8 @@ impl OrderLog {
                 (None, Some(location)) => Payload::Stored(location),
                 (None, None) => break,
             };
-            places.push(Place { position: LogPos { term: slot.term, index }, payload });
+            let position = LogPos { term: slot.term, index };
+            places.push(Place { position, serial: slot.serial, payload });
         }
         places
     }
@@ -255,7 +265,7 @@ impl OrderLog {
         let within = |(index, slot): (u64, &Slot)| {
             let location = slot.stored.filter(|location| location.segment == segment)?;
             let payload = slot.cached.clone().map_or(Payload::Stored(location), Payload::Cached);
-            Some(Place { position: LogPos { term: slot.term, index }, payload })
+            Some(Place { position: LogPos { term: slot.term, index }, serial: slot.serial, payload })
         };
         (first..).zip(&self.slots).filter_map(within).collect()
     }
@@ -266,7 +276,7 @@ impl OrderLog {
             if index != self.last_index() + 1 {
                 return Err(self.last_index() + 1);
             }
-            self.push(term, None, Some(location));
+            self.push(term, 0, None, Some(location));
         }
         Ok(())
     }

@@ -68,6 +68,8 @@ struct State {
     cache: Cache,
     queue: Vec<Queued>,
     queue_bytes: usize,
+    /// Entries appended since the start.
+    appended: u64,
     /// Live bytes of each segment on disk, by number.
     segments: BTreeMap<u64, segment::Usage>,
     /// Bytes the writer can certainly place: the rest of the segment in use and the prepared one.
@@ -95,6 +97,7 @@ impl SegmentedLog {
                 cache: Cache::new(options.cache_bytes),
                 queue: Vec::new(),
                 queue_bytes: 0,
+                appended: 0,
                 segments: recovered.segments,
                 room: 0,
                 disk_full: false,
@@ -116,6 +119,7 @@ impl SegmentedLog {
         if let Some(writer) = self.writer.lock().take() {
             // A writer that panicked has already been reported by the panic hook.
             let _ = writer.join();
+            self.shared.directory.unlock();
         }
     }
 
@@ -138,13 +142,16 @@ impl LogStore for SegmentedLog {
         state.admit(&self.shared.options, body.len())?;
         let log = state.orders.entry(order).or_default();
         log.check(&writes)?;
-        let State { orders, cache, segments, .. } = &mut *state;
-        // The entry was made three lines above.
+        let State { orders, cache, segments, appended, .. } = &mut *state;
+        let appends = writes.iter().filter(|write| matches!(write, LogWrite::Append(_))).count() as u64;
+        let serials = *appended + 1..*appended + 1 + appends;
+        *appended += appends;
+        // The entry was made some lines above.
         let log = orders.entry(order).or_default();
-        log.apply(order, &writes, cache, segments);
+        log.apply(order, &writes, serials.start, cache, segments);
         state.queue_bytes += body.len();
         state.room = state.room.saturating_sub(frame::size_on_disk(body.len()));
-        state.queue.push(Queued { body, done: Some(done) });
+        state.queue.push(Queued { body, serials: serials.collect(), done: Some(done) });
         drop(state);
         self.shared.arrived.notify_one();
         Ok(())
@@ -200,7 +207,7 @@ impl LogStore for SegmentedLog {
             log.release(segments);
         }
         state.queue_bytes += body.len();
-        state.queue.push(Queued { body, done: None });
+        state.queue.push(Queued { body, serials: Vec::new(), done: None });
         drop(state);
         self.shared.arrived.notify_one();
         Ok(())

@@ -97,9 +97,12 @@ fn read_segment(
             Some(Body::Close) => return Ok(None),
             Some(Body::Attest) => {}
             Some(Body::Records(order, records)) => {
-                let one = gathered.entry(order).or_default();
                 for record in records {
-                    replay(one, record, number, start, segments);
+                    if record == Stored::Remove {
+                        gathered.remove(&order).unwrap_or_default().log.release(segments);
+                    } else {
+                        replay(gathered.entry(order).or_default(), record, number, start, segments);
+                    }
                 }
             }
         }
@@ -121,7 +124,7 @@ fn replay(one: &mut Gathered, record: Stored, segment: u64, start: u64, segments
             one.entries = one.entries.split_off(&(upto.index + 1));
             one.log.purge(upto, Some(segment), segments);
         }
-        Stored::Remove => *one = Gathered::default(),
+        Stored::Remove => {} // the whole order has gone before this is asked
     }
 }
 

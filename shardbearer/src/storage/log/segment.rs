@@ -32,12 +32,18 @@ pub(super) struct Usage {
 pub(super) struct Directory {
     path: PathBuf,
     folder: File,
-    _lock: File,
+    lock: File,
     /// The file last read from; old entries are read in runs.
     open: Mutex<Option<(u64, File)>>,
 }
 
 impl Directory {
+    /// Lets another process use the folder; nothing may be written after this.
+    pub fn unlock(&self) {
+        // Dropping the file does it otherwise, with the last reader.
+        let _ = flock(&self.lock, FlockOperation::Unlock);
+    }
+
     pub(super) fn open(path: &Path) -> Result<Self, LogError> {
         fs::create_dir_all(path).map_err(|error| at(path, &error))?;
         let lock_path = path.join("lock");
@@ -47,7 +53,7 @@ impl Directory {
             LogError::Io(format!("{} is in use by another process; stop it first", path.display()))
         })?;
         let folder = File::open(path).map_err(|error| at(path, &error))?;
-        Ok(Directory { path: path.to_owned(), folder, _lock: lock, open: Mutex::new(None) })
+        Ok(Directory { path: path.to_owned(), folder, lock, open: Mutex::new(None) })
     }
 
     pub(super) fn path(&self) -> &Path {

@@ -145,3 +145,89 @@ fn a_broken_batch_is_refused_and_changes_nothing() {
     }
     assert_eq!(payloads(&log, ORDER).len(), 1);
 }
+
+#[test]
+fn an_order_may_write_an_index_of_the_same_term_anew_before_the_first_is_on_disk() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let options = LogOptions { cache_bytes: 0, ..small() };
+    let log = SegmentedLog::open(dir.path(), options).expect("opens");
+    let mut payload = Vec::new();
+    for round in 1..=300 {
+        payload = vec![round as u8; 1 + round % 97];
+        let writes = vec![LogWrite::Truncate { from: 1 }, append(1, &payload)];
+        // Not waited for, so that the second is applied while the first is being written.
+        log.write(ORDER, writes, Box::new(drop)).expect("accepted");
+        assert_eq!(payloads(&log, ORDER), vec![(1, Bytes::from(payload.clone()))]);
+    }
+    write(&log, ORDER, vec![append(2, b"end")]).expect("the writer is well");
+    let expect = vec![(1, Bytes::from(payload)), (2, Bytes::from_static(b"end"))];
+    assert_eq!(payloads(&log, ORDER), expect, "read from disk");
+}
+
+#[test]
+fn a_removed_order_is_not_listed_after_a_restart() {
+    let dir = tempfile::tempdir().expect("a folder");
+    {
+        let log = SegmentedLog::open(dir.path(), small()).expect("opens");
+        write(&log, ORDER, vec![append(1, b"x"), LogWrite::Hard(Bytes::from_static(b"vote"))])
+            .expect("durable");
+        log.remove(ORDER).expect("accepted");
+    }
+    let log = SegmentedLog::open(dir.path(), small()).expect("opens again");
+    assert_eq!(log.orders(), []);
+}
+
+/// Twenty entries, the last perhaps not attested yet, as the death of the process would leave them; and the
+/// offset behind the last byte in use.
+fn killed() -> (Vec<u8>, usize) {
+    let dir = tempfile::tempdir().expect("a folder");
+    let log = SegmentedLog::open(dir.path(), small()).expect("opens");
+    for index in 1..=20 {
+        write(&log, ORDER, vec![append(index, &[index as u8; 40])]).expect("durable");
+    }
+    let bytes = fs::read(dir.path().join(format!("{:016x}.log", 1))).expect("the segment");
+    let used = bytes.iter().rposition(|byte| *byte != 0).expect("something is in it") + 1;
+    (bytes, used)
+}
+
+/// How many entries a damaged segment gives; `None` if it is recognised as damaged. What it gives must have been written.
+fn survivors(bytes: &[u8]) -> Option<usize> {
+    let dir = tempfile::tempdir().expect("a folder");
+    fs::write(dir.path().join(format!("{:016x}.log", 1)), bytes).expect("writable");
+    let log = match SegmentedLog::open(dir.path(), small()) {
+        Ok(log) => log,
+        Err(LogError::Corrupt { .. }) => return None,
+        Err(other) => panic!("{other}"),
+    };
+    let found = payloads(&log, ORDER);
+    let written: Vec<(u64, Bytes)> = (1..=20).map(|index| (index, vec![index as u8; 40].into())).collect();
+    assert_eq!(found, written[..found.len()], "entries that nobody wrote");
+    write(&log, ORDER, vec![append(found.len() as u64 + 1, b"next")]).expect("goes on");
+    Some(found.len())
+}
+
+#[test]
+fn wherever_the_tail_is_torn_no_entry_but_the_last_is_lost() {
+    let (good, used) = killed();
+    for cut in used - 40..used {
+        let mut torn = good.clone();
+        torn[cut..].fill(0);
+        let left = survivors(&torn).expect("a torn tail is no damage");
+        assert!(left >= 19, "torn at {cut}: {left} entries are left");
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 64, ..Default::default() })]
+
+    #[test]
+    fn whatever_is_damaged_nothing_is_read_that_was_not_written(
+        spoils in proptest::collection::vec((0..1_800usize, proptest::prelude::any::<u8>(), 1..30usize), 1..4),
+    ) {
+        let (mut bytes, _) = killed();
+        for (at, value, length) in spoils {
+            bytes[at..at + length].fill(value);
+        }
+        survivors(&bytes);
+    }
+}

@@ -29,6 +29,8 @@ const FULL_PAUSE: Duration = Duration::from_millis(500);
 /// A batch that waits.
 pub(super) struct Queued {
     pub body: Bytes,
+    /// Which appends its entries are, in their order.
+    pub serials: Vec<u64>,
     pub done: Option<LogDone>,
 }
 
@@ -228,6 +230,7 @@ impl Writer {
             // Our own encoding, just made.
             let Some(Body::Records(order, records)) = frame::decode_body(&queued.body) else { continue };
             let Some(log) = orders.get_mut(&order) else { continue };
+            let mut serials = queued.serials.iter();
             for record in records {
                 match record {
                     Stored::Append { position, offset: within, length, crc, .. } => {
@@ -237,7 +240,9 @@ impl Writer {
                             length: length as u32,
                             crc,
                         };
-                        log.stored(position, location, segments);
+                        // One for each entry of the body.
+                        let Some(serial) = serials.next() else { continue };
+                        log.stored(position.index, *serial, location, segments);
                     }
                     // Newer ones may already be queued; the last to be written is the last here.
                     Stored::Hard(hard) if log.hard.value.as_ref() == Some(&hard) => {
@@ -293,6 +298,7 @@ impl Writer {
         };
         for (order, hard, purged, places) in needed {
             let mut entries = Vec::with_capacity(places.len());
+            let serials = places.iter().map(|place| place.serial).collect();
             for place in places {
                 let payload = match place.payload {
                     Payload::Cached(payload) => payload,
@@ -308,7 +314,7 @@ impl Writer {
                 entries.push(LogRecord { position: place.position, payload });
             }
             let body = frame::encode_moved(order, hard.as_ref(), purged, &entries);
-            group.push(Queued { body, done: None });
+            group.push(Queued { body, serials, done: None });
         }
         Ok(Some((number, group)))
     }
@@ -330,6 +336,7 @@ impl Writer {
 }
 
 /// Prepares a segment whenever one is wanted; a full disk is asked again until it gives.
+#[allow(clippy::disallowed_methods)] // a thread of its own, and a disk says nothing when it has room again
 fn prepare_all(shared: &Shared, asked: &Receiver<()>, ready: &SyncSender<Prepared>) {
     while asked.recv().is_ok() {
         loop {

@@ -139,7 +139,7 @@ impl Images {
         };
         let damaged = || StorageError::Corrupt(format!("{} is damaged", path.display()));
         let at = text.rfind("crc32 ").ok_or_else(damaged)?;
-        if text[at..] != format!("crc32 {:08x}\n", crc32fast::hash(text[..at].as_bytes())) {
+        if text[at..] != format!("crc32 {:08x}\n", crc32fast::hash(&text.as_bytes()[..at])) {
             return Err(damaged());
         }
         let mut lines = text[..at].lines();

@@ -1,0 +1,6 @@
+//! The laws of the house: what every implementation of a seam keeps ([`conformance`]), which crate and which file
+//! may know what ([`architecture`]), and what may come into the build ([`supply`]).
+
+mod architecture;
+mod conformance;
+mod supply;
