@@ -19,6 +19,7 @@ use thiserror::Error;
 use crate::error::{Refused, RequestError};
 use crate::ids::{OrderId, RadiantId};
 use crate::log::{LogPos, LogStore};
+use crate::protocol::Configuration;
 use crate::storage::StorageError;
 use crate::transport::Transport;
 use crate::world::World;
@@ -40,6 +41,12 @@ pub trait ConsensusEngine: Send + Sync {
 
     /// Makes `members` the members, by whatever steps the protocol needs. Refused if a change is under way.
     async fn reconfigure(&self, members: Vec<RadiantId>) -> Result<(), RequestError>;
+
+    /// Takes over members that were decided elsewhere; for protocols that cannot decide it among themselves.
+    /// Whoever calls this must never give one epoch two lists. Refused if the epoch is none newer.
+    async fn configure(&self, _: Configuration) -> Result<(), RequestError> {
+        Err(Refused::Invalid("the members of this engine agree on changes themselves".into()).into())
+    }
 
     /// Gives up the lead, to `to` if it is caught up. Returns when asked for, not when done.
     async fn hand_over(&self, to: RadiantId) -> Result<(), RequestError>;
@@ -182,6 +189,11 @@ pub trait EngineFactory: Send + Sync {
 
     /// What it can do.
     fn capabilities(&self) -> Capabilities;
+
+    /// The sentence that says why an order of so many members cannot be run, if it cannot.
+    fn refuses(&self, _members: usize) -> Option<String> {
+        None
+    }
 
     /// Opens the order. An error means that this radiant cannot run it at all.
     async fn open(&self, context: EngineContext) -> Result<Arc<dyn ConsensusEngine>, EngineError>;

@@ -1,9 +1,9 @@
 //! The vocabulary of Shardbearer and the seams between its parts.
 //!
 //! This crate holds plain values and traits: no IO, no async runtime, no wire format. A replication
-//! protocol of your own needs nothing but this crate; start at [`engine`].
+//! protocol of your own needs nothing but this crate; start at [`protocol`].
 //!
-//! Reading order: [`ids`], [`kv`], [`topology`], [`engine`], [`log`], [`storage`], [`machine`].
+//! Reading order: [`ids`], [`kv`], [`topology`], [`engine`], [`protocol`], [`log`], [`storage`], [`machine`].
 
 pub mod bootstrap;
 pub mod control;
@@ -15,6 +15,7 @@ pub mod limits;
 pub mod log;
 pub mod machine;
 pub mod placement;
+pub mod protocol;
 pub mod slots;
 pub mod storage;
 pub mod topology;
