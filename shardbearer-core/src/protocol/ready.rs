@@ -25,7 +25,7 @@ pub struct Ready<M> {
     pub after: Vec<Envelope<M>>,
     /// Messages that promise nothing: they leave at once, even before what they carry is durable here.
     pub now: Vec<Envelope<M>>,
-    /// Entries up to this index are committed; 0 says nothing new.
+    /// Entries up to this index are committed; 0 says nothing new. Never beyond the log's end.
     pub commit: u64,
     /// To those who wait.
     pub answers: Vec<(Ticket, Answer)>,

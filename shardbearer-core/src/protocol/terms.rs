@@ -153,7 +153,8 @@ mod tests {
 
     #[test]
     fn a_snapshot_empties_a_log_that_does_not_hold_its_end() {
-        for (position, emptied) in [(at(2, 3), false), (at(3, 3), true), (at(3, 9), true), (at(1, 1), false)] {
+        for (position, emptied) in [(at(2, 3), false), (at(3, 3), true), (at(3, 9), true), (at(1, 1), false)]
+        {
             let mut log = log(&[1, 2, 2, 2]);
             assert_eq!(log.install(position), emptied, "{position:?}");
             let last = if emptied { position } else { at(2, 4) };

@@ -126,8 +126,13 @@ fn bootstrap(config: &Config) -> Result<(), Broken> {
 
 fn consensus(config: &Config) -> Result<(), Broken> {
     let consensus = &config.consensus;
-    if let Err(why) = Engines::default().find(&consensus.engine) {
-        return broken("consensus", "engine", why);
+    match Engines::default().find(&consensus.engine) {
+        Err(why) => return broken("consensus", "engine", why),
+        Ok(factory) => {
+            if let Some(why) = factory.refuses(config.bootstrap.expect as usize) {
+                return broken("consensus", "engine", why);
+            }
+        }
     }
     if consensus.heartbeat_ms == 0 {
         return broken("consensus", "heartbeat_ms", "must be at least 1");
@@ -193,6 +198,10 @@ mod tests {
             ("[bootstrap]\nshards = 0", "between 1 and 16384"),
             ("[storage]\nengine = \"rocks\"", "fjall"),
             ("[consensus]\nengine = \"zab\"", "openraft"),
+            (
+                "[consensus]\nengine = \"solo\"\n[bootstrap]\nexpect = 3\nneighbors = [\"b:1\"]",
+                "one member, not 3",
+            ),
             ("[limits]\nvalue_bytes_max = 100000000", "between"),
         ];
         for (text, expected) in cases {

@@ -1,9 +1,15 @@
 //! Replication protocols. The rest of the radiant knows them as `Arc<dyn ConsensusEngine>`.
 //!
-//! A protocol of your own: implement `EngineFactory` in your crate and hand it to
-//! [`Engines::register`]; configuration then finds it by name.
+//! - [`driver`]: turns any pure `Protocol` into an engine
+//! - [`solo`]: the smallest protocol: one radiant
+//! - [`openraft`]: Raft by the library of that name, the default
+//!
+//! A protocol of your own: implement `Protocol` in your crate, open it by [`driver::open`] in an `EngineFactory`, and
+//! hand that to [`Engines::register`]; configuration then finds it by name.
 
+pub mod driver;
 pub mod openraft;
+pub mod solo;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,6 +27,7 @@ impl Default for Engines {
     fn default() -> Self {
         let mut engines = Engines { known: BTreeMap::new() };
         engines.register(Arc::new(openraft::OpenraftFactory));
+        engines.register(Arc::new(solo::SoloFactory));
         engines
     }
 }

@@ -1,0 +1,185 @@
+//! Carrying out what the steps asked for: persist, send, apply, answer.
+
+use shardbearer_core::engine::{Committed, EngineStatus};
+use shardbearer_core::ids::RadiantId;
+use shardbearer_core::log::{LogPos, LogWrite};
+use shardbearer_core::protocol::{Envelope, Input, Payload, Persist, Protocol};
+use shardbearer_core::transport::{Channel, Frame};
+
+use super::frame;
+use super::task::{Task, Write};
+
+/// Bytes of entries applied in one commit.
+const APPLY_BYTES: usize = 8 << 20;
+
+impl<P: Protocol> Task<P> {
+    /// Carries everything out, also what follows from it. An error is final.
+    pub(super) async fn flush(&mut self) -> Result<(), String> {
+        while !self.ready.is_empty() || self.applicable() > self.applied {
+            let ready = std::mem::take(&mut self.ready);
+            self.persist(ready.persist)?;
+            for envelope in ready.now {
+                let (to, frame) = self.seal(envelope)?;
+                self.send(to, frame);
+            }
+            for envelope in ready.after {
+                let (to, frame) = self.seal(envelope)?;
+                match self.writes.back() {
+                    Some(write) => self.held.push_back((write.number, to, frame)),
+                    None => self.send(to, frame),
+                }
+            }
+            if ready.commit > self.log.last().index {
+                return Err(format!("entry {} is committed and not in the log", ready.commit));
+            }
+            self.commit = self.commit.max(ready.commit);
+            for (ticket, answer) in ready.answers {
+                self.waiting.answer(ticket, answer);
+            }
+            for to in ready.snapshots {
+                self.send_snapshot(to);
+            }
+            self.apply().await?;
+            let applied = self.applied;
+            let term = self.log.term(applied).unwrap_or_default();
+            self.waiting.caught_up(LogPos { term, index: applied });
+        }
+        self.publish();
+        Ok(())
+    }
+
+    /// An entry is applied once it is committed and durable here: data must not know more than the log.
+    fn applicable(&self) -> u64 {
+        self.commit.min(self.durable)
+    }
+
+    /// Takes changes over into the log, as one write.
+    fn persist(&mut self, changes: Vec<Persist>) -> Result<(), String> {
+        let mut writes = Vec::with_capacity(changes.len());
+        for change in changes {
+            writes.push(match change {
+                Persist::Append(entry, ticket) => {
+                    let position = entry.position;
+                    if !self.log.push(position) {
+                        return Err(format!("{position:?} does not follow {:?}", self.log.last()));
+                    }
+                    if let Some(ticket) = ticket {
+                        self.waiting.appended(ticket, position);
+                    }
+                    LogWrite::Append(frame::record(entry))
+                }
+                Persist::Truncate { from } => {
+                    if from <= self.commit {
+                        return Err(format!("entry {from} is to be cut and {} is committed", self.commit));
+                    }
+                    self.log.truncate(from);
+                    let last = self.log.last().index;
+                    self.writes.iter_mut().for_each(|write| write.last = write.last.min(last));
+                    self.durable = self.durable.min(last);
+                    self.waiting.truncated(from);
+                    LogWrite::Truncate { from }
+                }
+                Persist::Hard(bytes) => LogWrite::Hard(bytes),
+            });
+        }
+        if writes.is_empty() { Ok(()) } else { self.write(writes) }
+    }
+
+    /// Hands a batch to the log.
+    pub(super) fn write(&mut self, writes: Vec<LogWrite>) -> Result<(), String> {
+        self.write_number += 1;
+        let number = self.write_number;
+        self.writes.push_back(Write { number, last: self.log.last().index });
+        let progress = self.progress.clone();
+        let done = Box::new(move |outcome: Result<(), _>| {
+            progress.send_modify(|progress| match outcome {
+                Ok(()) => progress.written = progress.written.max(number),
+                Err(error) => {
+                    progress.failure.get_or_insert(error);
+                }
+            });
+        });
+        let context = &self.shared.context;
+        context.log.write(context.order, writes, done).map_err(|error| error.to_string())
+    }
+
+    /// A message with its entries as a frame.
+    fn seal(&self, envelope: Envelope<P::Message>) -> Result<(RadiantId, bytes::Bytes), String> {
+        let context = &self.shared.context;
+        let records = if envelope.entries.is_empty() {
+            Vec::new()
+        } else {
+            let bytes_max = context.limits.message_bytes_max;
+            let records = context.log.entries(context.order, envelope.entries.clone(), bytes_max);
+            records.map_err(|error| error.to_string())?
+        };
+        // The range may begin before what is there still; then nothing of it can be sent.
+        let fits = records.first().is_none_or(|first| first.position.index == envelope.entries.start);
+        Ok((envelope.to, frame::encode_message(&envelope.message, if fits { &records } else { &[] })))
+    }
+
+    pub(super) fn send(&self, to: RadiantId, body: bytes::Bytes) {
+        let context = &self.shared.context;
+        if to != context.me {
+            context.transport.send(to, Frame { channel: Channel::Engine(context.order), body });
+        }
+    }
+
+    /// Applies what can be, and answers whoever proposed it.
+    async fn apply(&mut self) -> Result<(), String> {
+        let context = self.shared.context.clone();
+        while self.applied < self.applicable() {
+            let range = self.applied + 1..self.applicable() + 1;
+            let records =
+                context.log.entries(context.order, range, APPLY_BYTES).map_err(|error| error.to_string())?;
+            let mut positions = Vec::with_capacity(records.len());
+            let mut entries = Vec::with_capacity(records.len());
+            for record in records {
+                let position = record.position;
+                let entry = frame::entry(record)
+                    .ok_or_else(|| format!("log entry {} is of an unknown kind", position.index))?;
+                positions.push(position);
+                entries.push(match entry.payload {
+                    Payload::Blank => Committed { position, proposal: None, note: None },
+                    Payload::Proposal(bytes) => Committed { position, proposal: Some(bytes), note: None },
+                    Payload::Own(bytes) => Committed { position, proposal: None, note: Some(bytes) },
+                });
+            }
+            let Some(last) = positions.last().copied() else {
+                return Err(format!("committed entry {} is not in the log", self.applied + 1));
+            };
+            let replies = context.applier.apply(entries).await.map_err(|error| error.to_string())?;
+            for (position, reply) in positions.into_iter().zip(replies) {
+                self.waiting.applied(position, reply);
+            }
+            self.applied = last.index;
+            self.step(Input::Applied { upto: last.index });
+        }
+        Ok(())
+    }
+
+    /// Tells others what they may know.
+    pub(super) fn publish(&self) {
+        let status = self.protocol.status();
+        let (last_log, applied) = (self.log.last().index, self.applied);
+        self.shared.status.send_if_modified(|known| {
+            let changed = known.herald != status.herald
+                || known.leading != status.leading
+                || known.term != status.term
+                || known.members != status.members;
+            *known = EngineStatus {
+                version: known.version + u64::from(changed),
+                herald: status.herald,
+                leading: status.leading && !known.closed,
+                term: status.term,
+                last_log,
+                applied,
+                members: status.members,
+                matched: status.matched,
+                failure: known.failure.take(),
+                closed: known.closed,
+            };
+            changed
+        });
+    }
+}

@@ -1,0 +1,60 @@
+//! Clusters on engines other than the default.
+
+use shardbearer::config::Config;
+
+use super::harness::*;
+
+/// Founds a cluster of `count` radiants on an engine, stops and starts it, and finds its data again.
+async fn serves_over_restarts(engine: &str, count: usize) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ports = free_ports(count);
+    let configured = |i: usize| -> Config {
+        let neighbors = if count == 1 { &[][..] } else { &ports };
+        let mut config = config(folder.path(), &format!("r{i}"), ports[i], neighbors, count as u32);
+        config.consensus.engine = engine.into();
+        config
+    };
+    for round in 0..3 {
+        let starting: Vec<_> = (0..count).map(|i| start(configured((i + round) % count))).collect();
+        let mut radiants = Vec::new();
+        for radiant in starting {
+            radiants.push(radiant.open().await);
+        }
+        let topology = radiants[0].running.cluster.map.topology();
+        assert!(topology.orders.iter().all(|order| order.engine == engine), "{engine}: {topology:?}");
+        for radiant in &radiants {
+            for earlier in 0..round * 30 {
+                let value = radiant.get(&format!("key-{earlier}")).await;
+                assert_eq!(value.as_deref(), Some("kept"), "{engine}, round {round}, key {earlier}");
+            }
+        }
+        for key in round * 30..(round + 1) * 30 {
+            let written = radiants[key % count].put(&format!("key-{key}"), "kept").await;
+            written.unwrap_or_else(|error| panic!("{engine}, round {round}, key {key}: {error}"));
+        }
+        for radiant in radiants {
+            radiant.stop().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn solo_keeps_the_data_of_one_radiant_over_restarts() {
+    serves_over_restarts("solo", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn solo_with_several_founders_is_refused_in_a_sentence() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ports = free_ports(2);
+    let mut starting = Vec::new();
+    for (i, port) in ports.iter().enumerate() {
+        let mut config = config(folder.path(), &format!("r{i}"), *port, &ports, 2);
+        config.consensus.engine = "solo".into();
+        starting.push(start(config));
+    }
+    for radiant in starting {
+        let why = radiant.fail().await;
+        assert!(why.contains("its orders have one member, not 2"), "{why}");
+    }
+}
