@@ -48,7 +48,7 @@ pub trait Protocol: Sized + Send + 'static {
 }
 
 /// A message of a protocol, and how it looks as bytes.
-pub trait Message: Sized + Clone + Debug + Send + 'static {
+pub trait Message: Sized + Clone + Debug + PartialEq + Send + 'static {
     /// Appends the message's bytes. The driver adds the protocol's frame, not a version of the message: begin with one.
     fn encode(&self, out: &mut BytesMut);
 
@@ -121,7 +121,7 @@ pub enum Payload {
 pub struct Ticket(pub u64);
 
 /// Members that were decided elsewhere, see [`Input::Reconfigure`]. An epoch has one list, ever.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Configuration {
     /// Its number; it fences off everything of lower ones.
     pub epoch: Epoch,

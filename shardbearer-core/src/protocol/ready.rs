@@ -69,7 +69,7 @@ pub enum Answer {
     Unknown(String),
     /// For a barrier: read when this index is applied.
     Read(u64),
-    /// For everything else: done, or accepted.
+    /// For everything else: done, or accepted. Leaves when everything persisted so far is durable.
     Done,
 }
 

@@ -1,12 +1,14 @@
 //! Replication protocols. The rest of the radiant knows them as `Arc<dyn ConsensusEngine>`.
 //!
 //! - [`driver`]: turns any pure `Protocol` into an engine
+//! - [`chain`]: chain replication
 //! - [`solo`]: the smallest protocol: one radiant
 //! - [`openraft`]: Raft by the library of that name, the default
 //!
 //! A protocol of your own: implement `Protocol` in your crate, open it by [`driver::open`] in an `EngineFactory`, and
 //! hand that to [`Engines::register`]; configuration then finds it by name.
 
+pub mod chain;
 pub mod driver;
 pub mod openraft;
 pub mod solo;
@@ -27,6 +29,7 @@ impl Default for Engines {
     fn default() -> Self {
         let mut engines = Engines { known: BTreeMap::new() };
         engines.register(Arc::new(openraft::OpenraftFactory));
+        engines.register(Arc::new(chain::ChainFactory));
         engines.register(Arc::new(solo::SoloFactory));
         engines
     }

@@ -59,7 +59,7 @@ pub struct Solo {
 }
 
 /// There is nobody to talk to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Silence {}
 
 impl Message for Silence {

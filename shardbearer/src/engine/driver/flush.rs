@@ -3,11 +3,11 @@
 use shardbearer_core::engine::{Committed, EngineStatus};
 use shardbearer_core::ids::RadiantId;
 use shardbearer_core::log::{LogPos, LogWrite};
-use shardbearer_core::protocol::{Envelope, Input, Payload, Persist, Protocol};
+use shardbearer_core::protocol::{Answer, Envelope, Input, Payload, Persist, Protocol};
 use shardbearer_core::transport::{Channel, Frame};
 
 use super::frame;
-use super::task::{Task, Write};
+use super::task::{Held, Task, Write};
 
 /// Bytes of entries applied in one commit.
 const APPLY_BYTES: usize = 8 << 20;
@@ -24,17 +24,19 @@ impl<P: Protocol> Task<P> {
             }
             for envelope in ready.after {
                 let (to, frame) = self.seal(envelope)?;
-                match self.writes.back() {
-                    Some(write) => self.held.push_back((write.number, to, frame)),
-                    None => self.send(to, frame),
-                }
+                self.hold(Held::Frame(to, frame));
             }
             if ready.commit > self.log.last().index {
                 return Err(format!("entry {} is committed and not in the log", ready.commit));
             }
             self.commit = self.commit.max(ready.commit);
             for (ticket, answer) in ready.answers {
-                self.waiting.answer(ticket, answer);
+                match answer {
+                    Answer::Done => self.hold(Held::Done(ticket)),
+                    Answer::Read(_) | Answer::Refused(_) | Answer::Unknown(_) => {
+                        self.waiting.answer(ticket, answer);
+                    }
+                }
             }
             for to in ready.snapshots {
                 self.send_snapshot(to);
@@ -46,6 +48,21 @@ impl<P: Protocol> Task<P> {
         }
         self.publish();
         Ok(())
+    }
+
+    /// Keeps something until all that was written so far is durable.
+    fn hold(&mut self, held: Held) {
+        match self.writes.back() {
+            Some(write) => self.held.push_back((write.number, held)),
+            None => self.release(held),
+        }
+    }
+
+    pub(super) fn release(&mut self, held: Held) {
+        match held {
+            Held::Frame(to, frame) => self.send(to, frame),
+            Held::Done(ticket) => self.waiting.answer(ticket, Answer::Done),
+        }
     }
 
     /// An entry is applied once it is committed and durable here: data must not know more than the log.

@@ -8,7 +8,7 @@ use shardbearer_core::engine::{Applied, Timing};
 use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::RadiantId;
 use shardbearer_core::log::{LogError, LogWrite};
-use shardbearer_core::protocol::{Boot, Durable, Input, Protocol, Ready, Terms, Ticks};
+use shardbearer_core::protocol::{Boot, Durable, Input, Protocol, Ready, Terms, Ticket, Ticks};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Interval, MissedTickBehavior};
 
@@ -42,6 +42,12 @@ pub(super) struct Write {
     pub(super) last: u64,
 }
 
+/// What may leave only when a write is durable.
+pub(super) enum Held {
+    Frame(RadiantId, bytes::Bytes),
+    Done(Ticket),
+}
+
 /// One order's task.
 pub(super) struct Task<P: Protocol> {
     pub(super) protocol: P,
@@ -52,8 +58,8 @@ pub(super) struct Task<P: Protocol> {
     pub(super) log: Terms,
     pub(super) writes: VecDeque<Write>,
     pub(super) write_number: u64,
-    /// Messages that wait for a write, with its number.
-    pub(super) held: VecDeque<(u64, RadiantId, bytes::Bytes)>,
+    /// What waits for a write, with its number.
+    pub(super) held: VecDeque<(u64, Held)>,
     pub(super) durable: u64,
     pub(super) commit: u64,
     pub(super) applied: u64,
@@ -223,8 +229,8 @@ impl<P: Protocol> Task<P> {
         while let Some(write) = self.writes.pop_front_if(|write| write.number <= progress.written) {
             self.durable = write.last;
         }
-        while let Some((_, to, frame)) = self.held.pop_front_if(|held| held.0 <= progress.written) {
-            self.send(to, frame);
+        while let Some((_, held)) = self.held.pop_front_if(|held| held.0 <= progress.written) {
+            self.release(held);
         }
         self.step(Input::Persisted { upto: self.durable });
         Ok(())

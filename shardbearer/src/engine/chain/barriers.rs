@@ -1,0 +1,93 @@
+//! Reads at any member.
+//!
+//! A read may go on when the data here hold all that was acknowledged before it was asked for. Within an epoch that is what the
+//! head has committed, for nobody else answers writes, and it is no more than the tail's log holds. That no newer
+//! epoch has acknowledged anything is known once every member said, after the question, that it knows of none: an epoch
+//! acknowledges nothing before a complete head leads it, and completeness is handed on from epoch to epoch only by
+//! members that moved on themselves.
+
+use std::collections::BTreeSet;
+
+use shardbearer_core::error::Refused;
+use shardbearer_core::ids::RadiantId;
+use shardbearer_core::protocol::{Answer, Ready, Ticket};
+
+use super::{Chain, Say};
+
+/// A question that is not answered by all yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Barrier {
+    pub(super) ticket: Ticket,
+    round: u64,
+    asked: u64,
+    open: BTreeSet<RadiantId>,
+    index: u64,
+}
+
+impl Chain {
+    pub(super) fn read(&mut self, ticket: Ticket, ready: &mut Ready<Say>) {
+        let index = match () {
+            () if self.position().is_none() => None,
+            () if self.is_head() => self.is_settled().then_some(self.commit),
+            () if self.is_tail() => self.tail_end(),
+            () => Some(0), // the tail will say
+        };
+        let Some(index) = index else {
+            let why = "this member of the chain is not up to date yet";
+            return ready.refuse(ticket, Refused::Unavailable(why.into()));
+        };
+        self.round = self.round.wrapping_add(1);
+        let barrier =
+            Barrier { ticket, round: self.round, asked: self.tick, open: self.others().collect(), index };
+        if barrier.open.is_empty() {
+            return ready.answer(ticket, Answer::Read(index));
+        }
+        self.ask(&barrier, ready);
+        self.barriers.push(barrier);
+    }
+
+    fn ask(&self, barrier: &Barrier, ready: &mut Ready<Say>) {
+        for member in &barrier.open {
+            ready.send_now(*member, Say::Confirm { epoch: self.configuration.epoch, round: barrier.round });
+        }
+    }
+
+    /// The end of the tail's log, if this is the tail and all of its log is known to be the head's.
+    pub(super) fn tail_end(&self) -> Option<u64> {
+        let last = self.log.last().index;
+        (self.is_tail() && self.base.is_some_and(|base| self.matched >= base) && self.matched == last)
+            .then_some(last)
+    }
+
+    pub(super) fn confirmed(&mut self, from: RadiantId, round: u64, last: Option<u64>, ready: &mut Ready<Say>) {
+        let needs_end = !self.is_head() && self.tail() == Some(from);
+        if needs_end && last.is_none() {
+            return; // asked again with the next beat
+        }
+        let Some(at) = self.barriers.iter().position(|barrier| barrier.round == round) else { return };
+        let Some(barrier) = self.barriers.get_mut(at) else { return };
+        barrier.open.remove(&from);
+        if needs_end {
+            barrier.index = barrier.index.max(last.unwrap_or_default());
+        }
+        if barrier.open.is_empty() {
+            let barrier = self.barriers.remove(at);
+            ready.answer(barrier.ticket, Answer::Read(barrier.index));
+        }
+    }
+
+    /// Asks again whoever did not answer, and gives up what takes too long.
+    pub(super) fn tend_barriers(&mut self, ready: &mut Ready<Say>) {
+        let patience = 4 * self.ticks.election_max;
+        let tick = self.tick;
+        for barrier in self.barriers.extract_if(.., |barrier| tick.saturating_sub(barrier.asked) > patience) {
+            let why = "a member of the chain does not answer";
+            ready.refuse(barrier.ticket, Refused::Unavailable(why.into()));
+        }
+        if tick % self.ticks.heartbeat.max(1) == 0 {
+            for barrier in &self.barriers {
+                self.ask(barrier, ready);
+            }
+        }
+    }
+}

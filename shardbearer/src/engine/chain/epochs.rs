@@ -1,0 +1,136 @@
+//! Configurations: who is in the chain and in which order, as decided outside of it.
+//!
+//! Why this loses nothing. A write is acknowledged only when it is durable on every member of its epoch, so any member that
+//! was there all the time has it: such a member is *complete*, and only a complete one acts as head. A member that moves
+//! from an epoch to the very next one stays complete. Any other (a newcomer, or one that missed an epoch and cannot
+//! know whether it was left out) becomes complete when it has all that the head had when the epoch began. A head that is not
+//! complete stands still until a better configuration comes.
+//!
+//! Why it does not fork. An epoch has one list, and one head; the head is the only one to write entries of that
+//! epoch. Entries that a log has beyond the head's, from an earlier epoch, were never committed: the head's first entry, an
+//! empty one, takes their place.
+
+use bytes::Bytes;
+use shardbearer_core::engine::Start;
+use shardbearer_core::error::Refused;
+use shardbearer_core::ids::{Epoch, OrderId, RadiantId};
+use shardbearer_core::log::LogPos;
+use shardbearer_core::protocol::{Answer, Boot, Configuration, Payload, Ready, Ticket};
+
+use super::wire::{self, MEMBERS_MAX};
+use super::{Below, Chain, Say};
+
+/// The configuration a member begins with, whether it is complete, and whether that has to be written.
+pub(super) fn recover(boot: &Boot, hard: Option<Bytes>) -> Result<(Configuration, bool, bool), String> {
+    if let Some(hard) = hard {
+        let (configuration, complete) =
+            wire::decode_hard(hard).ok_or("the stored configuration is of an unknown version")?;
+        return Ok((configuration, complete, false));
+    }
+    match &boot.start {
+        Start::Join => Ok((Configuration::default(), false, false)),
+        Start::Found(members) => {
+            let configuration =
+                Configuration { epoch: Epoch(1), previous: Epoch(0), members: founding(boot.order, members) };
+            match check(&configuration) {
+                Some(why) => Err(why),
+                None if !members.contains(&boot.me) => Err(format!("radiant {} is no member", boot.me)),
+                None => Ok((configuration, true, true)),
+            }
+        }
+    }
+}
+
+/// The founders in another order for each order, so that not one radiant is the head of all.
+fn founding(order: OrderId, members: &[RadiantId]) -> Vec<RadiantId> {
+    let mut chain = members.to_vec();
+    chain.sort_unstable();
+    let count = chain.len().max(1) as u64;
+    chain.rotate_left((order.0 % count) as usize);
+    chain
+}
+
+/// Why a list cannot be a chain.
+fn check(configuration: &Configuration) -> Option<String> {
+    let mut sorted = configuration.members.clone();
+    sorted.sort_unstable();
+    sorted.dedup();
+    if configuration.members.is_empty() || configuration.members.len() > MEMBERS_MAX {
+        return Some(format!("a chain has 1 to {MEMBERS_MAX} members, not {}", configuration.members.len()));
+    }
+    if sorted.len() < configuration.members.len() {
+        return Some("a member stands in the chain twice".into());
+    }
+    None
+}
+
+impl Chain {
+    /// The operator's, or rather the controller's, way in.
+    pub(super) fn configure(&mut self, ticket: Ticket, configuration: Configuration, ready: &mut Ready<Say>) {
+        let refusal = match check(&configuration) {
+            Some(why) => Some(why),
+            None if configuration == self.configuration => None,
+            None if configuration.epoch <= self.configuration.epoch => Some(format!(
+                "epoch {} is not newer than {}, which holds here",
+                configuration.epoch, self.configuration.epoch
+            )),
+            None => {
+                self.adopt(configuration, ready);
+                None
+            }
+        };
+        match refusal {
+            Some(why) => ready.refuse(ticket, Refused::Invalid(why)),
+            None => ready.answer(ticket, Answer::Done),
+        }
+    }
+
+    /// A configuration from another member.
+    pub(super) fn hear(&mut self, configuration: Configuration, ready: &mut Ready<Say>) {
+        if configuration.epoch > self.configuration.epoch && check(&configuration).is_none() {
+            self.adopt(configuration, ready);
+        }
+    }
+
+    fn adopt(&mut self, configuration: Configuration, ready: &mut Ready<Say>) {
+        let stayed = self.position().is_some() && configuration.previous == self.configuration.epoch;
+        let old = std::mem::replace(&mut self.configuration, configuration);
+        self.complete = self.complete && stayed && self.position().is_some();
+        self.save(ready);
+        for barrier in self.barriers.drain(..) {
+            ready.refuse(barrier.ticket, Refused::Unavailable("the members changed meanwhile".into()));
+        }
+        // What is committed is the same everywhere; the rest has to be compared with the new head's.
+        (self.matched, self.base, self.echo) = (self.commit, None, None);
+        self.below = Below { next: self.log.last().index + 1, ..Below::default() };
+        if self.is_head() && self.complete {
+            let position = LogPos { term: self.configuration.epoch.0, index: self.log.last().index + 1 };
+            if self.log.push(position) {
+                ready.append(position, Payload::Blank, None);
+            }
+            (self.matched, self.base) = (position.index, Some(position.index));
+        }
+        let mut told: Vec<RadiantId> = old.members;
+        told.extend(self.configuration.members.iter().copied());
+        told.sort_unstable();
+        told.dedup();
+        for member in told.into_iter().filter(|member| *member != self.me) {
+            ready.send_after(member, Say::Take(self.configuration.clone()));
+        }
+        self.advance(ready);
+    }
+
+    /// A member that was not complete is so once it has, on disk, all that the head had at the beginning.
+    pub(super) fn settle(&mut self, ready: &mut Ready<Say>) {
+        let caught_up = self.base.is_some_and(|base| self.matched >= base && self.durable >= base);
+        if !self.complete && !self.is_head() && caught_up {
+            self.complete = true;
+            self.save(ready);
+        }
+    }
+
+    pub(super) fn save(&mut self, ready: &mut Ready<Say>) {
+        self.unsaved = false;
+        ready.hard(wire::encode_hard(&self.configuration, self.complete));
+    }
+}

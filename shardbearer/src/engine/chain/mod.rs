@@ -1,0 +1,308 @@
+//! Chain replication: the head orders writes, each member passes them to the next, the tail commits them.
+//!
+//! ```text
+//!            entries, once durable here ──▶            ──▶
+//!   clients ──▶ head ──────────────────── middle ───────────── tail
+//!            ◀── committed, and how far you match      ◀──
+//! ```
+//!
+//! After van Renesse and Schneider, *Chain Replication for Supporting High Throughput and Availability* (OSDI 2004), with
+//! reads at any member as in Terrace and Freedman's CRAQ (USENIX ATC 2009).
+//!
+//! **Writes.** A member sends an entry on only when it is durable there, so each log is a prefix of its predecessor's,
+//! on disk. What the tail has is on every disk, and thereby committed; that news travels back up. The head leads.
+//! Each member sends to one other, so a wide order costs its head no more than a narrow one; the price is that a write takes
+//! as many fsyncs in a row as there are members.
+//!
+//! **Reads.** CRAQ asks the tail, and relies on the master to stop members that were left out. Here nothing is
+//! said about clocks, so a barrier asks every member whether the epoch still is the latest ([`barriers`]): one
+//! round trip to all at once, shared by all reads that wait. Any member can do it; the head knows what is committed,
+//! the others take the end of the tail's log.
+//!
+//! **Failures.** A chain cannot tell a dead member from a slow one, and does not try: while one is silent the chain
+//! stops, and goes on when it is back; it neither loses nor forks. To leave a member out, somebody who has a quorum of his
+//! own (the control order) decides on a new configuration and tells any member ([`epochs`]). All messages carry the
+//! epoch, so members of an older one are told of the newer instead of being listened to.
+//!
+//! **What it leaves out.** Choosing the new configuration; changing the head without an epoch; leases.
+//!
+//! - [`flow`]: entries down, acknowledgements up
+//! - [`barriers`]: reads
+//! - [`epochs`]: configurations
+//! - [`wire`]: messages as bytes
+
+mod barriers;
+mod epochs;
+mod flow;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use shardbearer_core::engine::{Capabilities, ConsensusEngine, EngineContext, EngineError, EngineFactory};
+use shardbearer_core::error::Refused;
+use shardbearer_core::ids::RadiantId;
+use shardbearer_core::log::LogPos;
+use shardbearer_core::protocol::{
+    Boot, Change, Configuration, Durable, Entry, Input, Payload, Protocol, Ready, Status, Terms, Ticks,
+};
+
+use self::barriers::Barrier;
+use self::wire::Say;
+use super::driver;
+
+/// Makes orders that run chain replication.
+pub struct ChainFactory;
+
+#[async_trait]
+impl EngineFactory for ChainFactory {
+    fn name(&self) -> &'static str {
+        "chain"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            linearizable_reads: true,
+            // Not by itself: `ConsensusEngine::configure` takes what was decided elsewhere.
+            reconfigure: false,
+            snapshots: true,
+            // It stops while a member is down, and loses nothing.
+            tolerates: |_| 0,
+        }
+    }
+
+    async fn open(&self, context: EngineContext) -> Result<Arc<dyn ConsensusEngine>, EngineError> {
+        driver::open::<Chain>(context).await
+    }
+}
+
+/// A member of a chain.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    me: RadiantId,
+    ticks: Ticks,
+    configuration: Configuration,
+    /// Whether the log here holds all that was committed in earlier epochs: only then may this member be head.
+    complete: bool,
+    /// The two above are not written yet.
+    unsaved: bool,
+    log: Terms,
+    durable: u64,
+    commit: u64,
+    /// The log up to here is known to be the head's, in this epoch.
+    matched: u64,
+    /// The end of the head's log when the epoch, or the head, began: what may have been acknowledged before.
+    base: Option<u64>,
+    below: Below,
+    /// Ticks since the start.
+    tick: u64,
+    /// On the head: counts ticks, from a number that no earlier start used. On others: the newest from there.
+    beat: u64,
+    /// The newest beat that came back from the tail.
+    echo: Option<u64>,
+    round: u64,
+    barriers: Vec<Barrier>,
+}
+
+/// What is known of the successor.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+struct Below {
+    /// The next entry to send.
+    next: u64,
+    /// Its log is known to match up to here.
+    matched: u64,
+    /// Durable from it to the tail.
+    commit: u64,
+    /// Since which tick entries are on their way; one message at a time, and what gathers meanwhile is the next.
+    since: Option<u64>,
+}
+
+impl Chain {
+    fn position(&self) -> Option<usize> {
+        self.configuration.members.iter().position(|member| *member == self.me)
+    }
+
+    fn head(&self) -> Option<RadiantId> {
+        self.configuration.members.first().copied()
+    }
+
+    fn is_head(&self) -> bool {
+        self.head() == Some(self.me)
+    }
+
+    fn tail(&self) -> Option<RadiantId> {
+        self.configuration.members.last().copied()
+    }
+
+    fn is_tail(&self) -> bool {
+        self.tail() == Some(self.me)
+    }
+
+    fn predecessor(&self) -> Option<RadiantId> {
+        let before = self.position()?.checked_sub(1)?;
+        self.configuration.members.get(before).copied()
+    }
+
+    fn successor(&self) -> Option<RadiantId> {
+        self.configuration.members.get(self.position()? + 1).copied()
+    }
+
+    fn others(&self) -> impl Iterator<Item = RadiantId> + use<'_> {
+        self.configuration.members.iter().copied().filter(|member| *member != self.me)
+    }
+
+    /// Whether everything that was ever acknowledged is known to be committed.
+    fn is_settled(&self) -> bool {
+        self.complete && self.base.is_some_and(|base| self.commit >= base)
+    }
+
+    /// Whether this is the head of a chain that works: a beat went to the tail and back lately.
+    fn leads(&self) -> bool {
+        let alone = self.configuration.members.len() == 1;
+        let heard = self.echo.is_some_and(|echo| self.beat.saturating_sub(echo) <= self.ticks.election_min);
+        self.is_head() && self.is_settled() && (alone || heard)
+    }
+}
+
+impl Protocol for Chain {
+    type Message = Say;
+
+    fn recover(boot: Boot, durable: Durable) -> Result<Self, String> {
+        let (configuration, complete, unsaved) = epochs::recover(&boot, durable.hard)?;
+        let last = durable.log.last().index;
+        let applied = durable.applied.position.index;
+        let mut chain = Chain {
+            me: boot.me,
+            ticks: boot.ticks,
+            configuration,
+            complete,
+            unsaved,
+            log: durable.log,
+            durable: last,
+            commit: applied,
+            matched: applied,
+            base: None,
+            below: Below { next: last + 1, ..Below::default() },
+            tick: 0,
+            beat: 0,
+            echo: None,
+            round: boot.seed,
+            barriers: Vec::new(),
+        };
+        if chain.is_head() && chain.complete {
+            // The head's log is the truth, and some of it may have been acknowledged.
+            (chain.matched, chain.base) = (last, Some(last));
+            chain.beat = boot.seed >> 1; // room to count on
+        }
+        Ok(chain)
+    }
+
+    fn step(&mut self, input: Input<Say>, ready: &mut Ready<Say>) {
+        if self.unsaved {
+            self.save(ready);
+        }
+        match input {
+            Input::Tick => self.tick(ready),
+            Input::Receive { from, message, entries } => self.receive(from, message, entries, ready),
+            Input::Propose { ticket, proposal } => {
+                if !self.leads() {
+                    let why = match self.head() {
+                        Some(head) if head != self.me => format!("radiant {head} is the head of the chain"),
+                        _ => "a member of the chain does not answer".into(),
+                    };
+                    return ready.refuse(ticket, Refused::Unavailable(why));
+                }
+                let position = LogPos { term: self.configuration.epoch.0, index: self.log.last().index + 1 };
+                if self.log.push(position) {
+                    ready.append(position, Payload::Proposal(proposal), Some(ticket));
+                    self.matched = position.index;
+                }
+            }
+            Input::ReadBarrier { ticket } => self.read(ticket, ready),
+            Input::Reconfigure { ticket, change: Change::Decided(configuration) } => {
+                self.configure(ticket, configuration, ready);
+            }
+            Input::Reconfigure { ticket, change: Change::Agree(_) } => {
+                let why = "a chain's members are decided outside of it, each list with an epoch of its own";
+                ready.refuse(ticket, Refused::Invalid(why.into()));
+            }
+            Input::HandOver { ticket, .. } => {
+                let why = "the first of the chain leads; another one needs another configuration";
+                ready.refuse(ticket, Refused::Invalid(why.into()));
+            }
+            Input::Persisted { upto } => {
+                self.durable = upto;
+                self.advance(ready);
+            }
+            Input::Purged { upto } => self.log.purge(upto),
+            Input::Installed { applied, .. } => self.installed(applied.position, ready),
+            Input::Applied { .. } | Input::Campaign => {}
+        }
+    }
+
+    fn status(&self) -> Status {
+        // What is committed is on all; of the successor more is known.
+        let known = |member| if Some(member) == self.successor() { self.below.matched } else { self.commit };
+        Status {
+            herald: self.head(),
+            leading: self.leads(),
+            term: self.configuration.epoch.0,
+            members: self.configuration.members.clone(),
+            matched: if self.is_head() { self.others().map(|id| (id, known(id))).collect() } else { Vec::new() },
+        }
+    }
+}
+
+impl Chain {
+    fn tick(&mut self, ready: &mut Ready<Say>) {
+        self.tick += 1;
+        if self.is_head() && self.complete {
+            self.beat += 1;
+            if self.tick % self.ticks.heartbeat.max(1) == 0 {
+                self.send_down(ready);
+            }
+        }
+        let lost = |since: u64| self.tick.saturating_sub(since) >= 2 * self.ticks.heartbeat;
+        if self.below.since.is_some_and(lost) {
+            self.below.since = None;
+        }
+        self.tend_barriers(ready);
+        self.advance(ready);
+    }
+
+    fn receive(&mut self, from: RadiantId, message: Say, entries: Vec<Entry>, ready: &mut Ready<Say>) {
+        if let Say::Take(configuration) = message {
+            return self.hear(configuration, ready);
+        }
+        let (here, there) = (self.configuration.epoch, message.epoch());
+        if there < here {
+            return ready.send_after(from, Say::Take(self.configuration.clone()));
+        }
+        if there > here {
+            return ready.send_now(from, Say::Ask { epoch: here });
+        }
+        match message {
+            Say::Append { prev, base, beat, .. } if self.predecessor() == Some(from) => {
+                self.append(prev, base, beat, entries, ready);
+            }
+            Say::Ack { matched, commit, beat, .. } if self.successor() == Some(from) => {
+                self.acknowledged(matched, commit, beat, ready);
+            }
+            Say::Reject { back, .. } if self.successor() == Some(from) => self.rejected(back, ready),
+            Say::Confirm { round, .. } if self.position().is_some() => {
+                let last = self.tail_end();
+                ready.send_now(from, Say::Confirmed { epoch: here, round, last });
+            }
+            Say::Confirmed { round, last, .. } => self.confirmed(from, round, last, ready),
+            // From no neighbour of this epoch, or with nothing to it.
+            Say::Append { .. }
+            | Say::Ack { .. }
+            | Say::Reject { .. }
+            | Say::Confirm { .. }
+            | Say::Ask { .. }
+            | Say::Take(_) => {}
+        }
+    }
+}
