@@ -71,7 +71,11 @@ fn choices<P: Protocol + Clone + fmt::Debug>(net: &Net<P>, budget: &Budget) -> V
     let mut choices = Vec::new();
     for at in 0..net.flights.len() {
         // Two of the same are one choice.
-        if net.flights.get(at).is_some_and(|one| net.flights.iter().position(|other| other == one) != Some(at)) {
+        if net
+            .flights
+            .get(at)
+            .is_some_and(|one| net.flights.iter().position(|other| other == one) != Some(at))
+        {
             continue;
         }
         choices.push((vec![Event::Deliver(at)], budget.clone()));

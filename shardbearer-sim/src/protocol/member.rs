@@ -120,8 +120,7 @@ impl<P: Protocol> Member<P> {
             own: self.disk.entries.iter().filter_map(own).collect(),
             applied: Applied { position: applied, note },
         };
-        let boot =
-            Boot { order: OrderId(3), me: self.id, start: self.start.clone(), seed, ticks: TICKS };
+        let boot = Boot { order: OrderId(3), me: self.id, start: self.start.clone(), seed, ticks: TICKS };
         self.protocol = Some(P::recover(boot, durable)?);
         Ok(())
     }

@@ -223,10 +223,12 @@ impl<P: Protocol + Clone + fmt::Debug> Net<P> {
         let Flight { from, to, load } = flight;
         match load {
             Load::Message(message, entries) => self.step(to, Input::Receive { from, message, entries }),
-            Load::Snapshot(entries) => match self.members.get_mut(&to).and_then(|one| one.install(&entries)) {
-                Some(applied) => self.step(to, Input::Installed { from, applied }),
-                None => Ok(()),
-            },
+            Load::Snapshot(entries) => {
+                match self.members.get_mut(&to).and_then(|one| one.install(&entries)) {
+                    Some(applied) => self.step(to, Input::Installed { from, applied }),
+                    None => Ok(()),
+                }
+            }
         }
     }
 

@@ -39,7 +39,9 @@ fn run<P: Protocol + Clone + fmt::Debug>(net: &mut Net<P>, script: &str) -> Stri
         let _ = writeln!(told, "{line}");
         if let Some(command) = line.strip_prefix('>') {
             let lines = carry_out(net, command).unwrap_or_else(|broken| panic!("{line}: {broken}\n{told}"));
-            lines.iter().for_each(|line| drop(writeln!(told, "{line}")));
+            for line in lines {
+                let _ = writeln!(told, "{line}");
+            }
         }
     }
     told
@@ -72,8 +74,7 @@ fn carry_out<P: Protocol + Clone + fmt::Debug>(
         }
         ("configure", [_, epoch, previous, members @ ..]) => {
             let members = members.iter().copied().map(RadiantId).collect();
-            let configuration =
-                Configuration { epoch: Epoch(*epoch), previous: Epoch(*previous), members };
+            let configuration = Configuration { epoch: Epoch(*epoch), previous: Epoch(*previous), members };
             happen(net, Event::Configure(id, configuration), &mut lines)?;
         }
         ("deliver" | "lose", between) => {

@@ -54,7 +54,10 @@ fn choose<P: Protocol + Clone + fmt::Debug>(net: &Net<P>, rng: &mut StdRng, faul
     let mut within = |share: u32| {
         let hit = draw < share;
         draw = draw.saturating_sub(share);
-        hit && { draw = u32::MAX; true }
+        hit && {
+            draw = u32::MAX;
+            true
+        }
     };
     match () {
         () if within(lose) => Event::Lose(any),
@@ -98,9 +101,8 @@ pub fn heal<P: Protocol + Clone + fmt::Debug>(net: &mut Net<P>, members: &[Radia
                 target = Some(before + 1);
             }
             Some(index) if net.acknowledged >= index => {
-                let applied = |id: &RadiantId| {
-                    net.members.get(id).is_some_and(|one| one.applied.len() as u64 >= index)
-                };
+                let applied =
+                    |id: &RadiantId| net.members.get(id).is_some_and(|one| one.applied.len() as u64 >= index);
                 if net.answered > answered && members.iter().all(applied) {
                     return Ok(());
                 }

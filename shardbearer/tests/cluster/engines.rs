@@ -44,6 +44,48 @@ async fn solo_keeps_the_data_of_one_radiant_over_restarts() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn chain_keeps_the_data_of_three_radiants_over_restarts() {
+    serves_over_restarts("chain", 3).await;
+}
+
+/// A chain tolerates nobody's absence: it refuses in time, loses nothing, and goes on when all are back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chain_waits_for_the_radiant_that_is_down_and_goes_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ports = free_ports(3);
+    let configured = |i: usize| {
+        let mut config = config(folder.path(), &format!("r{i}"), ports[i], &ports, 3);
+        config.consensus.engine = "chain".into();
+        config
+    };
+    let mut radiants = Vec::new();
+    for radiant in (0..3).map(|i| start(configured(i))).collect::<Vec<_>>() {
+        radiants.push(radiant.open().await);
+    }
+    for key in 0..30 {
+        radiants[0].put(&format!("key-{key}"), "before").await.expect("written");
+    }
+    radiants.pop().expect("three").stop().await;
+    eventually("no order believes that it could serve", || {
+        radiants
+            .iter()
+            .flat_map(|one| one.running.cluster.orders.all())
+            .all(|order| !order.engine().status().leading)
+    })
+    .await;
+    radiants.push(start(configured(2)).open().await);
+    for key in 0..30 {
+        let key = format!("key-{key}");
+        assert_eq!(radiants[2].get(&key).await.as_deref(), Some("before"));
+        radiants[1].put(&key, "after").await.expect("written");
+        assert_eq!(radiants[0].get(&key).await.as_deref(), Some("after"));
+    }
+    for radiant in radiants {
+        radiant.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn solo_with_several_founders_is_refused_in_a_sentence() {
     let folder = tempfile::tempdir().expect("a folder");
     let ports = free_ports(2);

@@ -59,7 +59,13 @@ impl Chain {
             .then_some(last)
     }
 
-    pub(super) fn confirmed(&mut self, from: RadiantId, round: u64, last: Option<u64>, ready: &mut Ready<Say>) {
+    pub(super) fn confirmed(
+        &mut self,
+        from: RadiantId,
+        round: u64,
+        last: Option<u64>,
+        ready: &mut Ready<Say>,
+    ) {
         let needs_end = !self.is_head() && self.tail() == Some(from);
         if needs_end && last.is_none() {
             return; // asked again with the next beat

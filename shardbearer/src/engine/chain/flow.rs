@@ -28,8 +28,11 @@ impl Chain {
         }
         if before.index >= purged.index && !self.log.holds(before) {
             let last = self.log.last().index;
-            let other =
-                if before.index > last { last } else { self.log.first_of_term(before.index).saturating_sub(1) };
+            let other = if before.index > last {
+                last
+            } else {
+                self.log.first_of_term(before.index).saturating_sub(1)
+            };
             let back = other.max(self.commit);
             if let Some(predecessor) = self.predecessor() {
                 ready.send_now(predecessor, Say::Reject { epoch, back });

@@ -43,7 +43,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use shardbearer_core::engine::{Capabilities, ConsensusEngine, EngineContext, EngineError, EngineFactory};
 use shardbearer_core::error::Refused;
-use shardbearer_core::ids::RadiantId;
+use shardbearer_core::ids::{OrderId, RadiantId};
 use shardbearer_core::log::LogPos;
 use shardbearer_core::protocol::{
     Boot, Change, Configuration, Durable, Entry, Input, Payload, Protocol, Ready, Status, Terms, Ticks,
@@ -81,6 +81,7 @@ impl EngineFactory for ChainFactory {
 /// A member of a chain.
 #[derive(Clone, Debug)]
 pub struct Chain {
+    order: OrderId,
     me: RadiantId,
     ticks: Ticks,
     configuration: Configuration,
@@ -153,6 +154,14 @@ impl Chain {
         self.configuration.members.iter().copied().filter(|member| *member != self.me)
     }
 
+    /// Why this member takes no writes.
+    fn refusal(&self) -> Refused {
+        match self.head().filter(|head| *head != self.me) {
+            None if self.is_head() => Refused::Unavailable("a member of the chain does not answer".into()),
+            hint => Refused::NotHerald { order: self.order, hint },
+        }
+    }
+
     /// Whether everything that was ever acknowledged is known to be committed.
     fn is_settled(&self) -> bool {
         self.complete && self.base.is_some_and(|base| self.commit >= base)
@@ -174,6 +183,7 @@ impl Protocol for Chain {
         let last = durable.log.last().index;
         let applied = durable.applied.position.index;
         let mut chain = Chain {
+            order: boot.order,
             me: boot.me,
             ticks: boot.ticks,
             configuration,
@@ -208,11 +218,7 @@ impl Protocol for Chain {
             Input::Receive { from, message, entries } => self.receive(from, message, entries, ready),
             Input::Propose { ticket, proposal } => {
                 if !self.leads() {
-                    let why = match self.head() {
-                        Some(head) if head != self.me => format!("radiant {head} is the head of the chain"),
-                        _ => "a member of the chain does not answer".into(),
-                    };
-                    return ready.refuse(ticket, Refused::Unavailable(why));
+                    return ready.refuse(ticket, self.refusal());
                 }
                 let position = LogPos { term: self.configuration.epoch.0, index: self.log.last().index + 1 };
                 if self.log.push(position) {
@@ -250,7 +256,11 @@ impl Protocol for Chain {
             leading: self.leads(),
             term: self.configuration.epoch.0,
             members: self.configuration.members.clone(),
-            matched: if self.is_head() { self.others().map(|id| (id, known(id))).collect() } else { Vec::new() },
+            matched: if self.is_head() {
+                self.others().map(|id| (id, known(id))).collect()
+            } else {
+                Vec::new()
+            },
         }
     }
 }

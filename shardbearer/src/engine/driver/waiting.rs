@@ -259,7 +259,7 @@ mod tests {
     #[test]
     fn a_read_waits_until_its_index_is_applied_and_ends_refused() {
         let mut waiting = Waiting::default();
-        let mut enter = |waiting: &mut Waiting| {
+        let enter = |waiting: &mut Waiting| {
             let (reply, answer) = oneshot::channel();
             (waiting.enter(Waiter::Reads(vec![reply]), 0), answer)
         };
