@@ -2,6 +2,7 @@
 //! breaks it and is caught by it.
 
 mod log;
+mod protocol;
 mod storage;
 
 use shardbearer_sim::conformance::{Law, Subject, violation};

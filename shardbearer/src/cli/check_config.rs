@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::config::{self, reference};
+use crate::engine::Engines;
 
 /// Checks a configuration without starting anything: names the line and the rule that is broken.
 #[derive(Debug, Args)]
@@ -25,12 +26,12 @@ pub struct CheckConfig {
 }
 
 impl CheckConfig {
-    pub fn run(self) -> anyhow::Result<()> {
+    pub fn run(self, engines: &Engines) -> anyhow::Result<()> {
         let Some(file) = self.file.filter(|_| !self.reference) else {
             print!("{}", reference::markdown());
             return Ok(());
         };
-        let config = config::load(Some(&file), std::env::vars(), &[])?;
+        let config = config::load(Some(&file), std::env::vars(), &[], engines)?;
         if self.print {
             print!("{}", toml::to_string(&config)?);
         } else {

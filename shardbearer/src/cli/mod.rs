@@ -30,6 +30,7 @@ use clap::{Args, Parser, Subcommand};
 use shardbearer_client::Client;
 
 use self::output::Output;
+use crate::engine::Engines;
 
 /// A sharded, strongly consistent key-value store.
 #[derive(Debug, Parser)]
@@ -135,8 +136,13 @@ enum Command {
     Completions(completions::Completions),
 }
 
-/// Parses the arguments of the process and carries them out.
+/// Parses the arguments of the process and carries them out, with the built-in engines.
 pub fn main() -> ExitCode {
+    main_with(Engines::default())
+}
+
+/// The same for a binary of one's own, with engines of one's own.
+pub fn main_with(engines: Engines) -> ExitCode {
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -145,7 +151,7 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(run(cli)) {
+    match runtime.block_on(run(cli, engines)) {
         Ok(()) => ExitCode::SUCCESS,
         // `| head` has seen enough; nobody is left to tell.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
@@ -156,12 +162,12 @@ pub fn main() -> ExitCode {
     }
 }
 
-async fn run(cli: Cli) -> anyhow::Result<()> {
+async fn run(cli: Cli, engines: Engines) -> anyhow::Result<()> {
     let Cli { global, command } = cli;
     match command {
-        Command::Up(up) => up.run().await,
-        Command::Node(node) => node.run().await,
-        Command::CheckConfig(check) => check.run(),
+        Command::Up(up) => up.run(engines).await,
+        Command::Node(node) => node.run(engines).await,
+        Command::CheckConfig(check) => check.run(&engines),
         Command::Kv(kv) => kv.run(&global).await,
         Command::Status(status) => status.run(&global).await,
         Command::Orders(orders) => orders.run(&global).await,

@@ -31,12 +31,12 @@ pub struct Node {
 }
 
 impl Node {
-    pub async fn run(self) -> anyhow::Result<()> {
-        let config = config::load(self.config.as_deref(), std::env::vars(), &self.settings)?;
+    pub async fn run(self, engines: Engines) -> anyhow::Result<()> {
+        let config = config::load(self.config.as_deref(), std::env::vars(), &self.settings, &engines)?;
         start_logs(&config)?;
         let stop = CancellationToken::new();
         tokio::spawn(on_signals(stop.clone()));
-        let prepared = node::prepare(config, Engines::default())?;
+        let prepared = node::prepare(config, engines)?;
         let doors = prepared.doors();
         tracing::info!(grpc = doors.grpc, resp = doors.resp, http = doors.http, "doors");
         let span = tracing::info_span!("radiant", name = prepared.name());

@@ -51,9 +51,10 @@ pub struct Up {
 const READY_MAX: Duration = Duration::from_secs(60);
 
 impl Up {
-    pub async fn run(self) -> anyhow::Result<()> {
+    pub async fn run(self, engines: Engines) -> anyhow::Result<()> {
         let started = Instant::now();
-        let configs = (0..self.radiants).map(|i| self.config(i)).collect::<anyhow::Result<Vec<Config>>>()?;
+        let configs =
+            (0..self.radiants).map(|i| self.config(i, &engines)).collect::<anyhow::Result<Vec<Config>>>()?;
         self.check_data()?;
         let mut logging = configs[0].clone();
         if std::env::var_os("SHARDBEARER_TELEMETRY_LOG").is_none()
@@ -65,7 +66,7 @@ impl Up {
         start_logs(&logging)?;
         let prepared = configs
             .into_iter()
-            .map(|config| node::prepare(config, Engines::default()))
+            .map(|config| node::prepare(config, engines.clone()))
             .collect::<Result<Vec<Prepared>, NodeError>>();
         let prepared = prepared.map_err(|error| match error {
             NodeError::Door(why) => anyhow::anyhow!(
@@ -105,8 +106,8 @@ impl Up {
         Ok(())
     }
 
-    fn config(&self, index: u16) -> anyhow::Result<Config> {
-        let mut config = config::load(None, std::env::vars(), &self.settings)?;
+    fn config(&self, index: u16, engines: &Engines) -> anyhow::Result<Config> {
+        let mut config = config::load(None, std::env::vars(), &self.settings, engines)?;
         let port = |first: u16| {
             let port =
                 first.checked_add(index).with_context(|| format!("there is no port {first} + {index}"))?;

@@ -21,11 +21,11 @@ fn broken(section: &'static str, key: &'static str, why: impl Into<String>) -> R
 }
 
 /// The first broken rule, if any.
-pub(super) fn check(config: &Config) -> Result<(), Broken> {
+pub(super) fn check(config: &Config, engines: &Engines) -> Result<(), Broken> {
     radiant(config)?;
     doors(config)?;
     bootstrap(config)?;
-    consensus(config)?;
+    consensus(config, engines)?;
     limits(config)
 }
 
@@ -124,9 +124,9 @@ fn bootstrap(config: &Config) -> Result<(), Broken> {
     Ok(())
 }
 
-fn consensus(config: &Config) -> Result<(), Broken> {
+fn consensus(config: &Config, engines: &Engines) -> Result<(), Broken> {
     let consensus = &config.consensus;
-    match Engines::default().find(&consensus.engine) {
+    match engines.find(&consensus.engine) {
         Err(why) => return broken("consensus", "engine", why),
         Ok(factory) => {
             if let Some(why) = factory.refuses(config.bootstrap.expect as usize) {

@@ -4,12 +4,15 @@ use std::path::Path;
 
 use super::reference::{KEYS, nearest};
 use super::{Config, ConfigError, check};
+use crate::engine::Engines;
 
-/// Reads a file, lays variables and `section.key=value` settings over it, and checks the result.
+/// Reads a file, lays variables and `section.key=value` settings over it, and checks the result for a build that
+/// has these engines.
 pub fn load(
     file: Option<&Path>,
     variables: impl Iterator<Item = (String, String)>,
     settings: &[String],
+    engines: &Engines,
 ) -> Result<Config, ConfigError> {
     let name = file.map(|file| file.display().to_string());
     let text = match file {
@@ -48,7 +51,7 @@ pub fn load(
         line: None,
         why: error.message().to_owned(),
     })?;
-    check::check(&config).map_err(|broken| ConfigError {
+    check::check(&config, engines).map_err(|broken| ConfigError {
         file: name.clone(),
         line: line_of_key(&text, broken.section, broken.key),
         why: format!("[{}] {}: {}", broken.section, broken.key, broken.why),
@@ -60,7 +63,7 @@ pub fn load(
 pub fn parse(text: &str) -> Result<Config, ConfigError> {
     table(text)?;
     let config: Config = toml::from_str(text).map_err(|error| spanned(text, &error))?;
-    check::check(&config).map_err(|broken| ConfigError {
+    check::check(&config, &Engines::default()).map_err(|broken| ConfigError {
         file: None,
         line: line_of_key(text, broken.section, broken.key),
         why: format!("[{}] {}: {}", broken.section, broken.key, broken.why),
@@ -206,10 +209,12 @@ mod tests {
             ("SHARDBEARER_ENDPOINTS", "x:1"),
         ];
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let config = load(Some(&file), variables, &["storage.cache_mib=3".into()]).expect("valid");
+        let config = load(Some(&file), variables, &["storage.cache_mib=3".into()], &Engines::default())
+            .expect("valid");
         assert_eq!((config.storage.cache_mib, config.radiant.name.as_str()), (3, "b"));
         assert_eq!(config.storage.engine, "sled");
-        let error = load(None, std::iter::empty(), &["storage.cash_mib=3".into()]).expect_err("no such key");
+        let error = load(None, std::iter::empty(), &["storage.cash_mib=3".into()], &Engines::default())
+            .expect_err("no such key");
         assert!(error.to_string().contains("did you mean \"cache_mib\""), "{error}");
     }
 }

@@ -54,6 +54,12 @@ const CRATES: &[Crate] = &[
         others: None,
         never: &[],
     },
+    Crate {
+        name: "examples/own-engine",
+        ours: &["shardbearer", "shardbearer-core"],
+        others: Some(&["async-trait", "bytes"]),
+        never: &[],
+    },
 ];
 
 /// Lines that a file may have, this one included.
