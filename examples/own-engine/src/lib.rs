@@ -143,7 +143,7 @@ impl Protocol for Star {
         match input {
             Input::Tick => {
                 self.tick += 1;
-                if self.leader() == self.boot.me && self.tick % self.boot.ticks.heartbeat == 0 {
+                if self.leader() == self.boot.me && self.tick.is_multiple_of(self.boot.ticks.heartbeat) {
                     self.send_all(true, ready);
                 }
                 self.advance(ready);

@@ -4,9 +4,7 @@ use bytes::{Bytes, BytesMut};
 use shardbearer_core::error::Refused;
 use shardbearer_core::ids::RadiantId;
 use shardbearer_core::log::LogPos;
-use shardbearer_core::protocol::{
-    Answer, Boot, Durable, Input, Message, Payload, Protocol, Ready, Status,
-};
+use shardbearer_core::protocol::{Answer, Boot, Durable, Input, Message, Payload, Protocol, Ready, Status};
 use shardbearer_sim::protocol::Net;
 use shardbearer_sim::protocol::walk::{ROUGH, walk};
 
@@ -63,10 +61,8 @@ impl<const FLAW: u8> Protocol for Alone<FLAW> {
             Input::Persisted { upto } => {
                 self.durable = upto;
                 ready.commit(upto);
-                if FLAW == CUTS_WHAT_IS_COMMITTED {
-                    ready.truncate(upto);
-                }
             }
+            Input::Applied { upto } if FLAW == CUTS_WHAT_IS_COMMITTED => ready.truncate(upto),
             Input::Tick => ready.commit(self.durable),
             Input::ReadBarrier { ticket } => {
                 let index = if FLAW == READS_THE_PAST { 0 } else { self.durable };

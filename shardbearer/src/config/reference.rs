@@ -97,7 +97,7 @@ pub const KEYS: &[Key] = &[
         "consensus",
         "engine",
         "\"openraft\"",
-        "The replication protocol of the orders founded by this cluster.",
+        "The replication protocol of the orders founded by this cluster: `openraft`, `chain` (waits while a member is down) or `solo` (one radiant).",
     ),
     key("consensus", "heartbeat_ms", "100", "How often a herald shows that it lives."),
     key(

@@ -90,7 +90,7 @@ impl Chain {
             let why = "a member of the chain does not answer";
             ready.refuse(barrier.ticket, Refused::Unavailable(why.into()));
         }
-        if tick % self.ticks.heartbeat.max(1) == 0 {
+        if tick.is_multiple_of(self.ticks.heartbeat) {
             for barrier in &self.barriers {
                 self.ask(barrier, ready);
             }

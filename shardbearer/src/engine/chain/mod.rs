@@ -26,10 +26,10 @@
 //!
 //! **What it leaves out.** Choosing the new configuration; changing the head without an epoch; leases.
 //!
-//! - [`flow`]: entries down, acknowledgements up
-//! - [`barriers`]: reads
-//! - [`epochs`]: configurations
-//! - [`wire`]: messages as bytes
+//! - [`flow`] has entries down and acknowledgements up
+//! - [`barriers`] has the reads
+//! - [`epochs`] has the configurations
+//! - [`wire`] has the messages as bytes
 
 mod barriers;
 mod epochs;
@@ -270,7 +270,7 @@ impl Chain {
         self.tick += 1;
         if self.is_head() && self.complete {
             self.beat += 1;
-            if self.tick % self.ticks.heartbeat.max(1) == 0 {
+            if self.tick.is_multiple_of(self.ticks.heartbeat) {
                 self.send_down(ready);
             }
         }

@@ -107,7 +107,7 @@ fn put_configuration(out: &mut BytesMut, configuration: &Configuration) {
 /// Members to the end of the bytes.
 fn take_configuration(rest: &mut Bytes) -> Option<Configuration> {
     let (epoch, previous) = (Epoch(rest.try_get_u64().ok()?), Epoch(rest.try_get_u64().ok()?));
-    if rest.len() % 8 != 0 || rest.len() / 8 > MEMBERS_MAX {
+    if !rest.len().is_multiple_of(8) || rest.len() / 8 > MEMBERS_MAX {
         return None;
     }
     let mut members = Vec::with_capacity(rest.len() / 8);

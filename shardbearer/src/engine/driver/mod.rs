@@ -11,7 +11,7 @@
 //! - [`waiting`]: who waits for what, until when
 //! - [`images`]: snapshots between members
 //! - [`recover`]: what a protocol begins with
-//! - [`frame`]: bytes
+//! - [`frame`]: all of it as bytes
 //!
 //! Inputs that wait at the same time are stepped together and share one log write, so an fsync serves a crowd.
 //! The mailbox is bounded: a proposal that finds it full is refused, a message is lost, which protocols expect.

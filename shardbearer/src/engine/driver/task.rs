@@ -226,10 +226,12 @@ impl<P: Protocol> Task<P> {
         if let Some(failure) = progress.failure {
             return Err(failure.to_string());
         }
-        while let Some(write) = self.writes.pop_front_if(|write| write.number <= progress.written) {
+        let done = self.writes.partition_point(|write| write.number <= progress.written);
+        if let Some(write) = self.writes.drain(..done).next_back() {
             self.durable = write.last;
         }
-        while let Some((_, held)) = self.held.pop_front_if(|held| held.0 <= progress.written) {
+        let free = self.held.partition_point(|held| held.0 <= progress.written);
+        for (_, held) in self.held.drain(..free).collect::<Vec<_>>() {
             self.release(held);
         }
         self.step(Input::Persisted { upto: self.durable });
