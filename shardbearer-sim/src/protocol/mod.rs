@@ -1,7 +1,7 @@
 //! Members of a pure protocol in one value: logs, messages under way, and what was promised to clients.
 //!
 //! Nothing here waits or runs: [`Net::happen`] lets one thing happen to one member and checks every promise. What
-//! happens next is chosen by a [script](script), at [random](walk), or [every possible way](explore). A `Net` can be cloned, so that
+//! happens next is chosen by a [`script`], by lot ([`walk`]), or [every way is gone](explore). A `Net` can be cloned, so that
 //! one state leads to many.
 //!
 //! Promises that are checked after every step: members apply the same entries in the same order; what was acknowledged is
