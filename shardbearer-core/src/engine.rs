@@ -18,6 +18,7 @@ use thiserror::Error;
 
 use crate::error::{Refused, RequestError};
 use crate::ids::{OrderId, RadiantId};
+use crate::limits;
 use crate::log::{LogPos, LogStore};
 use crate::storage::StorageError;
 use crate::transport::Transport;
@@ -132,6 +133,8 @@ impl Default for Timing {
 pub struct EngineLimits {
     /// Bytes of entries in one message.
     pub message_bytes_max: usize,
+    /// Bytes of one entry; a longer one is refused, as no message to the other members could hold it.
+    pub entry_bytes_max: usize,
     /// Entries applied since the last compaction after which the log is compacted again.
     pub compact_after_entries: u64,
     /// Bytes of log an order may hold before it is compacted, whatever the number of entries.
@@ -144,6 +147,7 @@ impl Default for EngineLimits {
     fn default() -> Self {
         EngineLimits {
             message_bytes_max: 4 << 20,
+            entry_bytes_max: limits::ENTRY_BYTES_MAX,
             compact_after_entries: 20_000,
             compact_after_bytes: 64 << 20,
             keep_entries: 1_000,

@@ -37,6 +37,10 @@ pub const SESSION_BYTES_MAX: usize = 4 << 20;
 /// Longest gRPC message in bytes: the largest batch plus its framing.
 pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
 
+/// Longest entry of an order's log in bytes: it travels to the other members in one message, whose framing
+/// has to fit too.
+pub const ENTRY_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 8 * 7;
+
 /// How long a request without a deadline of its own may take, in milliseconds.
 pub const REQUEST_MS_DEFAULT: u64 = 10_000;
 

@@ -16,6 +16,8 @@ mod log;
 mod machine;
 mod network;
 mod receive;
+#[cfg(test)]
+mod tests;
 mod types;
 mod wire;
 
@@ -102,6 +104,9 @@ impl Openraft {
             election_timeout_max: milliseconds(timing.election_max),
             enable_pre_vote: Some(true),
             enable_elect: false, // until it may vote, see `ready_to_vote`
+            // A herald that restarts may have forgotten what it applied and acknowledged: commits are not fsynced. As
+            // the old herald it would answer reads from that; elected anew, it first commits an entry of its new term.
+            enable_leader_restore: Some(false),
             max_payload_entries: 1_024,
             snapshot_policy: SnapshotPolicy::LogsSinceLast(context.limits.compact_after_entries),
             max_in_snapshot_log_to_keep: context.limits.keep_entries,
@@ -257,6 +262,12 @@ impl ConsensusEngine for Openraft {
     async fn propose(&self, entry: Bytes) -> Result<Bytes, RequestError> {
         if self.closed.load(Ordering::Acquire) {
             return Err(Refused::Closed.into());
+        }
+        let most = self.context.limits.entry_bytes_max;
+        if entry.len() > most {
+            // In the log it could never reach the other members, and nothing behind it either.
+            let why = format!("the request has {} bytes; an order takes at most {most} at once", entry.len());
+            return Err(Refused::Invalid(why).into());
         }
         match self.raft.client_write(Proposal(entry)).await {
             Ok(response) => Ok(response.data.0),

@@ -1,0 +1,128 @@
+//! One member whose peers are away: what it does alone, and what it must not.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use shardbearer_core::engine::{ConsensusEngine, EngineContext, EngineFactory, EngineLimits, Start, Timing};
+use shardbearer_core::error::{Refused, RequestError};
+use shardbearer_core::ids::{OrderId, RadiantId};
+use shardbearer_core::limits;
+use shardbearer_core::log::{LogPos, LogRecord, LogStore, LogWrite};
+use shardbearer_core::transport::{CallError, Frame, Transport};
+use shardbearer_core::world::World;
+use shardbearer_state::shard::ShardMachine;
+
+use super::OpenraftFactory;
+use super::types::{LeaderId, Membership, Payload, Proposal, Vote};
+use super::wire;
+use crate::order::applier::MachineApplier;
+use crate::order::codec::DataCodec;
+use crate::storage::log::{LogOptions, SegmentedLog};
+use crate::storage::memory::Memory;
+use crate::world::Real;
+
+const ORDER: OrderId = OrderId(2);
+const ME: RadiantId = RadiantId(1);
+
+/// Nobody is there.
+struct Alone;
+
+#[async_trait]
+impl Transport for Alone {
+    fn send(&self, _: RadiantId, _: Frame) {}
+
+    async fn call(&self, to: RadiantId, _: Frame, _: Duration) -> Result<Bytes, CallError> {
+        Err(CallError::Unreachable { to, why: "nobody is there".into() })
+    }
+}
+
+fn log(folder: &Path) -> Arc<SegmentedLog> {
+    let options = LogOptions { segment_bytes: 1 << 20, ..LogOptions::default() };
+    SegmentedLog::open(&folder.join("log"), options).expect("a folder")
+}
+
+async fn open(
+    folder: &Path,
+    log: Arc<dyn LogStore>,
+    world: World,
+    members: &[u64],
+) -> Arc<dyn ConsensusEngine> {
+    let storage = Arc::new(Memory::open(&folder.join("data")).expect("a folder"));
+    let images = folder.join("images");
+    let applier = MachineApplier::open(ORDER, storage, ShardMachine::new(ORDER), DataCodec, images);
+    let context = EngineContext {
+        order: ORDER,
+        me: ME,
+        start: Start::Found(members.iter().copied().map(RadiantId).collect()),
+        log,
+        applier: applier.expect("nothing is stored"),
+        transport: Arc::new(Alone),
+        world,
+        timing: Timing::default(),
+        limits: EngineLimits::default(),
+    };
+    OpenraftFactory.open(context).await.expect("it opens")
+}
+
+/// Writes and waits until it is on disk.
+async fn write(log: &SegmentedLog, writes: Vec<LogWrite>) {
+    let (done, written) = tokio::sync::oneshot::channel();
+    let report = Box::new(move |outcome| drop(done.send(outcome)));
+    log.write(ORDER, writes, report).expect("taken");
+    written.await.expect("reported").expect("written");
+}
+
+/// What a herald of three members leaves behind: its vote, confirmed by a quorum, and entries of its term. The storage
+/// has lost what was applied, as it may at a loss of power.
+async fn led_before(log: &SegmentedLog) {
+    let vote = Vote { leader_id: LeaderId { term: 1, voted_for: ME.0 }, committed: true };
+    let members =
+        std::collections::BTreeMap::from([1, 2, 3].map(|id| (id, openraft::impls::EmptyNode::new())));
+    let ids = members.keys().copied().collect();
+    let membership = Payload::Membership(Membership::new(vec![ids], members).expect("sound"));
+    let payloads =
+        [(0, membership), (1, Payload::Blank), (1, Payload::Normal(Proposal(Bytes::from_static(b"x"))))];
+    let mut writes = vec![LogWrite::Hard(wire::encode_vote(&vote))];
+    for ((term, payload), index) in payloads.iter().zip(1..) {
+        let position = LogPos { term: *term, index };
+        writes.push(LogWrite::Append(LogRecord { position, payload: wire::encode_payload(payload) }));
+    }
+    write(log, writes).await;
+}
+
+/// As herald of its old term it would answer reads from what is left of its data.
+#[tokio::test]
+async fn a_herald_that_restarts_does_not_lead_until_it_is_elected_anew() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (world, _real) = Real::create();
+    let log = log(folder.path());
+    led_before(&log).await;
+    let engine = open(folder.path(), log, world, &[1, 2, 3]).await;
+    let status = engine.status();
+    assert_eq!((status.herald, status.leading), (None, false), "{status:?}");
+    assert!(engine.read_barrier().await.is_err());
+    engine.close().await;
+}
+
+/// A longer entry would be in the log and could never be sent to anybody.
+#[tokio::test]
+async fn an_entry_that_fits_no_message_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (world, _real) = Real::create();
+    let engine = open(folder.path(), log(folder.path()), world, &[ME.0]).await;
+    engine.campaign().await.expect("it may");
+    let mut version = engine.status().version;
+    while !engine.status().leading {
+        version = engine.changed(version).await.version;
+    }
+    let before = engine.status().last_log;
+    let longest = vec![0; limits::ENTRY_BYTES_MAX];
+    let refused = engine.propose([&longest[..], &[0]].concat().into()).await;
+    assert!(matches!(refused, Err(RequestError::Refused(Refused::Invalid(_)))), "{refused:?}");
+    assert_eq!(engine.status().last_log, before);
+    engine.propose(longest.into()).await.expect("the longest that fits");
+    engine.close().await;
+}
