@@ -209,6 +209,8 @@ pub struct Committed {
     /// What was proposed; `None` for the protocol's own entries (an empty one of a new term, a
     /// change of members), which only move the applied position on.
     pub proposal: Option<Bytes>,
+    /// Whether somebody here waits for the reply. On most replicas nobody does, and it may be long.
+    pub wanted: bool,
     /// If given, becomes the engine's note: its own bytes (such as its membership), stored with the applied
     /// position in the same atomic commit.
     pub note: Option<Bytes>,
@@ -230,7 +232,7 @@ pub trait Applier: Send + Sync {
     fn applied(&self) -> Applied;
 
     /// Applies entries in order, all in one atomic commit, and returns a reply per entry (empty for
-    /// those without a proposal). Entries at or below the applied position must not be given again.
+    /// those without a proposal, and for those of which none is wanted). Entries at or below the applied position must not be given again.
     /// An error stops the order for good: replicas must not diverge.
     async fn apply(&self, entries: Vec<Committed>) -> Result<Vec<Bytes>, StorageError>;
 

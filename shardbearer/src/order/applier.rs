@@ -127,7 +127,8 @@ impl<M: StateMachine> MachineApplier<M> {
                 replies.push(match entry.proposal.map(|proposal| self.codec.decode(proposal)) {
                     None => Bytes::new(),
                     Some(Ok(command)) => {
-                        self.codec.encode(state.machine.apply(entry.position, command, &mut work))
+                        let reply = state.machine.apply(entry.position, command, &mut work);
+                        if entry.wanted { self.codec.encode(reply) } else { Bytes::new() }
                     }
                     Some(Err(why)) => self.codec.rejected(&why),
                 });

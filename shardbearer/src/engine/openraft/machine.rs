@@ -82,17 +82,17 @@ impl RaftStateMachine<Types> for OrderMachine {
             let (mut committed, mut responders, mut bytes) = (Vec::new(), Vec::new(), 0);
             for entry in chunk {
                 let (entry, responder) = entry?;
-                let position = position(&entry.log_id);
+                let (position, wanted) = (position(&entry.log_id), responder.is_some());
                 committed.push(match entry.payload {
-                    EntryPayload::Blank => Committed { position, proposal: None, note: None },
+                    EntryPayload::Blank => Committed { position, proposal: None, wanted, note: None },
                     EntryPayload::Normal(Proposal(proposal)) => {
                         bytes += proposal.len();
-                        Committed { position, proposal: Some(proposal), note: None }
+                        Committed { position, proposal: Some(proposal), wanted, note: None }
                     }
                     EntryPayload::Membership(membership) => {
                         let stored = StoredMembership::new(Some(entry.log_id), membership);
                         let note = Some(wire::encode_stored_membership(&stored));
-                        Committed { position, proposal: None, note }
+                        Committed { position, proposal: None, wanted, note }
                     }
                 });
                 responders.push(responder);
