@@ -18,6 +18,8 @@ pub mod queue;
 pub mod reads;
 pub mod registry;
 pub mod snapshot;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

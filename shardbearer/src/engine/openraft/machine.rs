@@ -12,8 +12,11 @@ use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
 use parking_lot::Mutex;
 use shardbearer_core::engine::{Applied, Applier, Committed, ReceivedSnapshot};
+use shardbearer_core::ids::OrderId;
+use shardbearer_core::log::LogStore;
 use shardbearer_core::storage::StorageError;
 
+use super::network::Transfers;
 use super::types::{
     Answer, LogId, Proposal, Snapshot, SnapshotMeta, StoredMembership, Types, log_id, position,
 };
@@ -37,6 +40,12 @@ pub struct OrderMachine {
     pub applier: Arc<dyn Applier>,
     /// The last snapshot that was persisted.
     pub current: Arc<Mutex<Option<SnapshotMeta>>>,
+    /// While there are any, the log is kept,
+    pub transfers: Transfers,
+    /// up to this length.
+    pub held_bytes_max: u64,
+    pub log: Arc<dyn LogStore>,
+    pub order: OrderId,
 }
 
 pub fn failed(error: StorageError) -> io::Error {
@@ -104,6 +113,11 @@ impl RaftStateMachine<Types> for OrderMachine {
             self.apply_batch(committed, responders).await?;
         }
         Ok(())
+    }
+
+    async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<Self> {
+        let kept = || self.transfers.any() && self.log.held_bytes(self.order) < self.held_bytes_max;
+        if !force && kept() { None } else { Some(self.clone()) }
     }
 
     async fn get_snapshot_builder(&mut self) -> Self {

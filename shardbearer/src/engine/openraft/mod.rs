@@ -41,8 +41,11 @@ use tokio::sync::watch;
 
 use self::log::OrderLog;
 use self::machine::OrderMachine;
-use self::network::Network;
+use self::network::{Network, Transfers};
 use self::types::{Proposal, Types};
+
+/// How many times as long as usual a log may grow while an image is on its way.
+const TRANSFER_PATIENCE: u64 = 16;
 
 type Raft = openraft::Raft<Types, OrderMachine>;
 
@@ -119,12 +122,21 @@ impl Openraft {
             store: context.log.clone(),
             message_bytes_max: context.limits.message_bytes_max,
         };
-        let machine = OrderMachine { applier: context.applier.clone(), current: Arc::default() };
+        let transfers = Transfers::default();
+        let machine = OrderMachine {
+            applier: context.applier.clone(),
+            current: Arc::default(),
+            transfers: transfers.clone(),
+            held_bytes_max: context.limits.compact_after_bytes.saturating_mul(TRANSFER_PATIENCE),
+            log: context.log.clone(),
+            order,
+        };
         let network = Network {
             order,
             transport: context.transport.clone(),
             applier: context.applier.clone(),
             world: context.world.clone(),
+            transfers,
         };
         // Only a member that stored something can have acknowledged anybody before.
         let fresh = context.log.bounds(order) == shardbearer_core::log::Bounds::default();

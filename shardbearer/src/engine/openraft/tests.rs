@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use openraft::storage::RaftStateMachine;
 use shardbearer_core::engine::{ConsensusEngine, EngineContext, EngineFactory, EngineLimits, Start, Timing};
 use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::{OrderId, RadiantId};
@@ -16,6 +17,8 @@ use shardbearer_core::world::World;
 use shardbearer_state::shard::ShardMachine;
 
 use super::OpenraftFactory;
+use super::machine::OrderMachine;
+use super::network::Transfers;
 use super::types::{LeaderId, Membership, Payload, Proposal, Vote};
 use super::wire;
 use crate::order::applier::MachineApplier;
@@ -125,4 +128,33 @@ async fn an_entry_that_fits_no_message_is_refused() {
     assert_eq!(engine.status().last_log, before);
     engine.propose(longest.into()).await.expect("the longest that fits");
     engine.close().await;
+}
+
+/// Whoever is being brought up by an image needs the log from there on; but not at any price.
+#[tokio::test]
+async fn the_log_is_kept_while_an_image_is_on_its_way() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = log(folder.path());
+    led_before(&log).await;
+    let storage = Arc::new(Memory::open(&folder.path().join("data")).expect("a folder"));
+    let images = folder.path().join("images");
+    let applier = MachineApplier::open(ORDER, storage, ShardMachine::new(ORDER), DataCodec, images);
+    let transfers = Transfers::default();
+    let mut machine = OrderMachine {
+        applier: applier.expect("nothing is stored"),
+        current: Arc::default(),
+        transfers: transfers.clone(),
+        held_bytes_max: 1 << 20,
+        log,
+        order: ORDER,
+    };
+    assert!(machine.try_create_snapshot_builder(false).await.is_some());
+    let transfer = transfers.begin();
+    assert!(machine.try_create_snapshot_builder(false).await.is_none());
+    assert!(machine.try_create_snapshot_builder(true).await.is_some(), "openraft insists");
+    machine.held_bytes_max = 1;
+    assert!(machine.try_create_snapshot_builder(false).await.is_some(), "the log is too long");
+    drop(transfer);
+    machine.held_bytes_max = 1 << 20;
+    assert!(machine.try_create_snapshot_builder(false).await.is_some());
 }
