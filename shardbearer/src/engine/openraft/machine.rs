@@ -63,11 +63,22 @@ pub fn meta(applied: &Applied) -> Result<SnapshotMeta, io::Error> {
     Ok(SnapshotMeta { last_log_id: log_id(applied.position), last_membership: membership })
 }
 
+/// Work that takes as long as the disk takes for all of an order's data: on a thread of its own, or the heartbeats of
+/// every order would wait for it.
+async fn on_disk<T: Send + 'static>(
+    work: impl Future<Output = Result<T, StorageError>> + Send + 'static,
+) -> Result<T, io::Error> {
+    let runtime = tokio::runtime::Handle::current();
+    let done = tokio::task::spawn_blocking(move || runtime.block_on(work)).await;
+    done.map_err(io::Error::other)?.map_err(failed)
+}
+
 impl RaftSnapshotBuilder<Types> for OrderMachine {
     type SnapshotData = Image;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
-        let meta = meta(&self.applier.persist().await.map_err(failed)?)?;
+        let applier = self.applier.clone();
+        let meta = meta(&on_disk(async move { applier.persist().await }).await?)?;
         *self.current.lock() = Some(meta.clone());
         Ok(Snapshot { meta, snapshot: Image::Local })
     }
@@ -129,7 +140,8 @@ impl RaftStateMachine<Types> for OrderMachine {
             return Err(io::Error::other("only a received image can be installed"));
         };
         let meta = meta(&received.applied)?;
-        self.applier.install(received).await.map_err(failed)?;
+        let applier = self.applier.clone();
+        on_disk(async move { applier.install(received).await }).await?;
         *self.current.lock() = Some(meta);
         Ok(())
     }

@@ -234,7 +234,7 @@ impl Openraft {
             due
         };
         if due {
-            let applied = self.context.applier.applied().position.index;
+            let applied = self.status.borrow().applied;
             let _ = self.raft.trigger().snapshot().await;
             let _ = self.raft.trigger().purge_log(applied.saturating_sub(64)).await;
         }
