@@ -81,6 +81,8 @@ struct Openraft {
     votes_from_ns: u64,
     /// Until this moment (monotonic, ns) a lead that was offered to another gives no lease.
     no_lease_until_ns: AtomicU64,
+    /// The highest term for which a vote was asked here. Noted before openraft hears of it.
+    asked_term: AtomicU64,
     /// The image being received: its transfer, the next chunk's number, the file.
     receiving: tokio::sync::Mutex<Option<receive::Receiving>>,
     closed: AtomicBool,
@@ -150,6 +152,7 @@ impl Openraft {
             raft,
             status: watch::Sender::new(EngineStatus::default()),
             no_lease_until_ns: AtomicU64::new(0),
+            asked_term: AtomicU64::new(0),
             receiving: tokio::sync::Mutex::new(None),
             closed: AtomicBool::new(false),
             compaction: Mutex::new(0),
@@ -183,6 +186,10 @@ impl Openraft {
     /// answer, without a message to its task: metrics may lag, but that a quorum acknowledged this leader at that
     /// moment stays true, and everything that this leader acknowledged it had applied before. An entry of its own term
     /// must be applied, because before that it does not know what its predecessors committed.
+    ///
+    /// One promise of the quorum is this member's own, and metrics are published only now and then: openraft may have
+    /// stepped down and elected somebody else by this very member's vote, and they still say that it leads. So a vote
+    /// that was asked for a later term ends this until that term has a leader, granted or not.
     fn under_lease(&self) -> Option<LogPos> {
         use openraft::Instant;
         use openraft::async_runtime::watch::WatchReceiver;
@@ -194,7 +201,8 @@ impl Openraft {
         let acked =
             metrics.last_quorum_acked.filter(|_| metrics.current_leader == Some(self.context.me.0))?;
         let applied = metrics.last_applied.as_ref().map(types::position)?;
-        let valid = acked.elapsed() < self.lease() && applied.term == metrics.current_term;
+        let voted = self.asked_term.load(Ordering::SeqCst) > metrics.current_term;
+        let valid = !voted && acked.elapsed() < self.lease() && applied.term == metrics.current_term;
         valid.then_some(applied)
     }
 

@@ -1,5 +1,7 @@
 //! What an order does with the messages of its other members.
 
+use std::sync::atomic::Ordering;
+
 use bytes::Bytes;
 use openraft::raft::TransferLeaderRequest;
 use shardbearer_core::engine::SnapshotWriter;
@@ -25,10 +27,13 @@ impl Openraft {
             },
             // Silence, not a refusal: a refusal would carry a vote, and this member's may be stale.
             Request::Vote(_) | Request::PreVote(_) if !self.may_vote() => Response::Declined,
-            Request::Vote(vote) => match self.raft.vote(vote).await {
-                Ok(response) => Response::Vote(response),
-                Err(_) => Response::Declined,
-            },
+            Request::Vote(vote) => {
+                self.asked_term.fetch_max(vote.vote.leader_id.term, Ordering::SeqCst);
+                match self.raft.vote(vote).await {
+                    Ok(response) => Response::Vote(response),
+                    Err(_) => Response::Declined,
+                }
+            }
             Request::PreVote(vote) => match self.raft.pre_vote(vote).await {
                 Ok(response) => Response::Vote(response),
                 Err(_) => Response::Declined,

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use openraft::raft::{AppendEntriesResponse, VoteRequest, VoteResponse};
 use openraft::storage::{RaftSnapshotBuilder, RaftStateMachine};
 use parking_lot::Mutex;
 use shardbearer_core::engine::{
-    Applied, Applier, Committed, ConsensusEngine, EngineContext, EngineFactory, EngineLimits,
-    ReceivedSnapshot, SnapshotReader, SnapshotWriter, Start, Timing,
+    Applied, Applier, Committed, ConsensusEngine, EngineContext, EngineLimits, ReceivedSnapshot,
+    SnapshotReader, SnapshotWriter, Start, Timing,
 };
 use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::{OrderId, RadiantId};
@@ -18,14 +19,13 @@ use shardbearer_core::limits;
 use shardbearer_core::log::{LogPos, LogRecord, LogStore, LogWrite};
 use shardbearer_core::storage::StorageError;
 use shardbearer_core::transport::{CallError, Frame, Transport};
-use shardbearer_core::world::World;
 use shardbearer_state::shard::ShardMachine;
 
-use super::OpenraftFactory;
+use super::Openraft;
 use super::machine::{Image, OrderMachine};
 use super::network::Transfers;
 use super::types::{LeaderId, Membership, Payload, Proposal, SnapshotMeta, Vote};
-use super::wire;
+use super::wire::{self, Request, Response};
 use crate::order::applier::MachineApplier;
 use crate::order::codec::DataCodec;
 use crate::storage::log::{LogOptions, SegmentedLog};
@@ -47,6 +47,25 @@ impl Transport for Alone {
     }
 }
 
+/// The others grant every vote and take every entry.
+struct Willing;
+
+#[async_trait]
+impl Transport for Willing {
+    fn send(&self, _: RadiantId, _: Frame) {}
+
+    async fn call(&self, _: RadiantId, frame: Frame, _: Duration) -> Result<Bytes, CallError> {
+        let response = match wire::decode_request(frame.body).expect("ours") {
+            Request::Vote(asked) | Request::PreVote(asked) => {
+                Response::Vote(VoteResponse::new(asked.vote, asked.last_log_id, true))
+            }
+            Request::Append(_) => Response::Append(AppendEntriesResponse::Success),
+            Request::Transfer { .. } | Request::Chunk { .. } => Response::Declined,
+        };
+        Ok(wire::encode_response(&response))
+    }
+}
+
 fn log(folder: &Path) -> Arc<SegmentedLog> {
     let options = LogOptions { segment_bytes: 1 << 20, ..LogOptions::default() };
     SegmentedLog::open(&folder.join("log"), options).expect("a folder")
@@ -55,9 +74,10 @@ fn log(folder: &Path) -> Arc<SegmentedLog> {
 async fn open(
     folder: &Path,
     log: Arc<dyn LogStore>,
-    world: World,
+    transport: impl Transport + 'static,
     members: &[u64],
-) -> Arc<dyn ConsensusEngine> {
+) -> Arc<Openraft> {
+    let (world, _) = Real::create();
     let storage = Arc::new(Memory::open(&folder.join("data")).expect("a folder"));
     let images = folder.join("images");
     let applier = MachineApplier::open(ORDER, storage, ShardMachine::new(ORDER), DataCodec, images);
@@ -67,12 +87,21 @@ async fn open(
         start: Start::Found(members.iter().copied().map(RadiantId).collect()),
         log,
         applier: applier.expect("nothing is stored"),
-        transport: Arc::new(Alone),
+        transport: Arc::new(transport),
         world,
         timing: Timing::default(),
         limits: EngineLimits::default(),
     };
-    OpenraftFactory.open(context).await.expect("it opens")
+    Openraft::open(context).await.expect("it opens")
+}
+
+/// Stands for election and waits until it leads.
+async fn lead(engine: &Openraft) {
+    engine.campaign().await.expect("it may");
+    let mut version = engine.status().version;
+    while !engine.status().leading {
+        version = engine.changed(version).await.version;
+    }
 }
 
 /// Writes and waits until it is on disk.
@@ -105,10 +134,9 @@ async fn led_before(log: &SegmentedLog) {
 #[tokio::test]
 async fn a_herald_that_restarts_does_not_lead_until_it_is_elected_anew() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (world, _real) = Real::create();
     let log = log(folder.path());
     led_before(&log).await;
-    let engine = open(folder.path(), log, world, &[1, 2, 3]).await;
+    let engine = open(folder.path(), log, Alone, &[1, 2, 3]).await;
     let status = engine.status();
     assert_eq!((status.herald, status.leading), (None, false), "{status:?}");
     assert!(engine.read_barrier().await.is_err());
@@ -119,13 +147,8 @@ async fn a_herald_that_restarts_does_not_lead_until_it_is_elected_anew() {
 #[tokio::test]
 async fn an_entry_that_fits_no_message_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (world, _real) = Real::create();
-    let engine = open(folder.path(), log(folder.path()), world, &[ME.0]).await;
-    engine.campaign().await.expect("it may");
-    let mut version = engine.status().version;
-    while !engine.status().leading {
-        version = engine.changed(version).await.version;
-    }
+    let engine = open(folder.path(), log(folder.path()), Alone, &[ME.0]).await;
+    lead(&engine).await;
     let before = engine.status().last_log;
     let longest = vec![0; limits::ENTRY_BYTES_MAX];
     let refused = engine.propose([&longest[..], &[0]].concat().into()).await;
@@ -216,4 +239,22 @@ async fn the_log_is_kept_while_an_image_is_on_its_way() {
     drop(transfer);
     machine.held_bytes_max = 1 << 20;
     assert!(machine.try_create_snapshot_builder(false).await.is_some());
+}
+
+/// Metrics say that it leads for a while after openraft has voted for somebody else.
+#[tokio::test]
+async fn whoever_was_asked_for_a_later_vote_reads_under_no_lease() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let engine = open(folder.path(), log(folder.path()), Willing, &[1, 2, 3]).await;
+    lead(&engine).await;
+    engine.read_barrier().await.expect("a quorum answers");
+    assert!(engine.under_lease().is_some());
+    let term = engine.status().term;
+    for (asked, still) in [(term, true), (term + 1, false)] {
+        let vote = Vote { leader_id: LeaderId { term: asked, voted_for: 2 }, committed: false };
+        engine.answer(Request::Vote(VoteRequest::new(vote, None))).await;
+        assert_eq!(engine.under_lease().is_some(), still, "term {asked}, present term {term}");
+    }
+    engine.read_barrier().await.expect("it still leads, and openraft knows");
+    engine.close().await;
 }
