@@ -20,6 +20,7 @@ use shardbearer_core::machine::{StateMachine, Workspace};
 use shardbearer_core::storage::{Batch, Durability, Space, StorageEngine, StorageError, View};
 
 use super::snapshot::{self, ImageReader, ImageWriter};
+use super::spool::Spool;
 
 /// How a machine's commands and replies look in a log.
 pub trait Codec<M: StateMachine>: Send + Sync + 'static {
@@ -176,7 +177,13 @@ impl<M: StateMachine> Applier for MachineApplier<M> {
             let state = self.state.lock();
             (self.storage.view(), state.machine.spaces(), state.applied.clone())
         };
-        Ok(Box::new(ImageReader::new(view, spaces, applied)))
+        let image = ImageReader::new(view, spaces, applied);
+        if !self.storage.views_hold_commits_up() {
+            return Ok(Box::new(image));
+        }
+        let folder = self.snapshots.clone();
+        let spooled = tokio::task::spawn_blocking(move || Spool::of(image, &folder)).await;
+        Ok(Box::new(spooled.map_err(|error| StorageError::Io(error.to_string()))??))
     }
 
     async fn receive_snapshot(&self) -> Result<Box<dyn SnapshotWriter>, StorageError> {

@@ -18,6 +18,7 @@ pub mod queue;
 pub mod reads;
 pub mod registry;
 pub mod snapshot;
+mod spool;
 #[cfg(test)]
 mod tests;
 

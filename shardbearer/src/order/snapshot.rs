@@ -194,13 +194,18 @@ impl ImageWriter {
     pub fn create(folder: &Path) -> Result<Self, StorageError> {
         for number in 0u32.. {
             let partial = folder.join(format!("{number}.{PARTIAL}"));
-            match File::options().write(true).create_new(true).open(&partial) {
+            match File::options().read(true).write(true).create_new(true).open(&partial) {
                 Ok(file) => return Ok(ImageWriter { file, partial }),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(at(&partial, &error)),
             }
         }
         Err(StorageError::Io("no free name for a snapshot".into()))
+    }
+
+    /// The file, to read what was written.
+    pub(super) fn reading(&self) -> io::Result<File> {
+        self.file.try_clone()
     }
 
     fn complete(&mut self) -> Result<ReceivedSnapshot, StorageError> {
