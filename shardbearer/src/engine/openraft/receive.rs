@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use openraft::async_runtime::watch::WatchReceiver;
 use openraft::raft::TransferLeaderRequest;
 use shardbearer_core::engine::SnapshotWriter;
 
@@ -63,6 +64,10 @@ impl Openraft {
         last: bool,
         bytes: Bytes,
     ) -> Result<Vote, String> {
+        let known = self.raft.metrics().borrow_watched().vote;
+        if known > vote {
+            return Ok(known); // so that a deposed sender stops, and keeps no image of its successor's from arriving
+        }
         let mut receiving = self.receiving.lock().await;
         let mut current = match receiving.take() {
             _ if number == 0 => {

@@ -258,3 +258,23 @@ async fn whoever_was_asked_for_a_later_vote_reads_under_no_lease() {
     engine.read_barrier().await.expect("it still leads, and openraft knows");
     engine.close().await;
 }
+
+/// Its chunks would take over from those of its successor again and again.
+#[tokio::test]
+async fn a_deposed_sender_of_an_image_is_told_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = log(folder.path());
+    let vote = |term| Vote { leader_id: LeaderId { term, voted_for: 2 }, committed: true };
+    write(&log, vec![LogWrite::Hard(wire::encode_vote(&vote(5)))]).await;
+    let engine = open(folder.path(), log, Alone, &[1, 2, 3]).await;
+    let chunk = |vote, transfer| {
+        let bytes = Bytes::from_static(b"x");
+        engine.answer(Request::Chunk { vote, transfer, number: 0, last: false, bytes })
+    };
+    assert!(matches!(chunk(vote(5), 1).await, Response::Chunk(answer) if answer == vote(5)));
+    assert!(matches!(chunk(vote(4), 2).await, Response::Chunk(answer) if answer == vote(5)));
+    let bytes = Bytes::from_static(b"y");
+    let next = Request::Chunk { vote: vote(5), transfer: 1, number: 1, last: false, bytes };
+    assert!(matches!(engine.answer(next).await, Response::Chunk(_)), "the transfer goes on");
+    engine.close().await;
+}
