@@ -14,7 +14,9 @@ use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use crate::builder::Builder;
 use crate::error::Error;
+use crate::link::Parcel;
 use crate::map::Refresher;
 use crate::retry::{Journey, Next};
 use crate::route::{Links, Routes};
@@ -23,119 +25,21 @@ use crate::session::{Sessions, Ticket};
 /// Room for framing beside the commands in a message.
 const FRAMING_BYTES: usize = 256 << 10;
 
-/// How a client is made. See [`Client::builder`].
-#[derive(Clone, Debug)]
-pub struct Builder {
-    endpoints: Vec<String>,
-    timeout: Duration,
-    attempt_timeout: Duration,
-    connect_timeout: Duration,
-    in_flight_max: usize,
-    sessions: usize,
-    session_window: u64,
-}
-
-impl Default for Builder {
-    fn default() -> Self {
-        Builder {
-            endpoints: Vec::new(),
-            timeout: Duration::from_millis(limits::REQUEST_MS_DEFAULT),
-            attempt_timeout: Duration::from_secs(3),
-            connect_timeout: Duration::from_secs(1),
-            in_flight_max: 4_096,
-            sessions: 32,
-            session_window: 256,
-        }
-    }
-}
-
-impl Builder {
-    /// Adds a radiant's gRPC door as `host:port`. Any radiant will do; the others are learned from it.
-    #[must_use]
-    pub fn endpoint(mut self, endpoint: impl Into<String>) -> Builder {
-        self.endpoints.push(endpoint.into());
-        self
-    }
-
-    /// How long a call may take over all its attempts; at most 60 s. Default 10 s.
-    #[must_use]
-    pub fn timeout(mut self, timeout: Duration) -> Builder {
-        self.timeout = timeout;
-        self
-    }
-
-    /// After how long without an answer another attempt is made. Default 3 s.
-    #[must_use]
-    pub fn attempt_timeout(mut self, timeout: Duration) -> Builder {
-        self.attempt_timeout = timeout;
-        self
-    }
-
-    /// How long to wait for one connection. Default 1 s.
-    #[must_use]
-    pub fn connect_timeout(mut self, timeout: Duration) -> Builder {
-        self.connect_timeout = timeout;
-        self
-    }
-
-    /// Calls in flight at once; more wait for their turn. Default 4096.
-    #[must_use]
-    pub fn in_flight_max(mut self, calls: usize) -> Builder {
-        self.in_flight_max = calls.clamp(1, Semaphore::MAX_PERMITS);
-        self
-    }
-
-    /// How many sessions number the writes, and how many numbers each may have open. Shards remember every session
-    /// and the replies in its window. Defaults: 32 and 256.
-    #[must_use]
-    pub fn sessions(mut self, count: usize, window: u64) -> Builder {
-        (self.sessions, self.session_window) = (count, window);
-        self
-    }
-
-    /// A client that knows the cluster's map: at least one endpoint answered within the timeout.
-    pub async fn connect(self) -> Result<Client, Error> {
-        let timeout = clamped(self.timeout);
-        let links = Arc::new(Links::new(self.endpoints, self.connect_timeout).map_err(Error::invalid)?);
-        let routes = Arc::new(ArcSwap::from_pointee(Routes::default()));
-        let refresher = Refresher::new(links.clone(), routes.clone(), self.connect_timeout);
-        let end = Instant::now() + timeout;
-        let mut journey = Journey::new(false, false);
-        while let Err(error) = refresher.fetch().await {
-            journey.begin();
-            let wait = journey.wait();
-            if Instant::now() + wait >= end {
-                return Err(error);
-            }
-            tokio::time::sleep(wait).await;
-        }
-        let task = tokio::spawn(refresher.clone().run()).abort_handle();
-        let inner = Inner {
-            links,
-            routes,
-            refresher,
-            task,
-            sessions: Sessions::new(self.sessions, self.session_window),
-            permits: Semaphore::new(self.in_flight_max),
-            attempt_timeout: self.attempt_timeout,
-        };
-        Ok(Client { inner: Arc::new(inner), table: "default".into(), timeout })
-    }
-}
-
-fn clamped(timeout: Duration) -> Duration {
+/// At most what a call may take.
+pub(crate) fn clamped(timeout: Duration) -> Duration {
     // Shards rely on it that no attempt is older than this when they forget a session.
     timeout.min(Duration::from_millis(limits::REQUEST_MS_MAX))
 }
 
-struct Inner {
-    links: Arc<Links>,
-    routes: Arc<ArcSwap<Routes>>,
-    refresher: Arc<Refresher>,
-    task: AbortHandle,
-    sessions: Arc<Sessions>,
-    permits: Semaphore,
-    attempt_timeout: Duration,
+/// What clones of a client share.
+pub(crate) struct Inner {
+    pub(crate) links: Arc<Links>,
+    pub(crate) routes: Arc<ArcSwap<Routes>>,
+    pub(crate) refresher: Arc<Refresher>,
+    pub(crate) task: AbortHandle,
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) permits: Semaphore,
+    pub(crate) attempt_timeout: Duration,
 }
 
 impl Drop for Inner {
@@ -147,9 +51,9 @@ impl Drop for Inner {
 /// A handle to the cluster. Clones share connections and sessions; make one and clone it.
 #[derive(Clone)]
 pub struct Client {
-    inner: Arc<Inner>,
-    table: Arc<str>,
-    timeout: Duration,
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) table: Arc<str>,
+    pub(crate) timeout: Duration,
 }
 
 impl Client {
@@ -259,10 +163,22 @@ impl Client {
         let alone = journey.alone();
         let retry = journey.begin();
         let id = ticket.map(|ticket| (&ticket.id(retry)).into());
-        let call = pb::Call { id, command: Some(wire.clone()) };
-        let until = end.min(Instant::now() + inner.attempt_timeout);
+        let parcel = Parcel {
+            table: self.table.clone(),
+            call: pb::Call { id, command: Some(wire.clone()) },
+            weight: command.weight(),
+            is_write: command.is_write(),
+            alone,
+        };
+        let now = Instant::now();
+        let patience = match command.key() {
+            Some(_) => inner.attempt_timeout,
+            // A whole table takes its time; asking again would only add to the load.
+            None => inner.attempt_timeout.max(end.saturating_duration_since(now) / 2),
+        };
+        let until = end.min(now + patience);
         *avoid = Some(link.address.clone());
-        match link.call(self.table.clone(), call, command.weight(), alone, until).await {
+        match link.call(parcel, until).await {
             Some(outcome) => journey.judge(outcome),
             None => {
                 if until < end {

@@ -35,6 +35,7 @@
 #![allow(clippy::disallowed_methods)] // a client lives in its user's process, which has clock and randomness but no World
 
 mod batch;
+mod builder;
 mod client;
 mod error;
 mod link;
@@ -56,7 +57,8 @@ pub use shardbearer_core::topology::Topology;
 pub use shardbearer_proto::pb;
 
 pub use crate::batch::Atomic;
-pub use crate::client::{Builder, Client};
+pub use crate::builder::Builder;
+pub use crate::client::Client;
 pub use crate::error::{Error, refusal_in_words};
 pub use crate::ops::{Always, Delete, Put, When};
 pub use crate::results::{Conditional, Count, Deleted, Length, Number, Written};

@@ -35,14 +35,21 @@ pub(crate) enum Outcome {
     Lost(String),
 }
 
-/// One attempt on its way.
-pub(crate) struct Attempt {
+/// What to send, and what may travel with it.
+pub(crate) struct Parcel {
     pub(crate) table: Arc<str>,
     pub(crate) call: pb::Call,
     /// About how many bytes the call has.
     pub(crate) weight: usize,
-    /// Whether to send it in a message of its own: the one that it shared did not arrive.
+    /// Whether it waits for disks. Answers to one message come together, so reads and writes travel apart.
+    pub(crate) is_write: bool,
+    /// Whether to send it in a message of its own: those that it shared did not arrive.
     pub(crate) alone: bool,
+}
+
+/// One attempt on its way.
+pub(crate) struct Attempt {
+    pub(crate) parcel: Parcel,
     /// When the caller stops waiting.
     pub(crate) end: Instant,
     pub(crate) answer: oneshot::Sender<Outcome>,
@@ -92,16 +99,9 @@ impl Link {
     }
 
     /// Sends one call and waits for its answer, at most until `end`; `None` if none came by then.
-    pub(crate) async fn call(
-        &self,
-        table: Arc<str>,
-        call: pb::Call,
-        weight: usize,
-        alone: bool,
-        end: Instant,
-    ) -> Option<Outcome> {
+    pub(crate) async fn call(&self, parcel: Parcel, end: Instant) -> Option<Outcome> {
         let (answer, answered) = oneshot::channel();
-        let attempt = Attempt { table, call, weight, alone, end, answer };
+        let attempt = Attempt { parcel, end, answer };
         match tokio::time::timeout_at(end, self.queue.send(attempt)).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return Some(Outcome::NotSent("the client is closing".into())),

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Calls that wait travel together in one message: a message costs about as much as everything else about a small
-//! call. The stream is opened when it is first needed and again after it broke; what was in flight then is
+//! call. Reads and writes travel apart, for answers to one message come together and reads should not wait for disks.
+//! The stream is opened when it is first needed and again after it broke; what was in flight then is
 //! [`Outcome::Lost`], what had not been sent stays in line. Nothing is ever repeated here.
 
 use std::collections::{HashMap, VecDeque};
@@ -153,24 +154,26 @@ impl Talk {
     /// As many of the waiting calls as may travel together; `None` if all callers have gone away.
     fn next_message(&mut self) -> Option<(pb::ExecuteRequest, Vec<oneshot::Sender<Outcome>>)> {
         self.waiting.retain(|attempt| !attempt.answer.is_closed());
-        let first = self.waiting.front()?;
-        let (table, alone) = (first.table.clone(), first.alone);
+        let first = &self.waiting.front()?.parcel;
+        let (table, is_write, alone) = (first.table.clone(), first.is_write, first.alone);
         let (mut calls, mut answers, mut bytes) = (Vec::new(), Vec::new(), 0);
         let mut end = Instant::now();
-        while let Some(next) = self.waiting.front() {
+        for attempt in std::mem::take(&mut self.waiting) {
+            let next = &attempt.parcel;
             let fits = !alone
                 && !next.alone
+                && next.is_write == is_write
                 && next.table == table
                 && bytes + next.weight <= MESSAGE_CALL_BYTES_MAX
                 && calls.len() < MESSAGE_CALLS_MAX;
-            if !fits && !calls.is_empty() {
-                break;
+            if fits || calls.is_empty() {
+                bytes += next.weight;
+                end = end.max(attempt.end);
+                calls.push(attempt.parcel.call);
+                answers.push(attempt.answer);
+            } else {
+                self.waiting.push_back(attempt);
             }
-            let Some(attempt) = self.waiting.pop_front() else { break };
-            bytes += attempt.weight;
-            end = end.max(attempt.end);
-            calls.push(attempt.call);
-            answers.push(attempt.answer);
         }
         self.last_tag += 1;
         let left_ms = end.saturating_duration_since(Instant::now()).as_millis();

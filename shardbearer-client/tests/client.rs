@@ -74,6 +74,21 @@ async fn calls_that_wait_travel_together() {
     assert!(cluster.store.lock().unwrap().messages <= 50, "500 calls in few messages");
 }
 
+/// Values of which no two fit one answer must still be read, and soon: after two losses, calls travel alone.
+#[tokio::test]
+async fn answers_that_do_not_fit_one_message_are_asked_for_one_by_one() {
+    let cluster = Cluster::new(1).await;
+    let client = builder(&cluster).connect().await.unwrap();
+    let long = vec![b'x'; double::ANSWER_BYTES_MAX / 2 + 1];
+    client.put("k", long.clone()).await.unwrap();
+    let records = join_all((0..60).map(|_| client.get("k"))).await;
+    for record in records {
+        assert_eq!(record.unwrap().unwrap().value.len(), long.len());
+    }
+    let calls = cluster.store.lock().unwrap().calls.len();
+    assert!(calls <= 4 * 60, "{calls} calls for 60 values");
+}
+
 /// A refusal is one only while no attempt may have been applied.
 #[tokio::test]
 async fn errors_tell_whether_it_may_have_happened() {

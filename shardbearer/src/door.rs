@@ -68,7 +68,7 @@ impl DataDoor {
             match self.item(table, call) {
                 Ok(mut item) => {
                     if item.id.is_none() && item.command.is_write() {
-                        let ticket = self.sessions.next();
+                        let ticket = self.sessions.next(item.shard);
                         item.id = Some(ticket.id());
                         tickets.push(ticket);
                     }

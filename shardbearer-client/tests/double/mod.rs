@@ -19,6 +19,9 @@ use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
+/// A longer answer cannot be sent and breaks the stream.
+pub const ANSWER_BYTES_MAX: usize = 256 << 10;
+
 /// What a radiant does to one message.
 #[derive(Clone, Debug)]
 pub enum Fault {
@@ -81,7 +84,7 @@ impl Cluster {
                 map: map.clone(),
             };
             let server = tonic::transport::Server::builder()
-                .add_service(KvServer::new(radiant.clone()))
+                .add_service(KvServer::new(radiant.clone()).max_encoding_message_size(ANSWER_BYTES_MAX))
                 .add_service(AdminServer::new(radiant.clone()));
             tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
             let doors = pb::Doors { grpc: address.clone(), ..pb::Doors::default() };

@@ -110,6 +110,8 @@ pub struct Report {
 
 /// Fills, warms up, measures.
 pub async fn run(target: Target, options: Options, say: impl Fn(&str)) -> anyhow::Result<Report> {
+    // A process that does not exist is said before anything is written.
+    process::cpu(&options.pids)?;
     let workload =
         Arc::new(Workload::new(options.keys, options.zipf, options.read_share, options.value_size));
     let mut drivers: Vec<Box<dyn Driver>> = Vec::new();

@@ -2,6 +2,14 @@
 
 use std::time::Duration;
 
+/// A time as [`duration`] takes it, or none at all.
+pub(super) fn duration_or_zero(text: &str) -> Result<Duration, String> {
+    match text.trim_end_matches(['m', 's']) {
+        "0" => Ok(Duration::ZERO),
+        _ => duration(text),
+    }
+}
+
 /// A time such as `250ms`, `10s`, `5m`, `2h` or `1d`; a bare number is in seconds.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let at = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -31,6 +39,8 @@ mod tests {
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(duration("1.5"), Ok(Duration::from_millis(1500)));
         assert_eq!(duration("2h"), Ok(Duration::from_secs(7200)));
+        assert_eq!(duration_or_zero("0s"), Ok(Duration::ZERO));
+        assert_eq!(duration_or_zero("5"), Ok(Duration::from_secs(5)));
         for wrong in ["", "s", "0s", "1x", "-1s", "1..2s", "99999999999999999999999d"] {
             assert!(duration(wrong).is_err(), "{wrong:?}");
         }

@@ -1,6 +1,6 @@
 //! The configuration of a radiant: a TOML file, `SHARDBEARER_SECTION_KEY` variables over it, `--set` over those.
 //!
-//! Every key has a default with its reason in [`reference`]; what is not there is an error that names the
+//! Every key has a default with its reason in [`mod@reference`]; what is not there is an error that names the
 //! nearest key that is. [`check`] holds the rules that no type can express.
 
 mod check;
@@ -36,7 +36,7 @@ fn place(file: &Option<String>, line: &Option<usize>) -> String {
     }
 }
 
-/// Everything a radiant can be told. The meaning of each key is in [`reference`], and only there.
+/// Everything a radiant can be told. The meaning of each key is in [`mod@reference`], and only there.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[allow(missing_docs)] // documented as data, so that docs/config.md is made from it

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use shardbearer_core::engine::{ConsensusEngine, EngineStatus};
-use shardbearer_core::ids::OrderId;
+use shardbearer_core::ids::{OrderId, ShardId};
+use shardbearer_core::topology::Topology;
 use shardbearer_state::placement::{Candidate, hand_over_to};
 use tokio::sync::mpsc;
 
@@ -29,17 +30,25 @@ pub(super) async fn data(
     failed: mpsc::Sender<String>,
 ) {
     let mut watch = Watch::new(order.id());
+    let mut taken = None;
     loop {
         let Some(status) = watch.next(&cluster, order.engine(), &failed).await else { return };
         disk_full.store(any_disk_full(&cluster, &status), Ordering::Relaxed);
         if !status.leading {
             continue;
         }
-        if let Err(why) = own(&cluster, &order).await {
-            tracing::debug!(order = %order.id(), "shards are not taken yet: {why}");
+        let topology = cluster.map.topology();
+        let shards = topology.shards_of(order.id());
+        // Looked at once per term and configuration: the rows that say it are among the most often changed.
+        let now = (status.term, topology.epoch);
+        if taken != Some(now) {
+            match own(&topology, &shards, &order).await {
+                Ok(()) => taken = Some(now),
+                Err(why) => tracing::debug!(order = %order.id(), "shards are not taken yet: {why}"),
+            }
         }
         // More may be due than one round removes; the next look is soon enough, and others get their turn.
-        if let Err(error) = order.sweep(DEADLINE).await {
+        if let Err(error) = order.sweep(&shards, DEADLINE).await {
             tracing::error!(order = %order.id(), "expired rows cannot be removed: {error}");
         }
         watch.hand_back(&cluster, order.engine(), &status).await;
@@ -145,12 +154,10 @@ fn any_disk_full(cluster: &Cluster, status: &EngineStatus) -> bool {
 }
 
 /// Takes the shards that the configuration gives to this order and that it has no record of.
-async fn own(cluster: &Cluster, order: &Order) -> Result<(), String> {
-    let topology = cluster.map.topology();
-    let wanted = topology.shards_of(order.id());
+async fn own(topology: &Topology, shards: &[ShardId], order: &Order) -> Result<(), String> {
     let known = shardbearer_state::shard::owned_shards(order.view().as_ref(), order.id())
         .map_err(|error| error.to_string())?;
-    let missing: Vec<_> = wanted.into_iter().filter(|shard| !known.contains(shard)).collect();
+    let missing: Vec<ShardId> = shards.iter().copied().filter(|shard| !known.contains(shard)).collect();
     if missing.is_empty() {
         return Ok(());
     }
