@@ -102,6 +102,9 @@ impl Openraft {
             election_timeout_max: milliseconds(timing.election_max),
             enable_pre_vote: Some(true),
             enable_elect: false, // until it may vote, see `ready_to_vote`
+            // A herald sends entries before they are on its own disk. One that lost such an entry in a crash and went
+            // on in the same term would give its index and term to another entry: the members would differ for ever.
+            enable_leader_restore: Some(false),
             max_payload_entries: 1_024,
             snapshot_policy: SnapshotPolicy::LogsSinceLast(context.limits.compact_after_entries),
             max_in_snapshot_log_to_keep: context.limits.keep_entries,
