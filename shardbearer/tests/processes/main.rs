@@ -15,8 +15,13 @@
 
 #![allow(clippy::unwrap_used)] // a test that fails says where
 
+mod disk;
+mod files;
 mod harness;
 mod history;
 mod kills;
 mod load;
+mod pauses;
+mod powercut;
 mod resp;
+mod shell;
