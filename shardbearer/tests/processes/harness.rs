@@ -191,6 +191,25 @@ impl Cluster {
         }
     }
 
+    /// Waits until every order is led by the radiant that should lead it.
+    pub async fn led_as_preferred(&self) {
+        let topology = self.client().await.topology();
+        let start = Instant::now();
+        loop {
+            let status = self.radiants[0].status().await.unwrap_or_default();
+            let leads = topology.orders.iter().all(|order| {
+                let orders = status["orders"].as_array();
+                let found = orders.and_then(|all| all.iter().find(|found| found["id"] == order.id.0));
+                found.is_some_and(|found| found["herald"] == order.preferred_herald.0)
+            });
+            if leads {
+                return;
+            }
+            assert!(start.elapsed() < PATIENCE, "not led as it should be: {:#}", status["orders"]);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     /// SIGTERM to all; all exit with 0.
     pub async fn stop(&mut self) {
         for radiant in &self.radiants {

@@ -8,7 +8,7 @@ use super::load::{Clients, Load, check};
 
 const CLIENTS: Clients = Clients { resp: 24, native: 8 };
 /// Acknowledged writes between two events: enough to be in the middle of things.
-const SOME: u64 = 400;
+const SOME: u64 = 250;
 
 /// Everything is as the clients were told, and the smart client's increments are exact.
 async fn verify(cluster: &mut Cluster, load: Load, name: &str, start: Instant) {

@@ -107,8 +107,7 @@ impl Load {
         while let Some(ended) = self.tasks.join_next().await {
             ended.unwrap();
         }
-        let history = self.shared.history.lock().clone();
-        history
+        std::mem::take(&mut *self.shared.history.lock())
     }
 }
 

@@ -6,8 +6,9 @@
 //! | [`resp`] | a Redis client of a few lines that tells refused from unknown |
 //! | [`history`], [`load`] | what clients did and were told, and whether the data agree |
 //! | [`kills`] | `kill -9` of one, a minority, all, under load |
-//! | [`powercut`] | the same, and everything that was not fsynced is gone |
-//! | [`shell`] | starts, stops, pauses, errors, full disks: what operators see |
+//! | [`powercut`], [`disk`] | the same, and everything that was not fsynced is gone |
+//! | [`pauses`] | how long keys stand still, and that heralds come back |
+//! | [`shell`] | starts, errors, full disks: what operators see |
 //! | [`foreign`] | redis-cli, redis-benchmark, redis-py, gRPC from Python |
 //! | [`files`] | import and export |
 //!
@@ -17,6 +18,7 @@
 
 mod disk;
 mod files;
+mod foreign;
 mod harness;
 mod history;
 mod kills;

@@ -76,7 +76,7 @@ fn key_of_each_shard() -> Vec<String> {
     let mut keys = vec![None; SHARDS];
     for number in 0.. {
         let key = format!("beat-{number}");
-        let shard = usize::from(slot_of(key.as_bytes())) * SHARDS / usize::from(SLOTS);
+        let shard = usize::from(slot_of(key.as_bytes())) * SHARDS / SLOTS;
         keys[shard].get_or_insert(key);
         if keys.iter().all(Option::is_some) {
             break;
@@ -100,29 +100,10 @@ async fn beat(beats: Arc<Beats>, stop: Arc<AtomicBool>, key: String, door: Strin
     }
 }
 
-/// Waits until every order is led by the radiant that should lead it.
-async fn led_as_preferred(cluster: &Cluster) {
-    let topology = cluster.client().await.topology();
-    let start = Instant::now();
-    loop {
-        let status = cluster.radiants[0].status().await.unwrap_or_default();
-        let leads = topology.orders.iter().all(|order| {
-            let orders = status["orders"].as_array();
-            let found = orders.and_then(|all| all.iter().find(|found| found["id"] == order.id.0));
-            found.is_some_and(|found| found["herald"] == order.preferred_herald.0)
-        });
-        if leads {
-            return;
-        }
-        assert!(start.elapsed() < PATIENCE, "not led as before: {:#}", status["orders"]);
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_shards_are_served_again_soon_whichever_radiant_goes_and_then_are_led_as_before() {
     let mut cluster = Cluster::started(3).await;
-    led_as_preferred(&cluster).await;
+    cluster.led_as_preferred().await;
     for index in 0..3 {
         let name = cluster.radiants[index].name.clone();
         let mut doors = cluster.resp_doors();
@@ -138,7 +119,7 @@ async fn all_shards_are_served_again_soon_whichever_radiant_goes_and_then_are_le
         let mut pulse = Pulse::start(&doors).await;
         cluster.radiants[index].start();
         cluster.ready().await;
-        led_as_preferred(&cluster).await;
+        cluster.led_as_preferred().await;
         pulse.beats(3).await;
         let pause = pulse.end().await;
         println!("{name} is back and leads: the longest pause of a key is {pause:?}");

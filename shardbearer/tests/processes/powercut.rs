@@ -15,7 +15,7 @@ use super::load::{Clients, Load, check, check_through, read_all};
 
 const CLIENTS: Clients = Clients { resp: 16, native: 8 };
 /// Acknowledged writes before a cut.
-const SOME: u64 = 600;
+const SOME: u64 = 400;
 
 /// Compiles what listens in on the radiants. Where Rust links, there is a `cc`.
 fn listener(folder: &Path) -> PathBuf {
