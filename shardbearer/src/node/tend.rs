@@ -21,6 +21,8 @@ const ROUND: Duration = Duration::from_millis(250);
 const DEADLINE: Duration = Duration::from_secs(5);
 /// After an attempt to give the lead back; a member that does not take it is not pestered.
 const HAND_BACK_EVERY_NS: u64 = 5_000_000_000;
+/// A lead is kept for so long at least: whoever had it before may have died a moment ago, and is not missed yet.
+const KEEP_NS: u64 = 3_000_000_000;
 
 /// Looks after a data order until its engine closes; says so on `failed` if that was not wanted.
 pub(super) async fn data(
@@ -71,11 +73,13 @@ struct Watch {
     order: OrderId,
     version: u64,
     handed_ns: u64,
+    /// Since when this radiant leads, in which term.
+    led: Option<(u64, u64)>,
 }
 
 impl Watch {
     fn new(order: OrderId) -> Watch {
-        Watch { order, version: 0, handed_ns: 0 }
+        Watch { order, version: 0, handed_ns: 0, led: None }
     }
 
     /// Waits for news or for the next round and passes on who leads; `None` once the engine is closed.
@@ -119,6 +123,14 @@ impl Watch {
         status: &EngineStatus,
     ) {
         let now = cluster.world.monotonic_ns();
+        let since = match self.led {
+            Some((since, term)) if term == status.term => since,
+            Some(_) | None => now,
+        };
+        self.led = Some((since, status.term));
+        if now.saturating_sub(since) < KEEP_NS {
+            return;
+        }
         if self.handed_ns != 0 && now.saturating_sub(self.handed_ns) < HAND_BACK_EVERY_NS {
             return;
         }

@@ -103,8 +103,9 @@ impl Openraft {
             election_timeout_max: milliseconds(timing.election_max),
             enable_pre_vote: Some(true),
             enable_elect: false, // until it may vote, see `ready_to_vote`
-            // A herald that restarts may have forgotten what it applied and acknowledged: commits are not fsynced. As
-            // the old herald it would answer reads from that; elected anew, it first commits an entry of its new term.
+            // A herald that restarts is elected anew. It may have forgotten what it applied and acknowledged, since commits are
+            // not fsynced, and would answer reads from that; and it sends entries before they are on its own disk, so going
+            // on in the same term it could give the index and term of a lost one to another.
             enable_leader_restore: Some(false),
             max_payload_entries: 1_024,
             snapshot_policy: SnapshotPolicy::LogsSinceLast(context.limits.compact_after_entries),
