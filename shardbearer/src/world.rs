@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use rand::RngCore;
-use shardbearer_core::world::{Nature, Task, World};
+use shardbearer_core::world::{Nature, Task, Work, World};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -61,5 +61,11 @@ impl Nature for Real {
             // A cancelled task is dropped where it waits.
             let _ = end.run_until_cancelled(task).await;
         });
+    }
+
+    fn block(&self, work: Work) -> Task {
+        let done = tokio::task::spawn_blocking(work);
+        // A panic has been reported where it happened; the caller sees that there is no result.
+        Box::pin(async { drop(done.await) })
     }
 }

@@ -11,7 +11,7 @@ use shardbearer_core::engine::{ConsensusEngine, not_herald};
 use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::{OrderId, RadiantId};
 use shardbearer_core::topology::Topology;
-use shardbearer_core::transport::{CallError, Channel, Frame, Transport};
+use shardbearer_core::transport::{CallError, Channel, Frame};
 use shardbearer_proto::pb::{control_request, control_response};
 use shardbearer_proto::{convert, pb};
 use shardbearer_state::controller::{self, ControlMachine};

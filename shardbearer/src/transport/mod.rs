@@ -26,6 +26,15 @@ pub use self::service::{Membership, PeerService, Stranger};
 /// Version of the protocol between radiants.
 pub const VERSION: u32 = 1;
 
+/// A transport that is told who there is.
+pub trait Links: Transport {
+    /// Takes over who there is and where. Links to those who stay are kept, unless their address changed.
+    fn set_peers(&self, peers: &BTreeMap<RadiantId, String>);
+
+    /// Closes all links. Pending calls end with `Unknown`.
+    fn close(&self);
+}
+
 /// The transport of one radiant.
 pub struct GrpcTransport {
     cluster: ClusterId,
@@ -41,8 +50,13 @@ impl GrpcTransport {
         Arc::new(GrpcTransport { cluster, me, world, links: RwLock::default(), inbound })
     }
 
-    /// Takes over who there is and where. Links to those who stay are kept, unless their address changed.
-    pub fn set_peers(&self, peers: &BTreeMap<RadiantId, String>) {
+    fn link(&self, to: RadiantId) -> Option<Arc<Link>> {
+        self.links.read().get(&to).cloned()
+    }
+}
+
+impl Links for GrpcTransport {
+    fn set_peers(&self, peers: &BTreeMap<RadiantId, String>) {
         let mut links = self.links.write();
         links.retain(|id, link| {
             let stays = peers.get(id).is_some_and(|address| *address == link.address());
@@ -64,15 +78,10 @@ impl GrpcTransport {
         }
     }
 
-    /// Closes all links. Pending calls end with `Unknown`.
-    pub fn close(&self) {
+    fn close(&self) {
         for link in std::mem::take(&mut *self.links.write()).into_values() {
             link.close();
         }
-    }
-
-    fn link(&self, to: RadiantId) -> Option<Arc<Link>> {
-        self.links.read().get(&to).cloned()
     }
 }
 

@@ -3,6 +3,7 @@
 //! - [`log`], [`machine`], [`network`]: openraft's three seams over ours
 //! - [`lease`]: reads that ask nobody, and why that is sound
 //! - [`wire`]: its messages as bytes
+//! - [`runtime`]: its tasks and random numbers, from our [`World`](shardbearer_core::world::World)
 //! - [`types`]: its types, and positions in both countings
 
 mod lease;
@@ -10,6 +11,7 @@ mod log;
 mod machine;
 mod network;
 mod receive;
+mod runtime;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -138,9 +140,8 @@ impl Openraft {
         // Only a member that stored something can have acknowledged anybody before.
         let fresh = context.log.bounds(order) == shardbearer_core::log::Bounds::default();
         let wait = if fresh { 0 } else { nanoseconds(timing.election_max) };
-        let raft = Raft::new(context.me.0, Arc::new(config), network, log, machine)
-            .await
-            .map_err(|error| refuse(error.to_string()))?;
+        let raft = Raft::new(context.me.0, Arc::new(config), network, log, machine);
+        let raft = runtime::inside(&context.world, raft).await.map_err(|error| refuse(error.to_string()))?;
         let engine = Arc::new(Openraft {
             votes_from_ns: context.world.monotonic_ns() + wait,
             context,

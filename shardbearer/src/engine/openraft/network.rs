@@ -124,15 +124,15 @@ impl Peer {
         let mut next = None;
         loop {
             // Reading may wait for the disk; one chunk ahead tells which is the last.
-            let (chunk, following, back) = tokio::task::spawn_blocking(move || {
+            let read = self.network.world.block(move || {
                 let chunk = match next {
                     Some(chunk) => Ok(Some(chunk)),
                     None => reader.next(),
                 };
                 (chunk, reader.next(), reader)
-            })
-            .await
-            .map_err(|error| unreadable(error.to_string()))?;
+            });
+            let (chunk, following, back) =
+                read.await.ok_or_else(|| unreadable("reading the image failed".into()))?;
             reader = back;
             let chunk = chunk.map_err(|error| unreadable(error.to_string()))?;
             let following = following.map_err(|error| unreadable(error.to_string()))?;

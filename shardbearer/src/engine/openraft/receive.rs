@@ -81,22 +81,20 @@ impl Openraft {
                 return Err(format!("chunk {number} of an unknown transfer"));
             }
         };
-        let (current, written) = tokio::task::spawn_blocking(move || {
+        let world = &self.context.world;
+        let written = world.block(move || {
             let written = current.writer.write(&bytes);
             current.next += 1;
             (current, written)
-        })
-        .await
-        .map_err(|error| error.to_string())?;
+        });
+        let (current, written) = written.await.ok_or("writing the image failed")?;
         written.map_err(|error| error.to_string())?;
         if !last {
             *receiving = Some(current);
             return Ok(vote);
         }
-        let received = tokio::task::spawn_blocking(move || current.writer.finish())
-            .await
-            .map_err(|error| error.to_string())?
-            .map_err(|error| error.to_string())?;
+        let finished = world.block(move || current.writer.finish()).await;
+        let received = finished.ok_or("finishing the image failed")?.map_err(|error| error.to_string())?;
         let meta = meta(&received.applied).map_err(|error| error.to_string())?;
         let snapshot = Snapshot { meta, snapshot: Image::Received(received) };
         let installed = self.raft.install_full_snapshot(vote, snapshot).await;
