@@ -24,6 +24,12 @@ pub trait Nature: Send + Sync {
     /// Unix milliseconds. May jump. Only for expiry times and for people to read.
     fn wall_ms(&self) -> u64;
 
+    /// Nanoseconds for which the machine was suspended since some start: time that passed for others, and that
+    /// `monotonic_ns` did not see. Only grows.
+    fn suspended_ns(&self) -> u64 {
+        0
+    }
+
     /// 64 random bits.
     fn draw(&self) -> u64;
 
@@ -50,6 +56,11 @@ impl World {
     /// Nanoseconds on a clock that never goes back.
     pub fn monotonic_ns(&self) -> u64 {
         self.nature.monotonic_ns()
+    }
+
+    /// For how long the machine was suspended since some start, in nanoseconds; what `monotonic_ns` did not see.
+    pub fn suspended_ns(&self) -> u64 {
+        self.nature.suspended_ns()
     }
 
     /// Unix milliseconds.

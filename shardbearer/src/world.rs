@@ -48,6 +48,17 @@ impl Nature for Real {
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     }
 
+    fn suspended_ns(&self) -> u64 {
+        use rustix::time::{ClockId, clock_gettime};
+        let ns = |clock| {
+            let time = clock_gettime(clock);
+            i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
+        };
+        // The second clock is read later, so that without a suspension the difference is never above zero.
+        let (with, without) = (ns(ClockId::Boottime), ns(ClockId::Monotonic));
+        u64::try_from(with - without).unwrap_or(0)
+    }
+
     #[allow(clippy::disallowed_methods)] // see above
     fn draw(&self) -> u64 {
         rand::rng().next_u64()

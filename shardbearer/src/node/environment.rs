@@ -43,7 +43,13 @@ pub trait Environment: Send + Sync {
     fn beacons(&self) -> Arc<dyn Beacons>;
 
     /// The way to the radiants of a cluster. Frames to `me` go to `inbound`.
-    fn transport(&self, cluster: ClusterId, me: RadiantId, inbound: Arc<dyn Inbound>) -> Arc<dyn Links>;
+    fn transport(
+        &self,
+        config: &Config,
+        cluster: ClusterId,
+        me: RadiantId,
+        inbound: Arc<dyn Inbound>,
+    ) -> Arc<dyn Links>;
 
     /// Opens and verifies log and data, each in its folder. May block for the disk.
     fn open(&self, config: &Config, log: &Path, data: &Path) -> Result<Stores, String>;
@@ -121,8 +127,15 @@ impl Environment for Machine {
         Arc::new(GrpcBeacons::default())
     }
 
-    fn transport(&self, cluster: ClusterId, me: RadiantId, inbound: Arc<dyn Inbound>) -> Arc<dyn Links> {
-        GrpcTransport::new(cluster, me, inbound, self.world.clone())
+    fn transport(
+        &self,
+        config: &Config,
+        cluster: ClusterId,
+        me: RadiantId,
+        inbound: Arc<dyn Inbound>,
+    ) -> Arc<dyn Links> {
+        let election_ms = config.consensus.election_timeout_ms;
+        GrpcTransport::new(cluster, me, election_ms, inbound, self.world.clone())
     }
 
     fn open(&self, config: &Config, log: &Path, data: &Path) -> Result<Stores, String> {

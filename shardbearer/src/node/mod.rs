@@ -257,11 +257,17 @@ impl Life {
         let leads = Arc::new(Leads::default());
         let orders = Arc::new(Registry::default());
         let dispatch = Arc::new(Dispatch::default());
-        let transport: Arc<dyn Links> = environment.transport(topology.cluster, me, dispatch.clone());
+        let transport: Arc<dyn Links> =
+            environment.transport(&config, topology.cluster, me, dispatch.clone());
         transport.set_peers(&addresses(&topology));
         // From here on peers may call; what is not there yet is declined, and asked again.
         let cluster_id = topology.cluster;
-        let _ = membership.set(Membership { cluster: cluster_id, me, inbound: dispatch.clone() });
+        let _ = membership.set(Membership {
+            cluster: cluster_id,
+            me,
+            election_ms: config.consensus.election_timeout_ms,
+            inbound: dispatch.clone(),
+        });
 
         let seats = seats::Seats {
             me,

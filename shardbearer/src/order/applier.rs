@@ -5,7 +5,7 @@
 //! hold. The commit is not fsynced: the log has the entries, and is purged only up to what
 //! [`Applier::persist`] made durable.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -73,7 +73,7 @@ impl<M: StateMachine> MachineApplier<M> {
         if let Some(row) = interrupted {
             let place = String::from_utf8(unseal(&row, "install record")?.to_vec())
                 .map_err(|_| StorageError::Corrupt("the record of an install is unreadable".into()))?;
-            load_image(storage.as_ref(), order, &place)?;
+            load_image(storage.as_ref(), order, &here(&snapshots, &place)?)?;
         }
         snapshot::clean(&snapshots);
         let applied = {
@@ -219,6 +219,13 @@ impl<M: StateMachine> MachineApplier<M> {
         state.applied = read_applied(view.as_ref(), self.order)?;
         Ok(())
     }
+}
+
+/// The place of an image whose record may have been written when the data directory was elsewhere.
+fn here(snapshots: &Path, place: &str) -> Result<String, StorageError> {
+    let name = Path::new(place).file_name();
+    let found = name.map(|name| snapshots.join(name)).and_then(|path| path.to_str().map(str::to_owned));
+    found.ok_or_else(|| StorageError::Corrupt(format!("the record of an install names no file: {place:?}")))
 }
 
 /// Replaces an order's rows by an image; may be repeated from any point.

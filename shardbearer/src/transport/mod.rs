@@ -39,15 +39,23 @@ pub trait Links: Transport {
 pub struct GrpcTransport {
     cluster: ClusterId,
     me: RadiantId,
+    election_ms: u64,
     world: World,
     links: RwLock<BTreeMap<RadiantId, Arc<Link>>>,
     inbound: Arc<dyn Inbound>,
 }
 
 impl GrpcTransport {
-    /// A transport that knows no peers yet. Frames to `me` go to `inbound` directly.
-    pub fn new(cluster: ClusterId, me: RadiantId, inbound: Arc<dyn Inbound>, world: World) -> Arc<Self> {
-        Arc::new(GrpcTransport { cluster, me, world, links: RwLock::default(), inbound })
+    /// A transport that knows no peers yet. Frames to `me` go to `inbound` directly. Peers with another election
+    /// timeout than `election_ms` (milliseconds) refuse each other.
+    pub fn new(
+        cluster: ClusterId,
+        me: RadiantId,
+        election_ms: u64,
+        inbound: Arc<dyn Inbound>,
+        world: World,
+    ) -> Arc<Self> {
+        Arc::new(GrpcTransport { cluster, me, election_ms, world, links: RwLock::default(), inbound })
     }
 
     fn link(&self, to: RadiantId) -> Option<Arc<Link>> {
@@ -72,6 +80,7 @@ impl Links for GrpcTransport {
                     from: self.me.0,
                     to: id.0,
                     version: VERSION,
+                    election_ms: self.election_ms,
                 };
                 links.insert(*id, Link::start(*id, address.clone(), hello, &self.world));
             }

@@ -2,7 +2,7 @@
 //! of the election timeout; older than that, it asks (a read index). That is sound because a
 //! member that acknowledged refuses to vote for anybody else for the whole election timeout by its own monotonic
 //! clock, counted from later than the herald counts; the fifth is for clocks that run at different
-//! speeds. Two gaps that openraft leaves are closed here: a member that restarts has forgotten when it
+//! speeds, and a suspension of the machine ends it. Two gaps that openraft leaves are closed here: a member that restarts has forgotten when it
 //! acknowledged, so it neither votes nor stands for election for that long ([`Openraft::may_vote`]); and a hand-over lets the
 //! successor be elected at once, so from then on the herald asks before each read.
 
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use shardbearer_core::log::LogPos;
 
-use super::{Openraft, types};
+use super::{Openraft, nanoseconds, types};
 
 impl Openraft {
     /// Whether this member may vote: not while it may have forgotten whom it acknowledged.
@@ -31,7 +31,7 @@ impl Openraft {
     pub(super) fn under_lease(&self) -> Option<LogPos> {
         use openraft::Instant;
         use openraft::async_runtime::watch::WatchReceiver;
-        if self.context.world.monotonic_ns() < self.no_lease_until_ns.load(Ordering::Acquire) {
+        if self.lease_is_suspended() {
             return None;
         }
         let metrics = self.raft.metrics();
@@ -42,6 +42,22 @@ impl Openraft {
         let voted = self.asked_term.load(Ordering::SeqCst) > metrics.current_term;
         let valid = !voted && acked.elapsed() < self.lease() && applied.term == metrics.current_term;
         valid.then_some(applied)
+    }
+
+    /// Whether the lease counts for nothing at the moment: the lead was offered to another, or the machine was suspended.
+    /// Of a suspension the clock by which leases run knows nothing, while others waited and elected. What happened
+    /// before it must have run out by the time leases count again. A virtual machine that its host stops cannot see
+    /// that at all; see docs/operations.md.
+    pub(super) fn lease_is_suspended(&self) -> bool {
+        const NOTICEABLE_NS: u64 = 1_000_000;
+        let now = self.context.world.monotonic_ns();
+        let suspended = self.context.world.suspended_ns();
+        if suspended > self.suspended_ns.load(Ordering::Acquire) + NOTICEABLE_NS {
+            let until = now + 2 * nanoseconds(self.context.timing.election_max);
+            self.no_lease_until_ns.fetch_max(until, Ordering::AcqRel);
+            self.suspended_ns.fetch_max(suspended, Ordering::AcqRel);
+        }
+        now < self.no_lease_until_ns.load(Ordering::Acquire)
     }
 
     /// For how long after a quorum's acknowledgement reads need no other: see the head of this file.

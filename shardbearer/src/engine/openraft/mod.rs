@@ -77,6 +77,8 @@ struct Openraft {
     votes_from_ns: u64,
     /// Until this moment (monotonic, ns) a lead that was offered to another gives no lease.
     no_lease_until_ns: AtomicU64,
+    /// The suspension of the machine that leases have taken notice of (ns).
+    suspended_ns: AtomicU64,
     /// The highest term for which a vote was asked here. Noted before openraft hears of it.
     asked_term: AtomicU64,
     /// The image being received: its transfer, the next chunk's number, the file.
@@ -142,12 +144,14 @@ impl Openraft {
         let wait = if fresh { 0 } else { nanoseconds(timing.election_max) };
         let raft = Raft::new(context.me.0, Arc::new(config), network, log, machine);
         let raft = runtime::inside(&context.world, raft).await.map_err(|error| refuse(error.to_string()))?;
+        let suspended_ns = context.world.suspended_ns();
         let engine = Arc::new(Openraft {
             votes_from_ns: context.world.monotonic_ns() + wait,
             context,
             raft,
             status: watch::Sender::new(EngineStatus::default()),
             no_lease_until_ns: AtomicU64::new(0),
+            suspended_ns: AtomicU64::new(suspended_ns),
             asked_term: AtomicU64::new(0),
             receiving: tokio::sync::Mutex::new(None),
             closed: AtomicBool::new(false),
@@ -278,9 +282,7 @@ impl ConsensusEngine for Openraft {
         if let Some(position) = self.under_lease() {
             return Ok(position);
         }
-        let now = self.context.world.monotonic_ns();
-        let lease =
-            if now < self.no_lease_until_ns.load(Ordering::Acquire) { Duration::ZERO } else { self.lease() };
+        let lease = if self.lease_is_suspended() { Duration::ZERO } else { self.lease() };
         let option = LinearizerOption::new(Some(lease), true);
         match self.raft.ensure_linearizable(option).await {
             Ok(read) => Ok(types::position(read.log_id())),
