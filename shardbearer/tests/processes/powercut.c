@@ -8,6 +8,7 @@
 //
 // POWERCUT_DIR     the data directory
 // POWERCUT_JOURNAL where to write; outside of it
+// POWERCUT_SLOW    microseconds by which each fdatasync takes longer, which are those of the log
 // POWERCUT_LIES    if set, fsync and fdatasync are not written down: a disk that lies
 
 #define _GNU_SOURCE
@@ -34,6 +35,7 @@ static int journal = -1;
 static char dir[4096];
 static size_t dir_length;
 static int lies;
+static useconds_t slow;
 static uint64_t syncs;
 
 __attribute__((constructor)) static void start(void) {
@@ -42,6 +44,7 @@ __attribute__((constructor)) static void start(void) {
     snprintf(dir, sizeof dir, "%s", d);
     dir_length = strlen(dir);
     lies = getenv("POWERCUT_LIES") != NULL;
+    if (getenv("POWERCUT_SLOW")) slow = atoi(getenv("POWERCUT_SLOW"));
     journal = syscall(SYS_openat, AT_FDCWD, j, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
     if (journal < 0) {
         fprintf(stderr, "powercut: no journal\n");
@@ -272,6 +275,7 @@ static int sync_with(long how, int fd) {
     if (S_ISDIR(found.st_mode)) note_listing(fd, found.st_ino, number);
     else put(BEGIN, found.st_ino, number, NULL, 0);
     pthread_mutex_unlock(&lock);
+    if (slow && how == SYS_fdatasync) usleep(slow);
     int result = syscall(how, fd);
     if (result == 0) {
         pthread_mutex_lock(&lock);

@@ -27,6 +27,16 @@ fn listener(folder: &Path) -> PathBuf {
     library
 }
 
+/// What is special about a disk.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Good,
+    /// Others are far ahead of it, so that a cut takes from its radiant what they have: even if that is their herald.
+    Slow,
+    /// It only says that it has synced.
+    Lies,
+}
+
 /// A radiant whose disk can be cut off from power.
 struct Mains {
     disk: Disk,
@@ -35,7 +45,7 @@ struct Mains {
 
 impl Mains {
     /// Starts it with an eye on its disk.
-    fn start(radiant: &mut Radiant, library: &Path, lies: bool) -> Mains {
+    fn start(radiant: &mut Radiant, library: &Path, kind: Kind) -> Mains {
         let journal = radiant.file.with_extension("journal");
         if journal.exists() {
             std::fs::remove_file(&journal).unwrap();
@@ -46,8 +56,10 @@ impl Mains {
             ("POWERCUT_DIR".into(), text(&radiant.folder)),
             ("POWERCUT_JOURNAL".into(), text(&journal)),
         ];
-        if lies {
-            radiant.environment.push(("POWERCUT_LIES".into(), "1".into()));
+        match kind {
+            Kind::Good => {}
+            Kind::Slow => radiant.environment.push(("POWERCUT_SLOW".into(), "10000".into())),
+            Kind::Lies => radiant.environment.push(("POWERCUT_LIES".into(), "1".into())),
         }
         let disk = Disk::read(&radiant.folder);
         radiant.start();
@@ -61,8 +73,14 @@ impl Mains {
     }
 }
 
-fn start_all(cluster: &mut Cluster, library: &Path, lies: bool) -> Vec<Mains> {
-    cluster.radiants.iter_mut().map(|radiant| Mains::start(radiant, library, lies)).collect()
+fn start_all(cluster: &mut Cluster, library: &Path, kinds: [Kind; 3]) -> Vec<Mains> {
+    let radiants = cluster.radiants.iter_mut().zip(kinds);
+    radiants.map(|(radiant, kind)| Mains::start(radiant, library, kind)).collect()
+}
+
+/// In each round another radiant's.
+fn one_slow(round: u64) -> [Kind; 3] {
+    std::array::from_fn(|index| if index as u64 == round % 3 { Kind::Slow } else { Kind::Good })
 }
 
 fn cut_all(cluster: &mut Cluster, mains: Vec<Mains>, loss: impl Fn(u64) -> Loss) {
@@ -87,7 +105,7 @@ async fn ten_power_cuts_of_all_radiants_lose_nothing_that_was_acknowledged() {
     let mut cluster = Cluster::prepared(3).await;
     let library = listener(cluster.folder.path());
     let start = Instant::now();
-    let mut mains = start_all(&mut cluster, &library, false);
+    let mut mains = start_all(&mut cluster, &library, one_slow(0));
     cluster.ready().await;
     let mut history = History::default();
     for round in 0..10 {
@@ -95,7 +113,7 @@ async fn ten_power_cuts_of_all_radiants_lose_nothing_that_was_acknowledged() {
         load.progress(SOME).await;
         let loss = |seed| if round % 2 == 0 { Loss::All } else { Loss::Torn(round * 3 + seed) };
         cut_all(&mut cluster, mains, loss);
-        mains = start_all(&mut cluster, &library, false);
+        mains = start_all(&mut cluster, &library, one_slow(round + 1));
         cluster.ready().await;
         join(&mut history, load.end().await);
         check(&cluster, &history).await;
@@ -122,21 +140,21 @@ async fn ten_power_cuts_of_all_radiants_lose_nothing_that_was_acknowledged() {
 async fn disks_that_lie_about_fsync_are_caught() {
     let mut cluster = Cluster::prepared(3).await;
     let library = listener(cluster.folder.path());
-    let mains = start_all(&mut cluster, &library, false);
+    let mains = start_all(&mut cluster, &library, [Kind::Good; 3]);
     cluster.ready().await;
     let load = Load::start(&cluster, Clients { resp: 8, native: 0 }, "honest").await;
     load.progress(100).await;
     let before = load.end().await;
     cut_all(&mut cluster, mains, |_| Loss::All);
 
-    let mains = start_all(&mut cluster, &library, true);
+    let mains = start_all(&mut cluster, &library, [Kind::Lies; 3]);
     cluster.ready().await;
     let load = Load::start(&cluster, Clients { resp: 8, native: 0 }, "lies").await;
     load.progress(300).await;
     let mut history = load.end().await;
     cut_all(&mut cluster, mains, |_| Loss::All);
     // They do not even see that something is missing.
-    let _mains = start_all(&mut cluster, &library, false);
+    let _mains = start_all(&mut cluster, &library, [Kind::Good; 3]);
     cluster.ready().await;
     let lies = history.puts.values().filter(|(_, outcome)| *outcome == Outcome::Acknowledged).count();
     join(&mut history, before);
