@@ -32,7 +32,9 @@ pub(super) fn partition(history: &[Operation]) -> Partition<'_> {
             Action::Scan(scan) => scan.rows.as_slice(),
             Action::One(_) | Action::Batch { .. } => &[],
         };
-        for key in operation.action.steps().iter().map(|step| &step.key).chain(rows.iter().map(|row| &row.key)) {
+        for key in
+            operation.action.steps().iter().map(|step| &step.key).chain(rows.iter().map(|row| &row.key))
+        {
             let next = keys.len();
             keys.entry(key).or_insert(next);
         }

@@ -274,8 +274,7 @@ impl Effect<'_> {
             Effect::Batch { touches, all_or_nothing, applied } => {
                 let mut branches = vec![Branch { registers: before.to_vec(), failed: false, ended: false }];
                 for touch in touches {
-                    branches =
-                        branches.into_iter().flat_map(|branch| branch.then(touch, moment)).collect();
+                    branches = branches.into_iter().flat_map(|branch| branch.then(touch, moment)).collect();
                 }
                 let mut after = Vec::new();
                 for branch in branches {

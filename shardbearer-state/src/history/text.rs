@@ -11,6 +11,8 @@ use super::window::Window;
 
 /// Operations shown of a window that could not be made smaller.
 const SHOWN_MAX: usize = 100;
+/// Optional operations up to which they are shown.
+const OPTIONAL_SHOWN_MAX: usize = 8;
 /// Characters shown of a value.
 const VALUE_SHOWN_MAX: usize = 60;
 
@@ -33,15 +35,26 @@ pub(super) fn window(history: &[Operation], part: &Part<'_>, window: &Window) ->
     let zero_ns = shown.iter().map(|operation| operation.start_ns).min().unwrap_or_default();
     lines.extend(shown.iter().map(|operation| format!("  {}", line(operation, zero_ns, &names))));
     lines.extend(origins(history, part, &shown));
-    if window.optional > 0 {
-        lines.push(format!("  no help: {} more that may have happened or not at the time", window.optional));
+    match window.optional.len() {
+        0 => {}
+        1..=OPTIONAL_SHOWN_MAX => {
+            lines.push("  no help, whether or not they happened at any time after their start:".into());
+            let optional = window.optional.iter().map(|at| &history[*at]);
+            lines.extend(optional.map(|operation| format!("  {}", line(operation, zero_ns, &names))));
+        }
+        many => lines.push(format!("  no help, whether or not they happened: {many} more")),
     }
     lines
 }
 
 /// A scan that returned a row it should not have.
 pub(super) fn bad_row(key: &Bytes, scan: &Operation) -> String {
-    format!("{}: returned twice or out of range by the scan of line {}, client {}", text(key), scan.line, scan.client)
+    format!(
+        "{}: returned twice or out of range by the scan of line {}, client {}",
+        text(key),
+        scan.line,
+        scan.client
+    )
 }
 
 /// Names of keys, the first few of many.
@@ -55,7 +68,7 @@ pub(super) fn keys(keys: &[Bytes]) -> String {
 
 /// One operation: which line, who, when, what, and what was told.
 fn line(operation: &Operation, zero_ns: u64, keys: &[Bytes]) -> String {
-    let ms = |ns: u64| format!("{:.6}", ns.saturating_sub(zero_ns) as f64 / 1e6);
+    let ms = |ns: u64| format!("{:.6}", (ns as f64 - zero_ns as f64) / 1e6);
     let end = operation.end_ns.map_or_else(|| "?".into(), ms);
     let what = match &operation.action {
         Action::One(of) => step(of),
@@ -79,7 +92,10 @@ fn line(operation: &Operation, zero_ns: u64, keys: &[Bytes]) -> String {
         Outcome::Unknown => " -> unknown",
     };
     let (number, client) = (operation.line, operation.client);
-    format!("line {number:<6} client {client:<4} {:>12} .. {end:<12} ms  {what}{outcome}", ms(operation.start_ns))
+    format!(
+        "line {number:<6} client {client:<4} {:>12} .. {end:<12} ms  {what}{outcome}",
+        ms(operation.start_ns)
+    )
 }
 
 fn step(step: &Step) -> String {
@@ -141,7 +157,8 @@ fn saw(seen: &Seen) -> String {
 fn origins(history: &[Operation], part: &Part<'_>, shown: &[&Operation]) -> Vec<String> {
     let mut lines = Vec::new();
     for (key, value) in shown.iter().flat_map(|operation| seen_values(operation, part)) {
-        let wrote = |operation: &&Operation| operation.action.steps().iter().any(|step| writes(step, key, value));
+        let wrote =
+            |operation: &&Operation| operation.action.steps().iter().any(|step| writes(step, key, value));
         if shown.iter().any(|operation| wrote(&operation)) {
             continue;
         }
@@ -175,9 +192,7 @@ fn seen_values<'o>(operation: &'o Operation, part: &Part<'_>) -> Vec<(&'o Bytes,
         Some(Before::Present(_) | Before::Absent | Before::Untold) | None => None,
     };
     match &operation.action {
-        Action::One(_) | Action::Batch { .. } => {
-            operation.action.steps().iter().filter_map(before).collect()
-        }
+        Action::One(_) | Action::Batch { .. } => operation.action.steps().iter().filter_map(before).collect(),
         Action::Scan(scan) => {
             let ours = scan.rows.iter().filter(|row| part.keys.contains(&&row.key));
             ours.filter_map(|row| row.seen.value.as_ref().map(|value| (&row.key, value))).collect()

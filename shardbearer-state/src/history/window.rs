@@ -18,8 +18,8 @@ pub(super) struct Window {
     pub operations: Vec<usize>,
     /// Whether these contradict each other whatever the keys held before; otherwise only because they were absent.
     pub from_anything: bool,
-    /// How many more there were in the same time that may or may not have happened and do not help.
-    pub optional: usize,
+    /// More that may or may not have happened at the time and do not help.
+    pub optional: Vec<usize>,
 }
 
 /// Situations per attempt, and attempts: for people a larger window beats a longer wait.
@@ -43,9 +43,12 @@ pub(super) fn narrow(part: &Part<'_>, stuck: usize, begin: &Register, slack_ns: 
     };
     let items = attempt.without_the_needless(items);
     let (proof, optional): (Vec<_>, Vec<_>) = items.iter().partition(|item| !item.optional);
-    let mut operations: Vec<usize> = proof.iter().map(|item| item.index).collect();
-    operations.dedup();
-    Window { operations, from_anything, optional: optional.len() }
+    let indices = |items: Vec<&Item<'_>>| {
+        let mut indices: Vec<usize> = items.iter().map(|item| item.index).collect();
+        indices.dedup();
+        indices
+    };
+    Window { operations: indices(proof), from_anything, optional: indices(optional) }
 }
 
 struct Attempt {
@@ -59,15 +62,13 @@ impl Attempt {
     /// Whether these have no order; whatever takes too long is taken to have one.
     fn fails(&mut self, items: &[Item<'_>], begin: &Register) -> bool {
         self.left = self.left.saturating_sub(1);
-        let (verdict, _) =
-            Search::new(items, self.slack_ns).run(vec![begin.clone(); self.slots], STATES_MAX);
+        let (verdict, _) = Search::new(items, self.slack_ns).run(vec![begin.clone(); self.slots], STATES_MAX);
         matches!(verdict, Verdict::Stuck { .. })
     }
 
     /// The shortest window that has no order whatever was there before; `None` if there is none.
     fn latest_begin<'a>(&mut self, items: &[Item<'a>]) -> Option<Vec<Item<'a>>> {
-        let starts: Vec<u64> =
-            items.iter().filter(|item| !item.optional).map(|item| item.start_ns).collect();
+        let starts: Vec<u64> = items.iter().filter(|item| !item.optional).map(|item| item.start_ns).collect();
         // Doubles the window until it fails, then halves the rest: windows are short, histories long.
         let mut length = 1;
         while !self.fails(&from(items, starts[starts.len() - length]), &Register::ANYTHING) {

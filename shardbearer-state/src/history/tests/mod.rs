@@ -5,7 +5,10 @@ mod classic;
 use bytes::Bytes;
 use shardbearer_core::kv::Condition;
 
-use super::{Action, Answer, Before, Kind, Lifetime, Operation, Options, Outcome, Report, Seen, Step, Violation, check};
+use super::{
+    Action, Answer, Before, Kind, Lifetime, Operation, Options, Outcome, Report, Row, Scan, Seen, Step,
+    Violation, check,
+};
 
 /// Milliseconds; a call that took place between two points in time.
 fn call(client: u64, times: (u64, u64), kind: Kind, answer: Answer) -> Operation {
@@ -97,7 +100,11 @@ fn judge(history: Vec<Operation>) -> Report {
 #[track_caller]
 fn right(history: Vec<Operation>) {
     let report = judge(history);
-    assert!(report.passed(), "{:#?}", report.violations.iter().flat_map(Violation::lines).collect::<Vec<_>>());
+    assert!(
+        report.passed(),
+        "{:#?}",
+        report.violations.iter().flat_map(Violation::lines).collect::<Vec<_>>()
+    );
 }
 
 /// Wrong, with these lines as the window that proves it.
