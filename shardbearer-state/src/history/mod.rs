@@ -24,7 +24,7 @@
 //! that a store reports. A failed condition on a revision that nobody saw is believed.
 
 mod check;
-// pub mod json;
+pub mod json;
 mod model;
 mod partition;
 mod register;

@@ -7,7 +7,8 @@
 //!
 //! Made exact and fast for histories with lost answers by four rules, each of which only leaves out orders that
 //! others stand for:
-//! - What changes nothing and may be next is next: moved to the front it disturbs nobody.
+//! - A read that may be next and fits is next: moved to the front it disturbs nobody. (Not so a delete of an absent key:
+//!   later it may be the one that made it absent.)
 //! - Optional operations (those without an answer) are tried only where all others failed.
 //! - Of optional operations alike the one that began first is used first.
 //! - A situation is dropped if the same was reached before with fewer optional operations used up.
@@ -128,7 +129,9 @@ impl<'s, 'a> Search<'s, 'a> {
                 let moment = Moment { start_ns, latest_ns: bound_ns, slack_ns: self.slack_ns };
                 candidate.item.effect.after(&situation.registers, moment)
             };
-            let idle = |candidate: &&Candidate<'s, 'a>| after(candidate).contains(&situation.registers);
+            let idle = |candidate: &&Candidate<'s, 'a>| {
+                !candidate.item.effect.may_write() && after(candidate).contains(&situation.registers)
+            };
             let mut place = |candidate: &Candidate<'s, 'a>, registers| {
                 let (situation, used) = candidate.placed(situation, used, registers);
                 if remember(&mut seen, &situation, &used) {

@@ -242,7 +242,7 @@ fn batches_are_seen_whole() {
         batch(1, (2, 3), vec![("a", put("2"), None), ("b", put_if("2", Condition::Absent), None)], applied)
     };
     right(vec![both((0, 1), "1"), failing(false), one("a", (4, 5), "1")]);
-    wrong(vec![both((0, 1), "1"), failing(false), one("a", (4, 5), "2")], &[3]);
+    wrong(vec![both((0, 1), "1"), failing(false), one("a", (4, 5), "2")], &[1, 3]);
     wrong(vec![both((0, 1), "1"), failing(true)], &[1, 2]);
     wrong(vec![failing(false)], &[1]);
     // A guard that fails undoes all, whatever the mode.

@@ -1,6 +1,8 @@
 //! The oracle held against histories whose verdict is known.
 
 mod classic;
+mod properties;
+mod store;
 
 use bytes::Bytes;
 use shardbearer_core::kv::Condition;
