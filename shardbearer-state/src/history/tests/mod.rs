@@ -1,6 +1,7 @@
 //! The oracle held against histories whose verdict is known.
 
 mod classic;
+mod lines;
 mod properties;
 mod store;
 
