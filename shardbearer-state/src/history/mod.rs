@@ -26,6 +26,7 @@
 mod check;
 pub mod json;
 mod model;
+mod needs;
 mod partition;
 mod register;
 mod search;

@@ -59,6 +59,14 @@ impl Register {
     pub const ANYTHING: Register =
         Register { value: Value::Anything, revision: Revision::Above(0), expires_ns: Some(0) };
 
+    /// The value, if it is known and there is one.
+    pub fn value(&self) -> Option<&Bytes> {
+        match &self.value {
+            Value::Present(value) => Some(value),
+            Value::Anything | Value::Absent => None,
+        }
+    }
+
     /// All registers that a step can leave behind, given what was told of it; the likeliest first.
     pub fn step(&self, kind: &Kind, answer: Option<&Answer>, moment: Moment) -> Vec<Next> {
         let mut next = Vec::with_capacity(1);

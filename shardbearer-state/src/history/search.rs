@@ -5,13 +5,14 @@
 //! the first of them ended may be next; place it, go on; where nothing fits, go back. A situation, that is, what was
 //! placed and the state it left, is never looked at twice.
 //!
-//! Made exact and fast for histories with lost answers by four rules, each of which only leaves out orders that
+//! Made exact and fast for histories with lost answers by some rules, each of which only leaves out orders that
 //! others stand for:
 //! - A read that may be next and fits is next: moved to the front it disturbs nobody. (Not so a delete of an absent key:
 //!   later it may be the one that made it absent.)
 //! - Optional operations (those without an answer) are tried only where all others failed.
 //! - Of optional operations alike the one that began first is used first.
-//! - A situation is dropped if the same was reached before with fewer optional operations used up.
+//! - A situation is dropped if the same was reached before with fewer optional operations used up, or if a value is gone
+//!   that is still to be read ([`Needs`]).
 //!
 //! Operations that touch at one nanosecond count as concurrent. The search is exact or has [`Verdict::GaveUp`].
 
@@ -21,6 +22,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::rc::Rc;
 
 use super::model::{Answer, Kind};
+use super::needs::Needs;
 use super::register::{Moment, Next, Register};
 
 /// An operation as the search sees it.
@@ -67,6 +69,7 @@ pub(super) struct Search<'s, 'a> {
     /// Optional items in groups that are alike, each group in the order of starts.
     may: Vec<Vec<(usize, &'s Item<'a>)>>,
     slack_ns: u64,
+    needs: Needs<'s>,
 }
 
 /// What was placed, and the state it left.
@@ -96,7 +99,8 @@ struct Open {
 impl<'s, 'a> Search<'s, 'a> {
     pub fn new(items: &'s [Item<'a>], slack_ns: u64) -> Self {
         debug_assert!(items.is_sorted_by_key(|item| item.start_ns), "parts are sorted when they are made");
-        let must = items.iter().enumerate().filter(|(_, item)| !item.optional).collect();
+        let must: Vec<(usize, &Item<'a>)> =
+            items.iter().enumerate().filter(|(_, item)| !item.optional).collect();
         let mut may: Vec<Vec<(usize, &Item<'a>)>> = Vec::new();
         for (index, item) in items.iter().enumerate().filter(|(_, item)| item.optional) {
             match may.iter_mut().find(|group| group[0].1.effect == item.effect) {
@@ -104,7 +108,9 @@ impl<'s, 'a> Search<'s, 'a> {
                 None => may.push(vec![(index, item)]),
             }
         }
-        Search { must, may, slack_ns }
+        let needs =
+            Needs::of(must.iter().map(|(_, item)| *item), may.iter().flatten().map(|(_, item)| *item));
+        Search { must, may, slack_ns, needs }
     }
 
     /// Looks for an order that begins with these registers; with the verdict, how many situations were looked at.
@@ -133,8 +139,9 @@ impl<'s, 'a> Search<'s, 'a> {
                 !candidate.item.effect.may_write() && after(candidate).contains(&situation.registers)
             };
             let mut place = |candidate: &Candidate<'s, 'a>, registers| {
+                let before = &situation.registers;
                 let (situation, used) = candidate.placed(situation, used, registers);
-                if remember(&mut seen, &situation, &used) {
+                if !self.hopeless(before, &situation) && remember(&mut seen, &situation, &used) {
                     states += cost;
                     open.push(Open::new(states, situation, used));
                 }
@@ -175,6 +182,16 @@ impl<'s, 'a> Search<'s, 'a> {
             }
         }
         (Verdict::Stuck { item: stuck.1 }, states)
+    }
+
+    /// Whether a value is gone that is still to be read and cannot come again.
+    fn hopeless(&self, before: &[Register], after: &Situation) -> bool {
+        let placed = |must: usize| must < after.frontier || after.ahead.binary_search(&must).is_ok();
+        before.iter().zip(&after.registers).enumerate().any(|(slot, (before, after))| {
+            before
+                .value()
+                .is_some_and(|value| after.value() != Some(value) && self.needs.lost(slot, value, placed))
+        })
     }
 
     /// When the first of the unplaced ends, and all of them that may be next, that one first.
@@ -281,7 +298,7 @@ impl Effect<'_> {
                 }
                 let mut after = Vec::new();
                 for branch in branches {
-                    let took = !branch.ended && !(branch.failed && *all_or_nothing);
+                    let took = !(branch.ended || branch.failed && *all_or_nothing);
                     let registers = if took { branch.registers } else { before.to_vec() };
                     if applied.is_none_or(|applied| applied == took) && !after.contains(&registers) {
                         after.push(registers);

@@ -23,17 +23,15 @@ pub(super) struct Window {
 }
 
 /// Situations per attempt, and attempts: for people a larger window beats a longer wait.
-const STATES_MAX: u64 = 20_000;
+const STATES_MAX: u64 = 100_000;
 const ATTEMPTS_MAX: usize = 200;
 /// Items above which no attempt is made to leave out single ones: their number would count squared.
 const NEEDLESS_MAX: usize = 4_000;
 
 /// The smallest window found around the item that no order gets past.
 pub(super) fn narrow(part: &Part<'_>, stuck: usize, begin: &Register, slack_ns: u64) -> Window {
-    let end_ns = part.items[stuck].end_ns;
-    let begun = part.items.iter().filter(|item| item.start_ns <= end_ns);
-    let ended: Vec<Item<'_>> = begun.filter_map(|item| kept(item, item.end_ns <= end_ns)).collect();
     let mut attempt = Attempt { slots: part.keys.len(), begin: begin.clone(), slack_ns, left: ATTEMPTS_MAX };
+    let ended = attempt.earliest_end(&part.items, part.items[stuck].end_ns);
     let (items, from_anything) = match attempt.latest_begin(&ended) {
         Some(items) => {
             attempt.begin = Register::ANYTHING;
@@ -64,6 +62,28 @@ impl Attempt {
         self.left = self.left.saturating_sub(1);
         let (verdict, _) = Search::new(items, self.slack_ns).run(vec![begin.clone(); self.slots], STATES_MAX);
         matches!(verdict, Verdict::Stuck { .. })
+    }
+
+    /// The shortest beginning that has no order. It ends no earlier than where the search got stuck, but maybe later: a
+    /// search turns back early if it sees that a read to come cannot be right.
+    fn earliest_end<'a>(&mut self, items: &[Item<'a>], stuck_ns: u64) -> Vec<Item<'a>> {
+        let begin = self.begin.clone();
+        let ends = items.iter().filter(|item| !item.optional).map(|item| item.end_ns);
+        let mut ends: Vec<u64> = ends.filter(|end_ns| *end_ns >= stuck_ns).collect();
+        ends.sort_unstable();
+        let (mut passes, mut length) = (0, 1);
+        while length < ends.len() && !self.fails(&until(items, ends[length - 1]), &begin) {
+            passes = length;
+            length = (length * 2).min(ends.len());
+        }
+        while passes + 1 < length {
+            let middle = passes.midpoint(length);
+            match self.fails(&until(items, ends[middle - 1]), &begin) {
+                true => length = middle,
+                false => passes = middle,
+            }
+        }
+        until(items, ends[length - 1])
     }
 
     /// The shortest window that has no order whatever was there before; `None` if there is none.
@@ -109,6 +129,12 @@ impl Attempt {
         }
         items
     }
+}
+
+/// What had begun by this time; what had not ended then may have happened or not.
+fn until<'a>(items: &[Item<'a>], end_ns: u64) -> Vec<Item<'a>> {
+    let begun = items.iter().filter(|item| item.start_ns <= end_ns);
+    begun.filter_map(|item| kept(item, item.end_ns <= end_ns)).collect()
 }
 
 /// The window from this time on.
