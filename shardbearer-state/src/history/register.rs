@@ -67,6 +67,16 @@ impl Register {
         }
     }
 
+    /// Whether revisions have grown beyond what this answer told, so that it cannot be given any more.
+    pub fn is_past(&self, answer: &Answer) -> bool {
+        let wrote = answer.revision.is_some_and(|told| told <= self.floor());
+        let saw = match &answer.before {
+            Before::Present(seen) => seen.revision.is_some_and(|seen| seen < self.floor()),
+            Before::Untold | Before::Absent => false,
+        };
+        wrote || saw
+    }
+
     /// All registers that a step can leave behind, given what was told of it; the likeliest first.
     pub fn step(&self, kind: &Kind, answer: Option<&Answer>, moment: Moment) -> Vec<Next> {
         let mut next = Vec::with_capacity(1);

@@ -12,7 +12,7 @@
 //! - Optional operations (those without an answer) are tried only where all others failed.
 //! - Of optional operations alike the one that began first is used first.
 //! - A situation is dropped if the same was reached before with fewer optional operations used up, or if a value is gone
-//!   that is still to be read ([`Needs`]).
+//!   that is still to be read ([`Needs`]), or a revision has passed that is still to come.
 //!
 //! Operations that touch at one nanosecond count as concurrent. The search is exact or has [`Verdict::GaveUp`].
 
@@ -129,6 +129,9 @@ impl<'s, 'a> Search<'s, 'a> {
             let Some(first_to_end) = must.first() else { return (Verdict::Linearizable, states) };
             if bound_ns >= stuck.0 {
                 stuck = (bound_ns, first_to_end.index);
+            }
+            if must.iter().any(|candidate| candidate.item.effect.is_late(&situation.registers)) {
+                continue;
             }
             let after = |candidate: &Candidate<'s, 'a>| {
                 let start_ns = candidate.item.start_ns;
@@ -282,6 +285,16 @@ impl Effect<'_> {
         match self {
             Effect::One(touch) => writes(touch),
             Effect::Batch { touches, applied, .. } => *applied != Some(false) && touches.iter().any(writes),
+        }
+    }
+
+    /// Whether it was told a revision that has passed. Checked of single steps only.
+    fn is_late(&self, registers: &[Register]) -> bool {
+        match self {
+            Effect::One(touch) => {
+                touch.answer.as_ref().is_some_and(|answer| registers[touch.slot].is_past(answer))
+            }
+            Effect::Batch { .. } => false,
         }
     }
 

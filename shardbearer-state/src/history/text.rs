@@ -159,7 +159,7 @@ fn origins(history: &[Operation], part: &Part<'_>, shown: &[&Operation]) -> Vec<
     for (key, value) in shown.iter().flat_map(|operation| seen_values(operation, part)) {
         let wrote =
             |operation: &&Operation| operation.action.steps().iter().any(|step| writes(step, key, value));
-        if shown.iter().any(|operation| wrote(operation)) {
+        if shown.iter().any(wrote) {
             continue;
         }
         let of_key = |operation: &&Operation| operation.action.steps().iter().any(|step| step.key == *key);
