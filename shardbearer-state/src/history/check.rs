@@ -24,7 +24,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options { slack_ns: 0, states_max: 10_000_000, from_anything: false, explained_max: 10 }
+        Options { slack_ns: 0, states_max: 3_000_000, from_anything: false, explained_max: 10 }
     }
 }
 
