@@ -1,6 +1,8 @@
 //! What tests Shardbearer and never ships with it. [`conformance`] has the laws that every implementation of a
 //! trait keeps, for our own plug-ins and for those of others; [`protocol`] runs pure protocols without a runtime: golden
-//! traces, random walks, every possible way.
+//! traces, random walks, every possible way; [`recorder`] writes down what clients see, for the oracle in
+//! `shardbearer-state`.
 
 pub mod conformance;
 pub mod protocol;
+pub mod recorder;

@@ -1,10 +1,11 @@
 //! The command line: one file per command, each with its arguments, its help and its `run`.
 //!
-//! Exit code 0 is success, 1 a refused or failed operation, 2 wrong usage. Results go to standard output, everything
+//! Exit code 0 is success, 1 a refused or failed operation, 2 wrong usage or an input that cannot be read. Results go to standard output, everything
 //! said to people about them to standard error.
 
 mod args;
 mod bench;
+mod check;
 mod check_config;
 mod completions;
 mod epochs;
@@ -132,6 +133,8 @@ enum Command {
     Epochs(epochs::Epochs),
     /// Measure throughput and latency, of this cluster or of others for comparison
     Bench(bench::Bench),
+    /// Check whether a recorded history is linearizable
+    Check(check::Check),
     /// Print a completion script for a shell
     Completions(completions::Completions),
 }
@@ -157,7 +160,7 @@ pub fn main_with(engines: Engines) -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("shardbearer: {error:#}");
-            ExitCode::FAILURE
+            if error.is::<check::BrokenInput>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -175,6 +178,7 @@ async fn run(cli: Cli, engines: Engines) -> anyhow::Result<()> {
         Command::Radiants(radiants) => radiants.run(&global).await,
         Command::Epochs(epochs) => epochs.run(&global).await,
         Command::Bench(bench) => bench.run(&global).await,
+        Command::Check(check) => check.run(&global),
         Command::Completions(completions) => completions.run(),
     }
 }

@@ -1,8 +1,10 @@
 //! Carrying out what the steps asked for: persist, send, apply, answer.
 
+use std::time::Duration;
+
 use shardbearer_core::engine::{Committed, EngineStatus};
 use shardbearer_core::ids::RadiantId;
-use shardbearer_core::log::{LogPos, LogWrite};
+use shardbearer_core::log::{LogError, LogPos, LogWrite};
 use shardbearer_core::protocol::{Answer, Envelope, Input, Payload, Persist, Protocol};
 use shardbearer_core::transport::{Channel, Frame};
 
@@ -11,13 +13,17 @@ use super::task::{Held, Task, Write};
 
 /// Bytes of entries applied in one commit.
 const APPLY_BYTES: usize = 8 << 20;
+/// How long a write waits for room on the disk before the order gives up, and with it the radiant.
+const ROOM_WAIT: Duration = Duration::from_secs(20);
+/// How often it looks.
+const ROOM_LOOK: Duration = Duration::from_millis(20);
 
 impl<P: Protocol> Task<P> {
     /// Carries everything out, also what follows from it. An error is final.
     pub(super) async fn flush(&mut self) -> Result<(), String> {
         while !self.ready.is_empty() || self.applicable() > self.applied {
             let ready = std::mem::take(&mut self.ready);
-            self.persist(ready.persist)?;
+            self.persist(ready.persist).await?;
             for envelope in ready.now {
                 let (to, frame) = self.seal(envelope)?;
                 self.send(to, frame);
@@ -71,7 +77,7 @@ impl<P: Protocol> Task<P> {
     }
 
     /// Takes changes over into the log, as one write.
-    fn persist(&mut self, changes: Vec<Persist>) -> Result<(), String> {
+    async fn persist(&mut self, changes: Vec<Persist>) -> Result<(), String> {
         let mut writes = Vec::with_capacity(changes.len());
         for change in changes {
             writes.push(match change {
@@ -99,25 +105,34 @@ impl<P: Protocol> Task<P> {
                 Persist::Hard(bytes) => LogWrite::Hard(bytes),
             });
         }
-        if writes.is_empty() { Ok(()) } else { self.write(writes) }
+        if writes.is_empty() { Ok(()) } else { self.write(writes).await }
     }
 
-    /// Hands a batch to the log.
-    pub(super) fn write(&mut self, writes: Vec<LogWrite>) -> Result<(), String> {
+    /// Hands a batch to the log. A disk that is full for a moment is no reason to stop; nothing was written, and the
+    /// order does nothing else meanwhile.
+    pub(super) async fn write(&mut self, writes: Vec<LogWrite>) -> Result<(), String> {
         self.write_number += 1;
         let number = self.write_number;
         self.writes.push_back(Write { number, last: self.log.last().index });
-        let progress = self.progress.clone();
-        let done = Box::new(move |outcome: Result<(), _>| {
-            progress.send_modify(|progress| match outcome {
-                Ok(()) => progress.written = progress.written.max(number),
-                Err(error) => {
-                    progress.failure.get_or_insert(error);
-                }
+        let end = tokio::time::Instant::now() + ROOM_WAIT;
+        loop {
+            let progress = self.progress.clone();
+            let done = Box::new(move |outcome: Result<(), _>| {
+                progress.send_modify(|progress| match outcome {
+                    Ok(()) => progress.written = progress.written.max(number),
+                    Err(error) => {
+                        progress.failure.get_or_insert(error);
+                    }
+                });
             });
-        });
-        let context = &self.shared.context;
-        context.log.write(context.order, writes, done).map_err(|error| error.to_string())
+            let context = &self.shared.context;
+            match context.log.write(context.order, writes.clone(), done) {
+                Err(LogError::Full(_)) if tokio::time::Instant::now() < end => {
+                    tokio::time::sleep(ROOM_LOOK).await;
+                }
+                written => return written.map_err(|error| error.to_string()),
+            }
+        }
     }
 
     /// A message with its entries as a frame.
@@ -157,9 +172,14 @@ impl<P: Protocol> Task<P> {
                     .ok_or_else(|| format!("log entry {} is of an unknown kind", position.index))?;
                 positions.push(position);
                 entries.push(match entry.payload {
-                    Payload::Blank => Committed { position, proposal: None, note: None },
-                    Payload::Proposal(bytes) => Committed { position, proposal: Some(bytes), note: None },
-                    Payload::Own(bytes) => Committed { position, proposal: None, note: Some(bytes) },
+                    Payload::Blank => Committed { position, proposal: None, note: None, wanted: false },
+                    Payload::Proposal(bytes) => {
+                        let wanted = self.waiting.wants(position);
+                        Committed { position, proposal: Some(bytes), note: None, wanted }
+                    }
+                    Payload::Own(bytes) => {
+                        Committed { position, proposal: None, note: Some(bytes), wanted: false }
+                    }
                 });
             }
             let Some(last) = positions.last().copied() else {

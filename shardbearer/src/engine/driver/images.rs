@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use shardbearer_core::engine::{EngineContext, ReceivedSnapshot, SnapshotWriter};
 use shardbearer_core::ids::RadiantId;
+use shardbearer_core::storage::StorageError;
 use shardbearer_core::transport::{Channel, Frame};
 
 use super::frame::{self, Chunk, TAKEN};
@@ -23,15 +24,14 @@ pub async fn send(context: &EngineContext, to: RadiantId) -> Result<(), String> 
     let mut ahead: Option<Bytes> = None;
     for number in 0.. {
         // Reading may wait for the disk; one chunk ahead tells which is the last.
-        let read = tokio::task::spawn_blocking(move || {
+        let read = context.world.block(move || {
             let chunk = match ahead {
                 Some(chunk) => Some(chunk),
                 None => reader.next()?,
             };
-            Ok((chunk, reader.next()?, reader))
+            Ok::<_, StorageError>((chunk, reader.next()?, reader))
         });
-        let read: Result<_, shardbearer_core::storage::StorageError> =
-            read.await.map_err(|error| error.to_string())?;
+        let read = read.await.ok_or("reading it panicked")?;
         let (chunk, following, back) = read.map_err(|error| error.to_string())?;
         (reader, ahead) = (back, following);
         let Some(bytes) = chunk else { return Err("an image without a single chunk".into()) };
@@ -88,11 +88,15 @@ impl Receiving {
         };
         incoming.next += 1;
         let last = chunk.last;
-        let written = tokio::task::spawn_blocking(move || {
+        let written = context.world.block(move || {
             incoming.writer.write(&chunk.bytes)?;
-            if last { incoming.writer.finish().map(Written::Whole) } else { Ok(Written::Part(incoming)) }
+            if last {
+                incoming.writer.finish().map(Written::Whole)
+            } else {
+                Ok::<_, StorageError>(Written::Part(incoming))
+            }
         });
-        match written.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())? {
+        match written.await.ok_or("writing it panicked")?.map_err(|error| error.to_string())? {
             Written::Whole(image) => Ok(Some(image)),
             Written::Part(incoming) => {
                 *slot = Some(incoming);

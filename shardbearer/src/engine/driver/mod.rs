@@ -35,7 +35,6 @@ use shardbearer_core::engine::{
 };
 use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::RadiantId;
-use shardbearer_core::limits;
 use shardbearer_core::log::LogPos;
 use shardbearer_core::protocol::{Change, Configuration, Entry, Protocol};
 use shardbearer_core::storage::StorageError;
@@ -51,8 +50,6 @@ use self::waiting::Reply;
 const MAIL_MAX: usize = 1_024;
 /// Reads that may wait for the next barrier; they share it.
 const READS_MAX: usize = 65_536;
-/// Room that a frame needs beside its entry.
-const FRAME_BYTES: usize = 64 << 10;
 
 /// Opens an order that runs protocol `P`. What a factory does.
 pub async fn open<P: Protocol>(context: EngineContext) -> Result<Arc<dyn ConsensusEngine>, EngineError> {
@@ -170,7 +167,7 @@ struct Driver<M>(Arc<Shared<M>>);
 #[async_trait]
 impl<M: shardbearer_core::protocol::Message> ConsensusEngine for Driver<M> {
     async fn propose(&self, entry: Bytes) -> Result<Bytes, RequestError> {
-        if entry.len() > limits::MESSAGE_BYTES_MAX - FRAME_BYTES {
+        if entry.len() > self.0.context.limits.entry_bytes_max {
             let why = format!("{} bytes are more than a message between radiants may hold", entry.len());
             return Err(Refused::Invalid(why).into());
         }

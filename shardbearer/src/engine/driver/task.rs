@@ -201,7 +201,7 @@ impl<P: Protocol> Task<P> {
                 }
                 self.sending.insert(to, self.now() + nanoseconds(SNAPSHOT_REST));
             }
-            Mail::Persistent(result) => self.purge(&result.map_err(|error| error.to_string())?)?,
+            Mail::Persistent(result) => self.purge(&result.map_err(|error| error.to_string())?).await?,
         }
         Ok(())
     }
@@ -254,7 +254,7 @@ impl<P: Protocol> Task<P> {
         if self.log.install(position) {
             self.writes.iter_mut().for_each(|write| write.last = position.index);
             self.durable = position.index;
-            self.write(recover::restart(purged, last, position))?;
+            self.write(recover::restart(purged, last, position)).await?;
         }
         self.commit = self.commit.max(position.index);
         self.applied = self.applied.max(position.index);
@@ -288,7 +288,7 @@ impl<P: Protocol> Task<P> {
         });
     }
 
-    fn purge(&mut self, persistent: &Applied) -> Result<(), String> {
+    async fn purge(&mut self, persistent: &Applied) -> Result<(), String> {
         self.compacting = false;
         let limits = self.shared.context.limits;
         let entries = persistent.position.index.saturating_sub(self.log.purged().index);
@@ -299,7 +299,7 @@ impl<P: Protocol> Task<P> {
         let upto = shardbearer_core::log::LogPos { term, index };
         if index > self.log.purged().index {
             self.log.purge(upto);
-            self.write(vec![LogWrite::Purge { upto }])?;
+            self.write(vec![LogWrite::Purge { upto }]).await?;
             self.step(Input::Purged { upto });
         }
         Ok(())

@@ -85,6 +85,12 @@ impl Waiting {
         }
     }
 
+    /// Whether somebody waits for the reply to the entry of this position.
+    pub fn wants(&self, position: LogPos) -> bool {
+        let entry = self.entries.get(&position.index).filter(|entry| entry.0 == position.term);
+        entry.is_some_and(|(_, ticket)| self.waits.contains_key(ticket))
+    }
+
     /// The log was cut.
     pub fn truncated(&mut self, from: u64) {
         for (_, (_, ticket)) in self.entries.split_off(&from) {

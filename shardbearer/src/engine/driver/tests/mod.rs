@@ -23,6 +23,7 @@ use crate::engine::solo::SoloFactory;
 
 /// Compacts all the time.
 const TIGHT: EngineLimits = EngineLimits {
+    entry_bytes_max: 4 << 10,
     message_bytes_max: 4 << 10,
     compact_after_entries: 20,
     compact_after_bytes: 1 << 20,
