@@ -3,4 +3,5 @@
 
 mod architecture;
 mod conformance;
+mod engines;
 mod supply;

@@ -105,7 +105,10 @@ impl Openraft {
             max_payload_entries: 1_024,
             snapshot_policy: SnapshotPolicy::LogsSinceLast(context.limits.compact_after_entries),
             max_in_snapshot_log_to_keep: context.limits.keep_entries,
-            purge_batch_size: 256,
+            purge_batch_size: (context.limits.compact_after_entries / 4).clamp(1, 256),
+            // A leader that lost unsynced entries with the power would write others under the same term and index
+            // as those that a follower may hold. The law `commitment_needs_the_own_term` saw it.
+            enable_leader_restore: Some(false),
             ..Config::default()
         };
         let config = config.validate().map_err(|error| refuse(error.to_string()))?;
@@ -176,10 +179,11 @@ impl Openraft {
             Err(openraft::error::Fatal::Stopped) => None,
             Err(fatal) => Some(fatal.to_string()),
         };
+        let closed = self.closed.load(Ordering::Acquire) || failure.is_some();
         let next = EngineStatus {
             version: 0,
             herald,
-            leading: herald == Some(self.context.me) && (single || heard),
+            leading: herald == Some(self.context.me) && (single || heard) && !closed,
             term: metrics.current_term,
             last_log: metrics.last_log_index.map_or(0, |index| index + 1),
             applied: metrics.last_applied.map_or(0, |id| id.index + 1),
@@ -190,7 +194,7 @@ impl Openraft {
                 .flatten()
                 .map(|(member, id)| (RadiantId(*member), id.as_ref().map_or(0, |id| id.index + 1)))
                 .collect(),
-            closed: self.closed.load(Ordering::Acquire) || failure.is_some(),
+            closed,
             failure,
         };
         self.status.send_if_modified(|status| {

@@ -1,0 +1,11 @@
+//! The laws of engines, for each that is built in.
+
+use std::sync::Arc;
+
+use shardbearer::engine::openraft::OpenraftFactory;
+use shardbearer_sim::conformance::engine::{Subject, check};
+
+#[test]
+fn openraft_keeps_the_laws_of_engines() {
+    check(&Subject::new(Arc::new(OpenraftFactory)));
+}
