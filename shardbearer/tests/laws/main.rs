@@ -3,5 +3,6 @@
 
 mod architecture;
 mod conformance;
+mod doubles;
 mod engines;
 mod supply;

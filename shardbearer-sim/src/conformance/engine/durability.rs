@@ -22,7 +22,7 @@ pub(super) async fn all_crash(group: &mut Group<'_>) -> Result<(), Broken> {
 
 pub(super) async fn acknowledged_writes_survive_a_crash_of_all(lab: &Lab<'_>) -> Result<(), Broken> {
     let mut group = lab.found(3).await?;
-    for round in 0..5 {
+    for round in 0..8 {
         group.writes(round + 1).await?;
         // No time passes between the last acknowledgement and the crash.
         all_crash(&mut group).await?;

@@ -76,8 +76,8 @@ struct Openraft {
     votes_from_ns: u64,
     /// Until this moment (monotonic, ns) a lead that was offered to another gives no lease.
     no_lease_until_ns: AtomicU64,
-    /// The image being received: its transfer, the next chunk's number, the file.
-    receiving: tokio::sync::Mutex<Option<receive::Receiving>>,
+    /// Images being received.
+    receiving: tokio::sync::Mutex<receive::Images>,
     closed: AtomicBool,
     compaction: Mutex<u64>,
 }
@@ -136,7 +136,7 @@ impl Openraft {
             raft,
             status: watch::Sender::new(EngineStatus::default()),
             no_lease_until_ns: AtomicU64::new(0),
-            receiving: tokio::sync::Mutex::new(None),
+            receiving: tokio::sync::Mutex::default(),
             closed: AtomicBool::new(false),
             compaction: Mutex::new(0),
         });
