@@ -3,6 +3,7 @@
 //! A protocol of your own: implement `EngineFactory` in your crate and hand it to
 //! [`Engines::register`]; configuration then finds it by name.
 
+pub mod omnipaxos;
 pub mod openraft;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ impl Default for Engines {
     fn default() -> Self {
         let mut engines = Engines { known: BTreeMap::new() };
         engines.register(Arc::new(openraft::OpenraftFactory));
+        engines.register(Arc::new(omnipaxos::OmnipaxosFactory));
         engines
     }
 }

@@ -1,0 +1,488 @@
+//! The task that owns the library's instance: feeds it messages, proposals and ticks, and lets out what it says once what
+//! it wrote is durable.
+//!
+//! ```text
+//!   inbox ──▶ step ──▶ writes ──▶ journal ──(durable)──┐
+//!                └──▶ messages, decided ──▶ gate ──────┴──▶ links ──▶ transport
+//!                                                      └──▶ apply
+//! ```
+//!
+//! The library counts its own acceptance at once, before it is durable here. So its word that an entry is decided
+//! passes the gate too, like everything it says.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use omnipaxos::ballot_leader_election::Ballot;
+use omnipaxos::messages::Message;
+use omnipaxos::messages::ballot_leader_election::{BLEMessage, HeartbeatMsg};
+use omnipaxos::messages::sequence_paxos::{PaxosMessage, PaxosMsg};
+use omnipaxos::{ClusterConfig, OmniPaxos, OmniPaxosConfig, ServerConfig};
+use shardbearer_core::engine::{EngineStatus, not_herald};
+use shardbearer_core::error::{Refused, RequestError};
+use shardbearer_core::ids::RadiantId;
+use shardbearer_core::log::{LogPos, LogWrite};
+use shardbearer_core::transport::{Channel, Frame};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use super::journal::{Progress, Store};
+use super::link::Link;
+use super::wire::{self, CONFIGURATION, Entry, Hard, Loose, Packet, term};
+use super::{Answer, Read, Shared, image};
+
+/// Inputs taken in one step, and bytes of proposals: one message and one fsync for all of them.
+const STEP_INPUTS_MAX: usize = 512;
+const STEP_BYTES_MAX: usize = 1 << 20;
+
+/// Proposals that may wait for their entry to be applied.
+const PROPOSALS_MAX: usize = 16_384;
+
+/// What happens to a replica.
+pub enum Input {
+    Propose(Bytes, oneshot::Sender<Answer>),
+    Read(oneshot::Sender<Read>),
+    Packet(RadiantId, Packet),
+    Campaign,
+    HandOver(RadiantId),
+    /// The data stand at this position, by an image.
+    Installed(LogPos),
+    /// The log up to here is not needed.
+    Purge(LogPos),
+}
+
+/// What one step said, held back until the writes before it are durable.
+struct Held {
+    after: u64,
+    messages: Vec<Message<Entry>>,
+    decided: u64,
+}
+
+/// Reads that ask the others whether this one still leads.
+#[derive(Default)]
+struct Probe {
+    round: u64,
+    confirmed: BTreeSet<u64>,
+    /// What must be applied before the answer.
+    floor: u64,
+    asking: Vec<oneshot::Sender<Read>>,
+    /// For the next round: they came after this one was sent.
+    next: Vec<oneshot::Sender<Read>>,
+}
+
+/// The library's instance and what surrounds it.
+pub struct Replica {
+    shared: Arc<Shared>,
+    paxos: OmniPaxos<Entry, Store>,
+    incarnation: u64,
+    links: BTreeMap<u64, Link>,
+    loose: BTreeMap<u64, Vec<Loose>>,
+    gate: VecDeque<Held>,
+    progress: watch::Receiver<Progress>,
+    /// What was given to the data's task.
+    committed: u64,
+    /// The ballot followed, and where the log ended when it was first in order under it.
+    ballot: Ballot,
+    synced: Option<u64>,
+    probe: Probe,
+    /// When each other last answered a heartbeat, and what it has accepted.
+    heard: BTreeMap<u64, Instant>,
+    matched: BTreeMap<u64, u64>,
+}
+
+fn instance(shared: &Shared, hard: Hard) -> Result<OmniPaxos<Entry, Store>, String> {
+    let timing = shared.context.timing;
+    // A leader's silence is noticed after one round of heartbeats, agreed upon in the next.
+    let round = timing.election_min.as_nanos() / timing.heartbeat.as_nanos().max(1) / 2;
+    let config = OmniPaxosConfig {
+        cluster_config: ClusterConfig {
+            configuration_id: CONFIGURATION,
+            nodes: (1..=shared.members.len() as u64).collect(),
+            flexible_quorum: None,
+        },
+        server_config: ServerConfig {
+            pid: shared.me,
+            election_tick_timeout: u64::try_from(round).unwrap_or(1).max(1),
+            resend_message_tick_timeout: 2,
+            buffer_size: 64,
+            ..ServerConfig::default()
+        },
+    };
+    config.build(Store::new(shared.journal.clone(), hard)).map_err(|error| format!("{error:?}"))
+}
+
+impl Replica {
+    /// Begins a new incarnation on what is stored.
+    pub fn new(shared: Arc<Shared>, mut hard: Hard) -> Result<Self, String> {
+        let applied = shared.context.applier.applied().position.index;
+        hard.incarnation += 1;
+        // Applied and purged entries were decided; the hard state is older.
+        hard.decided = hard.decided.max(applied).max(shared.journal.bounds().0.index);
+        hard.members = shared.members.iter().map(|member| member.0).collect();
+        shared.journal.write(vec![LogWrite::Hard(wire::encode_hard(&hard))]);
+        let incarnation = hard.incarnation;
+        let paxos = instance(&shared, hard)?;
+        let others = (1..=shared.members.len() as u64).filter(|pid| *pid != shared.me);
+        Ok(Replica {
+            links: others.map(|pid| (pid, Link::default())).collect(),
+            loose: BTreeMap::new(),
+            progress: shared.journal.progress(),
+            committed: applied,
+            ballot: paxos.get_promise(),
+            synced: None,
+            probe: Probe::default(),
+            heard: BTreeMap::new(),
+            matched: BTreeMap::new(),
+            gate: VecDeque::new(),
+            shared,
+            paxos,
+            incarnation,
+        })
+    }
+
+    /// Runs until the member closes or fails.
+    pub async fn run(mut self, mut inbox: mpsc::Receiver<Input>) {
+        let heartbeat = self.shared.context.timing.heartbeat;
+        let mut tick = Instant::now() + heartbeat;
+        let mut inputs = Vec::new();
+        let shared = self.shared.clone();
+        loop {
+            let outcome = tokio::select! {
+                biased;
+                () = shared.closing.cancelled() => return,
+                changed = self.progress.changed() => changed.map_err(|_| "the journal is gone".to_owned()),
+                () = tokio::time::sleep_until(tick) => {
+                    // After a standstill the missed ticks are gone, not made up for.
+                    tick = Instant::now() + heartbeat;
+                    self.tick();
+                    Ok(())
+                }
+                received = inbox.recv_many(&mut inputs, STEP_INPUTS_MAX) => {
+                    if received == 0 {
+                        return;
+                    }
+                    self.inputs(&mut inputs)
+                }
+            };
+            if let Err(why) = outcome.and_then(|()| self.flush()) {
+                return shared.fail(&why);
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        self.paxos.tick();
+        if !self.probe.asking.is_empty() {
+            self.send_probe();
+        }
+    }
+
+    fn inputs(&mut self, inputs: &mut Vec<Input>) -> Result<(), String> {
+        let mut bytes = 0;
+        for input in inputs.drain(..) {
+            match input {
+                Input::Propose(proposal, answer) => {
+                    bytes += proposal.len();
+                    self.propose(proposal, answer);
+                    if bytes > STEP_BYTES_MAX {
+                        self.flush()?;
+                        bytes = 0;
+                    }
+                }
+                Input::Read(answer) => match self.leads() {
+                    true => self.probe.next.push(answer),
+                    // Whoever asked may have given up; here and below.
+                    false => drop(answer.send(Err(self.not_herald()))),
+                },
+                Input::Packet(from, packet) => self.packet(from, packet),
+                Input::Campaign => self.campaign(),
+                Input::HandOver(to) => {
+                    if let Some(pid) = self.shared.pid(to).filter(|_| self.leads()) {
+                        let ballot = self.paxos.get_promise();
+                        self.say(pid, Loose::Campaign { ballot });
+                    }
+                }
+                Input::Installed(upto) => self.begin_anew(upto)?,
+                // A candidate may still read what it promised to send.
+                Input::Purge(upto) if self.leads() || !self.is_candidate() => {
+                    self.shared.journal.write(vec![LogWrite::Purge { upto }]);
+                }
+                Input::Purge(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether this one leads and its log is in order.
+    fn leads(&self) -> bool {
+        self.paxos.get_current_leader() == Some((self.shared.me, true))
+    }
+
+    fn is_candidate(&self) -> bool {
+        self.paxos.get_promise().pid == self.shared.me
+    }
+
+    fn campaign(&mut self) {
+        if !self.is_candidate() {
+            self.paxos.try_become_leader();
+        }
+    }
+
+    fn herald(&self) -> Option<RadiantId> {
+        let (pid, in_order) = self.paxos.get_current_leader()?;
+        self.shared.radiant(pid).filter(|_| in_order)
+    }
+
+    fn not_herald(&self) -> RequestError {
+        let other = self.herald().filter(|herald| *herald != self.shared.context.me);
+        not_herald(self.shared.context.order, other)
+    }
+
+    fn propose(&mut self, proposal: Bytes, answer: oneshot::Sender<Answer>) {
+        if !self.leads() {
+            return drop(answer.send(Err(self.not_herald())));
+        }
+        let mut waiting = self.shared.waiting.lock();
+        if waiting.proposals.len() >= PROPOSALS_MAX {
+            return drop(answer.send(Err(Refused::Busy("too many proposals wait".into()).into())));
+        }
+        let term = term(self.paxos.get_promise());
+        let index = self.paxos.get_accepted_idx() as u64 + 1;
+        match self.paxos.append(Entry { term, proposal }) {
+            Ok(()) => drop(waiting.proposals.insert(index, (term, answer))),
+            Err(_) => drop(answer.send(Err(Refused::Unavailable("members change".into()).into()))),
+        }
+    }
+
+    fn packet(&mut self, from: RadiantId, packet: Packet) {
+        let Some(pid) = self.shared.pid(from) else { return };
+        let Some(link) = self.links.get_mut(&pid) else { return };
+        let Some(arrival) = link.arrive(self.incarnation, &packet) else { return };
+        if arrival.broken {
+            self.paxos.reconnected(pid);
+        }
+        for loose in packet.loose {
+            self.loose(pid, loose, arrival.paired);
+        }
+        if arrival.ordered {
+            packet.ordered.into_iter().for_each(|message| self.message(pid, message));
+        }
+    }
+
+    fn loose(&mut self, pid: u64, loose: Loose, paired: bool) {
+        match loose {
+            Loose::Heartbeat(msg) => {
+                if matches!(msg, HeartbeatMsg::Reply(_)) {
+                    if !paired {
+                        return;
+                    }
+                    self.heard.insert(pid, Instant::now());
+                }
+                self.paxos.handle_incoming(Message::BLE(BLEMessage { from: pid, to: self.shared.me, msg }));
+            }
+            Loose::Probe { ballot, round } => {
+                if paired && ballot == self.paxos.get_promise() {
+                    self.say(pid, Loose::Confirmed { round });
+                }
+            }
+            Loose::Confirmed { round } => {
+                if paired && round == self.probe.round {
+                    self.probe.confirmed.insert(pid);
+                }
+            }
+            Loose::Campaign { ballot } => {
+                if paired && ballot == self.paxos.get_promise() && ballot.pid == pid {
+                    self.campaign();
+                }
+            }
+        }
+    }
+
+    /// Hands a message to the library, unless it would need what is not in the log any more, or trip over it.
+    fn message(&mut self, pid: u64, mut msg: PaxosMsg<Entry>) {
+        let purged = self.shared.journal.bounds().0.index;
+        let (decided, accepted) = (self.paxos.get_decided_idx(), self.paxos.get_accepted_idx());
+        let behind = |index: usize| (index as u64) < purged;
+        let fits = |sync_idx: usize| (decided..=accepted).contains(&sync_idx);
+        if let PaxosMsg::Promise(late) = &mut msg
+            && self.leads()
+            && late.n_accepted != late.n
+        {
+            // The library would compare the logs from where the last ballot's ended when this one began, which may
+            // be purged since. With a ballot that nobody had, it begins at what the other has decided.
+            late.n_accepted = Ballot::with(CONFIGURATION, 0, 0, pid);
+        }
+        let sensible = match &msg {
+            PaxosMsg::Prepare(prepare) if prepare.n.pid == pid && behind(prepare.decided_idx) => {
+                return self.bring_up(pid);
+            }
+            PaxosMsg::Promise(promise) if behind(promise.decided_idx) => return self.bring_up(pid),
+            PaxosMsg::Prepare(prepare) => prepare.n.pid == pid,
+            PaxosMsg::Promise(promise) => promise.log_sync.as_ref().is_none_or(|sync| fits(sync.sync_idx)),
+            PaxosMsg::AcceptSync(accept) => accept.n.pid == pid && fits(accept.log_sync.sync_idx),
+            PaxosMsg::AcceptDecide(accept) => accept.n.pid == pid,
+            PaxosMsg::Decide(decide) => decide.n.pid == pid,
+            PaxosMsg::Accepted(has) => {
+                if has.n == self.paxos.get_promise() {
+                    self.matched.insert(pid, has.accepted_idx as u64);
+                }
+                has.accepted_idx <= accepted
+            }
+            PaxosMsg::PrepareReq(_) | PaxosMsg::NotAccepted(_) => true,
+            PaxosMsg::ProposalForward(_)
+            | PaxosMsg::Compaction(_)
+            | PaxosMsg::AcceptStopSign(_)
+            | PaxosMsg::ForwardStopSign(_) => false,
+        };
+        if sensible {
+            let message = PaxosMessage { from: pid, to: self.shared.me, msg };
+            self.paxos.handle_incoming(Message::SequencePaxos(message));
+        }
+    }
+
+    fn bring_up(&self, pid: u64) {
+        if let Some(radiant) = self.shared.radiant(pid) {
+            image::start(&self.shared, radiant);
+        }
+    }
+
+    /// The log begins behind the image, and what the library has in memory is older: it recovers, as after a restart.
+    /// Promises and accepted entries behind the image stay.
+    fn begin_anew(&mut self, upto: LogPos) -> Result<(), String> {
+        self.shared.journal.write(vec![LogWrite::Purge { upto }]);
+        let hard = self.shared.hard()?;
+        let links = std::mem::take(&mut self.links);
+        let mut anew = Replica::new(self.shared.clone(), hard)?;
+        anew.committed = self.committed.max(upto.index);
+        anew.links = links;
+        anew.links.values_mut().for_each(Link::reset);
+        self.give_up("it began anew behind an image");
+        *self = anew;
+        Ok(())
+    }
+
+    /// Nobody who waits will be answered by this lead.
+    fn give_up(&mut self, why: &str) {
+        self.shared.forget_proposals(u64::MAX, why);
+        let (asking, next) = (std::mem::take(&mut self.probe.asking), std::mem::take(&mut self.probe.next));
+        for read in asking.into_iter().chain(next) {
+            drop(read.send(Err(self.not_herald())));
+        }
+        self.synced = None;
+        self.matched.clear();
+    }
+
+    fn say(&mut self, pid: u64, loose: Loose) {
+        self.loose.entry(pid).or_default().push(loose);
+    }
+
+    fn send_probe(&mut self) {
+        let (ballot, round) = (self.paxos.get_promise(), self.probe.round);
+        for pid in self.links.keys().copied().collect::<Vec<u64>>() {
+            self.say(pid, Loose::Probe { ballot, round });
+        }
+    }
+
+    /// Moves reads on: begins a round if none is under way, ends one that a majority confirmed.
+    fn reads(&mut self) {
+        let majority = self.shared.members.len() / 2 + 1;
+        if !self.probe.asking.is_empty() && self.probe.confirmed.len() + 1 >= majority {
+            let asking = std::mem::take(&mut self.probe.asking);
+            self.shared.answer_reads_at(self.probe.floor, asking);
+        }
+        if self.probe.asking.is_empty() && !self.probe.next.is_empty() {
+            self.probe.asking = std::mem::take(&mut self.probe.next);
+            self.probe.round += 1;
+            self.probe.confirmed.clear();
+            self.probe.floor = self.synced.unwrap_or(0).max(self.paxos.get_decided_idx() as u64);
+            self.send_probe();
+        }
+    }
+
+    /// Ends a step: everything said goes behind the gate, and what may leave leaves.
+    fn flush(&mut self) -> Result<(), String> {
+        if self.paxos.get_promise() != self.ballot {
+            self.ballot = self.paxos.get_promise();
+            self.give_up("the lead changed");
+        }
+        if self.leads() && self.synced.is_none() {
+            self.synced = Some(self.paxos.get_accepted_idx() as u64);
+        }
+        self.reads();
+        let mut messages = Vec::new();
+        self.paxos.take_outgoing_messages(&mut messages);
+        let decided = self.paxos.get_decided_idx() as u64;
+        if !messages.is_empty() || self.gate.back().map_or(self.committed, |held| held.decided) < decided {
+            self.gate.push_back(Held { after: self.shared.journal.issued(), messages, decided });
+        }
+        let progress = self.progress.borrow().clone();
+        if let Some(why) = progress.failure {
+            return Err(why);
+        }
+        self.release(progress.durable);
+        self.refresh();
+        Ok(())
+    }
+
+    fn release(&mut self, durable: u64) {
+        let mut ordered: BTreeMap<u64, Vec<PaxosMsg<Entry>>> = BTreeMap::new();
+        while let Some(held) = self.gate.pop_front_if(|held| held.after <= durable) {
+            self.committed = self.committed.max(held.decided);
+            for message in held.messages {
+                match message {
+                    Message::SequencePaxos(PaxosMessage { to, msg, .. }) => {
+                        ordered.entry(to).or_default().push(msg)
+                    }
+                    Message::BLE(BLEMessage { to, msg, .. }) => self.say(to, Loose::Heartbeat(msg)),
+                }
+            }
+        }
+        self.shared.commit.send_if_modified(|commit| {
+            let more = self.committed > *commit;
+            *commit = self.committed.max(*commit);
+            more
+        });
+        let mut loose = std::mem::take(&mut self.loose);
+        let to: BTreeSet<u64> = ordered.keys().chain(loose.keys()).copied().collect();
+        for pid in to {
+            let ordered = ordered.remove(&pid).unwrap_or_default();
+            self.send(pid, ordered, loose.remove(&pid).unwrap_or_default());
+        }
+    }
+
+    fn send(&mut self, pid: u64, mut ordered: Vec<PaxosMsg<Entry>>, loose: Vec<Loose>) {
+        let (Some(radiant), Some(link)) = (self.shared.radiant(pid), self.links.get_mut(&pid)) else {
+            return;
+        };
+        ordered.retain(wire::is_sent);
+        let limit = self.shared.context.limits.message_bytes_max;
+        if ordered.iter().map(wire::message_bytes).sum::<usize>() > limit.saturating_mul(2) {
+            // So much is missing there that an image is better; to the library the messages are lost.
+            ordered.clear();
+            image::start(&self.shared, radiant);
+        }
+        let packet = link.pack(self.incarnation, ordered, loose);
+        let body = wire::encode_frame(&wire::Frame::Packet(packet));
+        let frame = Frame { channel: Channel::Engine(self.shared.context.order), body };
+        self.shared.context.transport.send(radiant, frame);
+    }
+
+    fn refresh(&self) {
+        let lease: Duration = self.shared.context.timing.election_max;
+        let heard = self.heard.values().filter(|heard| heard.elapsed() <= lease).count();
+        let leads = self.leads() && heard + 1 > self.shared.members.len() / 2;
+        let matched = self.matched.iter().filter(|_| leads);
+        let matched = matched.filter_map(|(pid, index)| Some((self.shared.radiant(*pid)?, *index)));
+        self.shared.refresh(EngineStatus {
+            herald: self.herald(),
+            leading: leads,
+            term: term(self.paxos.get_promise()),
+            last_log: self.paxos.get_accepted_idx() as u64,
+            members: self.shared.members.clone(),
+            matched: matched.collect(),
+            ..EngineStatus::default()
+        });
+    }
+}
