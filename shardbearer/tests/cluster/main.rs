@@ -1,4 +1,5 @@
 //! Whole radiants in this process: real sockets, real disks.
 
+mod engines;
 mod founding;
 mod harness;

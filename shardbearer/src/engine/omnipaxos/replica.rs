@@ -40,6 +40,10 @@ const STEP_BYTES_MAX: usize = 1 << 20;
 /// Proposals that may wait for their entry to be applied.
 const PROPOSALS_MAX: usize = 16_384;
 
+/// Heartbeats in a row in which a member may follow a higher ballot than the leader's before the leader acts: in so many
+/// an election would have ended.
+const ABOVE_TIMES_MAX: u32 = 5;
+
 /// What happens to a replica.
 pub enum Input {
     Propose(Bytes, oneshot::Sender<Answer>),
@@ -81,6 +85,10 @@ pub struct Replica {
     loose: BTreeMap<u64, Vec<Loose>>,
     gate: VecDeque<Held>,
     progress: watch::Receiver<Progress>,
+    /// What the library said in this step.
+    said: Vec<Message<Entry>>,
+    /// Members that follow a higher ballot than this one's, and how many heartbeats in a row they have said so.
+    above: BTreeMap<u64, u32>,
     /// What was given to the data's task.
     committed: u64,
     /// The ballot followed, and where the log ended when it was first in order under it.
@@ -136,6 +144,8 @@ impl Replica {
             heard: BTreeMap::new(),
             matched: BTreeMap::new(),
             gate: VecDeque::new(),
+            said: Vec::new(),
+            above: BTreeMap::new(),
             shared,
             paxos,
             incarnation,
@@ -174,8 +184,26 @@ impl Replica {
 
     fn tick(&mut self) {
         self.paxos.tick();
+        self.listen();
+        self.rise();
         if !self.probe.asking.is_empty() {
             self.send_probe();
+        }
+    }
+
+    /// Takes what the library said. After each message that it handled: within one take it adds later entries to an
+    /// earlier message to the same member, also across a new agreement with that member, and they would be lost.
+    fn listen(&mut self) {
+        self.paxos.take_outgoing_messages(&mut self.said);
+    }
+
+    /// A member that promised a candidate more than the leader has does not follow the leader, and the library leaves it at
+    /// that while there is a majority without it. So the leader takes a higher ballot, if that lasts.
+    fn rise(&mut self) {
+        if self.leads() && self.above.values().any(|times| *times >= ABOVE_TIMES_MAX) {
+            self.above.clear();
+            self.paxos.try_become_leader();
+            self.listen();
         }
     }
 
@@ -227,6 +255,7 @@ impl Replica {
     fn campaign(&mut self) {
         if !self.is_candidate() {
             self.paxos.try_become_leader();
+            self.listen();
         }
     }
 
@@ -262,6 +291,7 @@ impl Replica {
         let Some(arrival) = link.arrive(self.incarnation, &packet) else { return };
         if arrival.broken {
             self.paxos.reconnected(pid);
+            self.listen();
         }
         for loose in packet.loose {
             self.loose(pid, loose, arrival.paired);
@@ -274,11 +304,16 @@ impl Replica {
     fn loose(&mut self, pid: u64, loose: Loose, paired: bool) {
         match loose {
             Loose::Heartbeat(msg) => {
-                if matches!(msg, HeartbeatMsg::Reply(_)) {
+                if let HeartbeatMsg::Reply(reply) = &msg {
                     if !paired {
                         return;
                     }
                     self.heard.insert(pid, Instant::now());
+                    if reply.leader > self.paxos.get_promise() {
+                        *self.above.entry(pid).or_default() += 1;
+                    } else {
+                        self.above.remove(&pid);
+                    }
                 }
                 self.paxos.handle_incoming(Message::BLE(BLEMessage { from: pid, to: self.shared.me, msg }));
             }
@@ -308,11 +343,14 @@ impl Replica {
         let fits = |sync_idx: usize| (decided..=accepted).contains(&sync_idx);
         if let PaxosMsg::Promise(late) = &mut msg
             && self.leads()
-            && late.n_accepted != late.n
         {
-            // The library would compare the logs from where the last ballot's ended when this one began, which may
-            // be purged since. With a ballot that nobody had, it begins at what the other has decided.
-            late.n_accepted = Ballot::with(CONFIGURATION, 0, 0, pid);
+            // Too late to take anything over.
+            late.log_sync = None;
+            if late.n_accepted != late.n {
+                // The library would compare the logs from where the last ballot's ended when this one began, which
+                // may be purged since. With a ballot that nobody had, it begins at what the other has decided.
+                late.n_accepted = Ballot::with(CONFIGURATION, 0, 0, pid);
+            }
         }
         let sensible = match &msg {
             PaxosMsg::Prepare(prepare) if prepare.n.pid == pid && behind(prepare.decided_idx) => {
@@ -339,6 +377,7 @@ impl Replica {
         if sensible {
             let message = PaxosMessage { from: pid, to: self.shared.me, msg };
             self.paxos.handle_incoming(Message::SequencePaxos(message));
+            self.listen();
         }
     }
 
@@ -411,8 +450,8 @@ impl Replica {
             self.synced = Some(self.paxos.get_accepted_idx() as u64);
         }
         self.reads();
-        let mut messages = Vec::new();
-        self.paxos.take_outgoing_messages(&mut messages);
+        self.listen();
+        let messages = std::mem::take(&mut self.said);
         let decided = self.paxos.get_decided_idx() as u64;
         if !messages.is_empty() || self.gate.back().map_or(self.committed, |held| held.decided) < decided {
             self.gate.push_back(Held { after: self.shared.journal.issued(), messages, decided });
