@@ -7,6 +7,8 @@ mod args;
 mod bench;
 mod check_config;
 mod completions;
+#[cfg(feature = "conformance")]
+mod conformance;
 mod epochs;
 mod kv;
 mod node;
@@ -131,6 +133,9 @@ enum Command {
     Epochs(epochs::Epochs),
     /// Measure throughput and latency, of this cluster or of others for comparison
     Bench(bench::Bench),
+    /// Check whether a replication engine keeps its promises, and what it costs
+    #[cfg(feature = "conformance")]
+    Conformance(conformance::Conformance),
     /// Print a completion script for a shell
     Completions(completions::Completions),
 }
@@ -169,6 +174,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Radiants(radiants) => radiants.run(&global).await,
         Command::Epochs(epochs) => epochs.run(&global).await,
         Command::Bench(bench) => bench.run(&global).await,
+        #[cfg(feature = "conformance")]
+        Command::Conformance(conformance) => conformance.run(&global).await,
         Command::Completions(completions) => completions.run(),
     }
 }

@@ -13,6 +13,7 @@
 //! A law that needs what the engine's capabilities do not claim is skipped, and the skip is shown.
 
 mod agreement;
+pub mod card;
 pub mod data;
 pub mod disk;
 mod durability;
