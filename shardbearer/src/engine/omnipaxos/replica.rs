@@ -9,29 +9,33 @@
 //!
 //! The library counts its own acceptance at once, before it is durable here. So its word that an entry is decided
 //! passes the gate too, like everything it says.
+//!
+//! [`incoming`] has what comes from the others, [`outgoing`] the gate, [`reads`] the reads.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod incoming;
+mod outgoing;
+mod reads;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use omnipaxos::ballot_leader_election::Ballot;
 use omnipaxos::messages::Message;
-use omnipaxos::messages::ballot_leader_election::{BLEMessage, HeartbeatMsg};
-use omnipaxos::messages::sequence_paxos::{PaxosMessage, PaxosMsg};
 use omnipaxos::{ClusterConfig, OmniPaxos, OmniPaxosConfig, ServerConfig};
-use shardbearer_core::engine::{EngineStatus, not_herald};
+use shardbearer_core::engine::not_herald;
 use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::RadiantId;
 use shardbearer_core::log::{LogPos, LogWrite};
-use shardbearer_core::transport::{Channel, Frame};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use self::outgoing::Held;
+use self::reads::Probe;
 use super::journal::{Progress, Store};
 use super::link::Link;
 use super::wire::{self, CONFIGURATION, Entry, Hard, Loose, Packet, term};
-use super::{Answer, Read, Shared, image};
+use super::{Answer, Read, Shared};
 
 /// Inputs taken in one step, and bytes of proposals: one message and one fsync for all of them.
 const STEP_INPUTS_MAX: usize = 512;
@@ -55,25 +59,6 @@ pub enum Input {
     Installed(LogPos),
     /// The log up to here is not needed.
     Purge(LogPos),
-}
-
-/// What one step said, held back until the writes before it are durable.
-struct Held {
-    after: u64,
-    messages: Vec<Message<Entry>>,
-    decided: u64,
-}
-
-/// Reads that ask the others whether this one still leads.
-#[derive(Default)]
-struct Probe {
-    round: u64,
-    confirmed: BTreeSet<u64>,
-    /// What must be applied before the answer.
-    floor: u64,
-    asking: Vec<oneshot::Sender<Read>>,
-    /// For the next round: they came after this one was sent.
-    next: Vec<oneshot::Sender<Read>>,
 }
 
 /// The library's instance and what surrounds it.
@@ -285,108 +270,6 @@ impl Replica {
         }
     }
 
-    fn packet(&mut self, from: RadiantId, packet: Packet) {
-        let Some(pid) = self.shared.pid(from) else { return };
-        let Some(link) = self.links.get_mut(&pid) else { return };
-        let Some(arrival) = link.arrive(self.incarnation, &packet) else { return };
-        if arrival.broken {
-            self.paxos.reconnected(pid);
-            self.listen();
-        }
-        for loose in packet.loose {
-            self.loose(pid, loose, arrival.paired);
-        }
-        if arrival.ordered {
-            packet.ordered.into_iter().for_each(|message| self.message(pid, message));
-        }
-    }
-
-    fn loose(&mut self, pid: u64, loose: Loose, paired: bool) {
-        match loose {
-            Loose::Heartbeat(msg) => {
-                if let HeartbeatMsg::Reply(reply) = &msg {
-                    if !paired {
-                        return;
-                    }
-                    self.heard.insert(pid, Instant::now());
-                    if reply.leader > self.paxos.get_promise() {
-                        *self.above.entry(pid).or_default() += 1;
-                    } else {
-                        self.above.remove(&pid);
-                    }
-                }
-                self.paxos.handle_incoming(Message::BLE(BLEMessage { from: pid, to: self.shared.me, msg }));
-            }
-            Loose::Probe { ballot, round } => {
-                if paired && ballot == self.paxos.get_promise() {
-                    self.say(pid, Loose::Confirmed { round });
-                }
-            }
-            Loose::Confirmed { round } => {
-                if paired && round == self.probe.round {
-                    self.probe.confirmed.insert(pid);
-                }
-            }
-            Loose::Campaign { ballot } => {
-                if paired && ballot == self.paxos.get_promise() && ballot.pid == pid {
-                    self.campaign();
-                }
-            }
-        }
-    }
-
-    /// Hands a message to the library, unless it would need what is not in the log any more, or trip over it.
-    fn message(&mut self, pid: u64, mut msg: PaxosMsg<Entry>) {
-        let purged = self.shared.journal.bounds().0.index;
-        let (decided, accepted) = (self.paxos.get_decided_idx(), self.paxos.get_accepted_idx());
-        let behind = |index: usize| (index as u64) < purged;
-        let fits = |sync_idx: usize| (decided..=accepted).contains(&sync_idx);
-        if let PaxosMsg::Promise(late) = &mut msg
-            && self.leads()
-        {
-            // Too late to take anything over.
-            late.log_sync = None;
-            if late.n_accepted != late.n {
-                // The library would compare the logs from where the last ballot's ended when this one began, which
-                // may be purged since. With a ballot that nobody had, it begins at what the other has decided.
-                late.n_accepted = Ballot::with(CONFIGURATION, 0, 0, pid);
-            }
-        }
-        let sensible = match &msg {
-            PaxosMsg::Prepare(prepare) if prepare.n.pid == pid && behind(prepare.decided_idx) => {
-                return self.bring_up(pid);
-            }
-            PaxosMsg::Promise(promise) if behind(promise.decided_idx) => return self.bring_up(pid),
-            PaxosMsg::Prepare(prepare) => prepare.n.pid == pid,
-            PaxosMsg::Promise(promise) => promise.log_sync.as_ref().is_none_or(|sync| fits(sync.sync_idx)),
-            PaxosMsg::AcceptSync(accept) => accept.n.pid == pid && fits(accept.log_sync.sync_idx),
-            PaxosMsg::AcceptDecide(accept) => accept.n.pid == pid,
-            PaxosMsg::Decide(decide) => decide.n.pid == pid,
-            PaxosMsg::Accepted(has) => {
-                if has.n == self.paxos.get_promise() {
-                    self.matched.insert(pid, has.accepted_idx as u64);
-                }
-                has.accepted_idx <= accepted
-            }
-            PaxosMsg::PrepareReq(_) | PaxosMsg::NotAccepted(_) => true,
-            PaxosMsg::ProposalForward(_)
-            | PaxosMsg::Compaction(_)
-            | PaxosMsg::AcceptStopSign(_)
-            | PaxosMsg::ForwardStopSign(_) => false,
-        };
-        if sensible {
-            let message = PaxosMessage { from: pid, to: self.shared.me, msg };
-            self.paxos.handle_incoming(Message::SequencePaxos(message));
-            self.listen();
-        }
-    }
-
-    fn bring_up(&self, pid: u64) {
-        if let Some(radiant) = self.shared.radiant(pid) {
-            image::start(&self.shared, radiant);
-        }
-    }
-
     /// The log begins behind the image, and what the library has in memory is older: it recovers, as after a restart.
     /// Promises and accepted entries behind the image stay.
     fn begin_anew(&mut self, upto: LogPos) -> Result<(), String> {
@@ -411,117 +294,5 @@ impl Replica {
         }
         self.synced = None;
         self.matched.clear();
-    }
-
-    fn say(&mut self, pid: u64, loose: Loose) {
-        self.loose.entry(pid).or_default().push(loose);
-    }
-
-    fn send_probe(&mut self) {
-        let (ballot, round) = (self.paxos.get_promise(), self.probe.round);
-        for pid in self.links.keys().copied().collect::<Vec<u64>>() {
-            self.say(pid, Loose::Probe { ballot, round });
-        }
-    }
-
-    /// Moves reads on: begins a round if none is under way, ends one that a majority confirmed.
-    fn reads(&mut self) {
-        let majority = self.shared.members.len() / 2 + 1;
-        if !self.probe.asking.is_empty() && self.probe.confirmed.len() + 1 >= majority {
-            let asking = std::mem::take(&mut self.probe.asking);
-            self.shared.answer_reads_at(self.probe.floor, asking);
-        }
-        if self.probe.asking.is_empty() && !self.probe.next.is_empty() {
-            self.probe.asking = std::mem::take(&mut self.probe.next);
-            self.probe.round += 1;
-            self.probe.confirmed.clear();
-            self.probe.floor = self.synced.unwrap_or(0).max(self.paxos.get_decided_idx() as u64);
-            self.send_probe();
-        }
-    }
-
-    /// Ends a step: everything said goes behind the gate, and what may leave leaves.
-    fn flush(&mut self) -> Result<(), String> {
-        if self.paxos.get_promise() != self.ballot {
-            self.ballot = self.paxos.get_promise();
-            self.give_up("the lead changed");
-        }
-        if self.leads() && self.synced.is_none() {
-            self.synced = Some(self.paxos.get_accepted_idx() as u64);
-        }
-        self.reads();
-        self.listen();
-        let messages = std::mem::take(&mut self.said);
-        let decided = self.paxos.get_decided_idx() as u64;
-        if !messages.is_empty() || self.gate.back().map_or(self.committed, |held| held.decided) < decided {
-            self.gate.push_back(Held { after: self.shared.journal.issued(), messages, decided });
-        }
-        let progress = self.progress.borrow().clone();
-        if let Some(why) = progress.failure {
-            return Err(why);
-        }
-        self.release(progress.durable);
-        self.refresh();
-        Ok(())
-    }
-
-    fn release(&mut self, durable: u64) {
-        let mut ordered: BTreeMap<u64, Vec<PaxosMsg<Entry>>> = BTreeMap::new();
-        while let Some(held) = self.gate.pop_front_if(|held| held.after <= durable) {
-            self.committed = self.committed.max(held.decided);
-            for message in held.messages {
-                match message {
-                    Message::SequencePaxos(PaxosMessage { to, msg, .. }) => {
-                        ordered.entry(to).or_default().push(msg)
-                    }
-                    Message::BLE(BLEMessage { to, msg, .. }) => self.say(to, Loose::Heartbeat(msg)),
-                }
-            }
-        }
-        self.shared.commit.send_if_modified(|commit| {
-            let more = self.committed > *commit;
-            *commit = self.committed.max(*commit);
-            more
-        });
-        let mut loose = std::mem::take(&mut self.loose);
-        let to: BTreeSet<u64> = ordered.keys().chain(loose.keys()).copied().collect();
-        for pid in to {
-            let ordered = ordered.remove(&pid).unwrap_or_default();
-            self.send(pid, ordered, loose.remove(&pid).unwrap_or_default());
-        }
-    }
-
-    fn send(&mut self, pid: u64, mut ordered: Vec<PaxosMsg<Entry>>, loose: Vec<Loose>) {
-        let (Some(radiant), Some(link)) = (self.shared.radiant(pid), self.links.get_mut(&pid)) else {
-            return;
-        };
-        ordered.retain(wire::is_sent);
-        let limit = self.shared.context.limits.message_bytes_max;
-        if ordered.iter().map(wire::message_bytes).sum::<usize>() > limit.saturating_mul(2) {
-            // So much is missing there that an image is better; to the library the messages are lost.
-            ordered.clear();
-            image::start(&self.shared, radiant);
-        }
-        let packet = link.pack(self.incarnation, ordered, loose);
-        let body = wire::encode_frame(&wire::Frame::Packet(packet));
-        let frame = Frame { channel: Channel::Engine(self.shared.context.order), body };
-        self.shared.context.transport.send(radiant, frame);
-    }
-
-    fn refresh(&self) {
-        let lease: Duration = self.shared.context.timing.election_max;
-        let heard = self.heard.values().filter(|heard| heard.elapsed() <= lease).count();
-        let leads = self.leads() && heard + 1 > self.shared.members.len() / 2;
-        let matched = self.matched.iter().filter(|_| leads);
-        let matched = matched.filter_map(|(pid, index)| Some((self.shared.radiant(*pid)?, *index)));
-        self.shared.refresh(EngineStatus {
-            herald: self.herald(),
-            leading: leads,
-            term: term(self.paxos.get_promise()),
-            last_log: self.paxos.get_accepted_idx() as u64,
-            members: self.shared.members.clone(),
-            matched: matched.collect(),
-            ..EngineStatus::default()
-        });
     }
 }
