@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use shardbearer_core::error::Refused;
 use shardbearer_core::kv::{Command, Reply};
 use shardbearer_core::limits;
+use shardbearer_core::slots::slot_of;
 use shardbearer_core::topology::Topology;
 use shardbearer_proto::convert::client_may_send;
 use shardbearer_proto::pb;
@@ -103,8 +104,9 @@ impl Client {
         let Ok(Ok(_permit)) = tokio::time::timeout_at(end, self.inner.permits.acquire()).await else {
             return Err(journey.give_up());
         };
+        let slot = command.key().map_or(0, |key| slot_of(key));
         let mut ticket = match numbered {
-            true => match tokio::time::timeout_at(end, self.inner.sessions.ticket()).await {
+            true => match tokio::time::timeout_at(end, self.inner.sessions.ticket(slot)).await {
                 Ok(ticket) => Some(ticket),
                 Err(_) => return Err(journey.give_up()),
             },
@@ -122,7 +124,7 @@ impl Client {
                 self.inner.routes.rcu(|routes| routes.with_lead(order, herald));
             }
             if again.renew && ticket.is_some() {
-                ticket = match tokio::time::timeout_at(end, self.inner.sessions.ticket()).await {
+                ticket = match tokio::time::timeout_at(end, self.inner.sessions.ticket(slot)).await {
                     Ok(ticket) => Some(ticket),
                     Err(_) => return Err(journey.give_up()),
                 };

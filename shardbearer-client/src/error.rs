@@ -52,7 +52,7 @@ pub fn refusal_in_words(refusal: &Refusal) -> String {
         Refusal::NotAnInteger => "the value is not a decimal integer of 64 bits".into(),
         Refusal::NotANumber => "the value is not a finite decimal number".into(),
         Refusal::Overflow => "the result would leave the range of its type".into(),
-        Refusal::TooLarge { limit } => format!("the value would grow beyond {limit} bytes"),
+        Refusal::TooLarge { limit } => format!("the value or the answer would have more than {limit} bytes"),
         Refusal::WrongOrder => "the shard belongs to another order".into(),
         Refusal::SessionExpired => "whether it was applied is no longer remembered".into(),
         Refusal::SessionsFull => {

@@ -8,12 +8,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use rand::Rng;
 use shardbearer_core::ids::SessionId;
 use shardbearer_core::kv::RequestId;
+use shardbearer_core::slots::SLOTS;
 use tokio::sync::Notify;
 
 /// The numbers of one session. Pure.
@@ -53,7 +53,6 @@ struct Session {
 pub(crate) struct Sessions {
     sessions: Vec<Session>,
     window: u64,
-    turn: AtomicUsize,
     room: Notify,
 }
 
@@ -65,26 +64,26 @@ impl Sessions {
         Arc::new(Sessions {
             sessions: (0..count.max(1)).map(session).collect(),
             window: window.max(1),
-            turn: AtomicUsize::new(0),
             room: Notify::new(),
         })
     }
 
-    /// A number as soon as a session has room for one.
-    pub(crate) async fn ticket(self: &Arc<Self>) -> Ticket {
+    /// A number for a request to a slot, as soon as a session has room for one. Neighbouring slots, which are of one shard,
+    /// share a session as long as it has room: a shard writes a row per session and log entry.
+    pub(crate) async fn ticket(self: &Arc<Self>, slot: u16) -> Ticket {
         loop {
             // Registered before looking, so that room made in between is not missed.
             let mut room = std::pin::pin!(self.room.notified());
             room.as_mut().enable();
-            if let Some(ticket) = self.try_ticket() {
+            if let Some(ticket) = self.try_ticket(slot) {
                 return ticket;
             }
             room.await;
         }
     }
 
-    fn try_ticket(self: &Arc<Self>) -> Option<Ticket> {
-        let first = self.turn.fetch_add(1, Ordering::Relaxed);
+    fn try_ticket(self: &Arc<Self>, slot: u16) -> Option<Ticket> {
+        let first = usize::from(slot) * self.sessions.len() / SLOTS;
         (0..self.sessions.len()).find_map(|offset| {
             let at = (first.wrapping_add(offset)) % self.sessions.len();
             let number = self.sessions[at].numbers.lock().take(self.window)?;
@@ -144,9 +143,9 @@ mod tests {
     #[test]
     fn a_stuck_call_blocks_only_its_own_session() {
         let sessions = Sessions::new(2, 2);
-        let stuck = sessions.try_ticket().expect("room");
+        let stuck = sessions.try_ticket(0).expect("room");
         for _ in 0..10 {
-            let quick = sessions.try_ticket().expect("the other session has room");
+            let quick = sessions.try_ticket(0).expect("the other session has room");
             assert!(quick.id(false).unanswered_from <= quick.number);
         }
         assert_eq!(stuck.id(true).unanswered_from, stuck.number);
@@ -155,10 +154,10 @@ mod tests {
     #[tokio::test]
     async fn whoever_waits_for_room_gets_it_when_a_ticket_is_dropped() {
         let sessions = Sessions::new(1, 1);
-        let first = sessions.ticket().await;
+        let first = sessions.ticket(0).await;
         let waiter = tokio::spawn({
             let sessions = sessions.clone();
-            async move { sessions.ticket().await.number }
+            async move { sessions.ticket(0).await.number }
         });
         tokio::task::yield_now().await;
         assert!(!waiter.is_finished());

@@ -18,6 +18,7 @@ use thiserror::Error;
 
 use crate::error::{Refused, RequestError};
 use crate::ids::{OrderId, RadiantId};
+use crate::limits;
 use crate::log::{LogPos, LogStore};
 use crate::storage::StorageError;
 use crate::transport::Transport;
@@ -132,6 +133,8 @@ impl Default for Timing {
 pub struct EngineLimits {
     /// Bytes of entries in one message.
     pub message_bytes_max: usize,
+    /// Bytes of one entry; a longer one is refused, as no message to the other members could hold it.
+    pub entry_bytes_max: usize,
     /// Entries applied since the last compaction after which the log is compacted again.
     pub compact_after_entries: u64,
     /// Bytes of log an order may hold before it is compacted, whatever the number of entries.
@@ -144,6 +147,7 @@ impl Default for EngineLimits {
     fn default() -> Self {
         EngineLimits {
             message_bytes_max: 4 << 20,
+            entry_bytes_max: limits::ENTRY_BYTES_MAX,
             compact_after_entries: 20_000,
             compact_after_bytes: 64 << 20,
             keep_entries: 1_000,
@@ -205,6 +209,8 @@ pub struct Committed {
     /// What was proposed; `None` for the protocol's own entries (an empty one of a new term, a
     /// change of members), which only move the applied position on.
     pub proposal: Option<Bytes>,
+    /// Whether somebody here waits for the reply. On most replicas nobody does, and it may be long.
+    pub wanted: bool,
     /// If given, becomes the engine's note: its own bytes (such as its membership), stored with the applied
     /// position in the same atomic commit.
     pub note: Option<Bytes>,
@@ -226,7 +232,7 @@ pub trait Applier: Send + Sync {
     fn applied(&self) -> Applied;
 
     /// Applies entries in order, all in one atomic commit, and returns a reply per entry (empty for
-    /// those without a proposal). Entries at or below the applied position must not be given again.
+    /// those without a proposal, and for those of which none is wanted). Entries at or below the applied position must not be given again.
     /// An error stops the order for good: replicas must not diverge.
     async fn apply(&self, entries: Vec<Committed>) -> Result<Vec<Bytes>, StorageError>;
 

@@ -37,6 +37,19 @@ pub const SESSION_BYTES_MAX: usize = 4 << 20;
 /// Longest gRPC message in bytes: the largest batch plus its framing.
 pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
 
+/// Longest entry of an order's log in bytes: it travels to the other members in one message, whose framing
+/// has to fit too.
+pub const ENTRY_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 8 * 7;
+
+/// Bytes of values in the answer to one batch; a batch that asks for more is refused as a whole. Fits a message. A
+/// constant, because replicas must agree on it.
+pub const REPLY_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 8 * 7;
+
+/// Bytes of values in the answers to one entry, or to one request that reads, after which commands that could be
+/// answered at length are refused: the same large value may be asked for thousands of times in a few bytes, and
+/// every replica makes the answers. A constant, because replicas must agree on it.
+pub const ANSWERS_BYTES_MAX: usize = 64 << 20;
+
 /// How long a request without a deadline of its own may take, in milliseconds.
 pub const REQUEST_MS_DEFAULT: u64 = 10_000;
 

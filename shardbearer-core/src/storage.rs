@@ -102,6 +102,11 @@ pub trait StorageEngine: Send + Sync {
     /// A consistent view, unaffected by later commits. Cheap.
     fn view(&self) -> Box<dyn View>;
 
+    /// Whether commits wait while a view is open. Then no view may be held while waiting for anybody else.
+    fn views_hold_commits_up(&self) -> bool {
+        false
+    }
+
     /// Applies all changes of the batch or none, across spaces. A space is created by its first row.
     fn commit(&self, batch: Batch, durability: Durability) -> Result<(), StorageError>;
 

@@ -6,6 +6,7 @@
 
 pub mod bootstrap;
 pub mod controller;
+pub mod history;
 pub mod keys;
 pub mod placement;
 pub mod shard;

@@ -11,6 +11,7 @@ use shardbearer_core::kv::{Command, Item, Reply, Row, Scan};
 use shardbearer_core::limits;
 use shardbearer_core::topology::Topology;
 use shardbearer_proto::convert::client_may_send;
+use tokio::time::Instant;
 
 use crate::kv::{Call, CallResult, Door, Request, Target};
 use crate::router::Router;
@@ -68,7 +69,7 @@ impl DataDoor {
             match self.item(table, call) {
                 Ok(mut item) => {
                     if item.id.is_none() && item.command.is_write() {
-                        let ticket = self.sessions.next();
+                        let ticket = self.sessions.next(item.shard);
                         item.id = Some(ticket.id());
                         tickets.push(ticket);
                     }
@@ -184,6 +185,8 @@ fn bounded(asked: usize, most: usize) -> usize {
 impl Door for DataDoor {
     async fn execute(&self, request: Request) -> Vec<CallResult> {
         let deadline = request.deadline.min(Duration::from_millis(limits::REQUEST_MS_MAX));
+        let end = Instant::now() + deadline;
+        let left = || end.saturating_duration_since(Instant::now());
         let mut results = Vec::with_capacity(request.calls.len());
         let mut rest = request.calls.as_slice();
         while !rest.is_empty() {
@@ -191,11 +194,11 @@ impl Door for DataDoor {
             let run = rest.iter().take_while(|call| call.target != Target::Table).count();
             let (single, others) = rest.split_at(run);
             if !single.is_empty() {
-                results.extend(self.single(&request.table, single, deadline).await);
+                results.extend(self.single(&request.table, single, left()).await);
             }
             rest = others;
             if let Some((call, others)) = rest.split_first() {
-                results.push(self.whole_table(&request.table, &call.command, deadline).await);
+                results.push(self.whole_table(&request.table, &call.command, left()).await);
                 rest = others;
             }
         }

@@ -204,20 +204,20 @@ impl Router {
 /// its caller is concerned, but a write did.
 fn fit(mut results: Vec<CallResult>, writes: &[bool]) -> Bytes {
     const FITS: usize = limits::MESSAGE_BYTES_MAX / 8 * 7;
-    let answer = results_to_bytes(&results);
-    if answer.len() <= FITS {
-        return answer;
+    // Measured before it is written: what does not fit may be larger than the memory.
+    let length = |results: &[CallResult]| response(results).encoded_len();
+    let bytes = length(&results);
+    if bytes <= FITS {
+        return results_to_bytes(&results);
     }
-    let why = format!("the answers have {} bytes together; ask for fewer keys at once", answer.len());
+    let why = format!("the answers have {bytes} bytes together; ask for fewer keys at once");
     for (result, _) in results.iter_mut().zip(writes).filter(|(_, write)| !**write) {
         *result = Err(Refused::Invalid(why.clone()).into());
     }
-    let answer = results_to_bytes(&results);
-    if answer.len() <= FITS {
-        return answer;
-    }
-    for result in results.iter_mut().filter(|result| result.is_ok()) {
-        *result = Err(RequestError::Unknown(why.clone()));
+    if length(&results) > FITS {
+        for result in results.iter_mut().filter(|result| result.is_ok()) {
+            *result = Err(RequestError::Unknown(why.clone()));
+        }
     }
     results_to_bytes(&results)
 }
@@ -277,8 +277,12 @@ impl Journey {
     }
 }
 
+fn response(results: &[CallResult]) -> pb::ForwardResponse {
+    pb::ForwardResponse { results: results.iter().map(Into::into).collect() }
+}
+
 fn results_to_bytes(results: &[CallResult]) -> Bytes {
-    pb::ForwardResponse { results: results.iter().map(Into::into).collect() }.encode_to_vec().into()
+    response(results).encode_to_vec().into()
 }
 
 fn results_from_bytes(bytes: Bytes) -> Option<Vec<CallResult>> {

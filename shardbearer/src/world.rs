@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use rand::RngCore;
-use shardbearer_core::world::{Nature, Task, World};
+use shardbearer_core::world::{Nature, Task, Work, World};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -48,6 +48,17 @@ impl Nature for Real {
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     }
 
+    fn suspended_ns(&self) -> u64 {
+        use rustix::time::{ClockId, clock_gettime};
+        let ns = |clock| {
+            let time = clock_gettime(clock);
+            i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
+        };
+        // The second clock is read later, so that without a suspension the difference is never above zero.
+        let (with, without) = (ns(ClockId::Boottime), ns(ClockId::Monotonic));
+        u64::try_from(with - without).unwrap_or(0)
+    }
+
     #[allow(clippy::disallowed_methods)] // see above
     fn draw(&self) -> u64 {
         rand::rng().next_u64()
@@ -61,5 +72,11 @@ impl Nature for Real {
             // A cancelled task is dropped where it waits.
             let _ = end.run_until_cancelled(task).await;
         });
+    }
+
+    fn block(&self, work: Work) -> Task {
+        let done = tokio::task::spawn_blocking(work);
+        // A panic has been reported where it happened; the caller sees that there is no result.
+        Box::pin(async { drop(done.await) })
     }
 }

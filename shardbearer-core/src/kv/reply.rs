@@ -129,7 +129,7 @@ pub enum Refusal {
     NotANumber,
     /// The result would leave the range of its type.
     Overflow,
-    /// The value would grow beyond the limit.
+    /// The value would grow beyond the limit, or the answers would.
     TooLarge {
         /// Bytes allowed.
         limit: u64,
@@ -142,4 +142,30 @@ pub enum Refusal {
     SessionsFull,
     /// The commands do not belong together (nested batch, keys of several shards, ...).
     Malformed(String),
+}
+
+impl Reply {
+    /// About how many bytes it has.
+    pub fn weight(&self) -> usize {
+        const FIXED: usize = 48;
+        let record = |record: &Option<Record>| record.as_ref().map_or(0, |record| record.value.len());
+        FIXED
+            + match self {
+                Reply::Record(found) => record(found),
+                Reply::Written { previous, .. } | Reply::Deleted { previous, .. } => record(previous),
+                Reply::ConditionFailed { current } => record(current),
+                Reply::Decimal { value, .. } => value.len(),
+                Reply::Batch { replies, .. } => replies.iter().map(Reply::weight).sum(),
+                Reply::Page { rows, .. } => {
+                    rows.iter().map(|row| FIXED + row.key.len() + row.record.value.len()).sum()
+                }
+                Reply::Info(_)
+                | Reply::Number { .. }
+                | Reply::Length { .. }
+                | Reply::Touched { .. }
+                | Reply::Count { .. }
+                | Reply::Swept { .. }
+                | Reply::Refused(_) => 0,
+            }
+    }
 }

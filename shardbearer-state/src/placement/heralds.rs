@@ -17,8 +17,9 @@ pub struct Candidate {
 /// A member must have been up for so long: one that comes and goes must not take the lead with it.
 const UP_FOR_MS: u64 = 3_000;
 
-/// And be caught up but for what is in flight.
-const BEHIND_MAX: u64 = 1_000;
+/// And be caught up but for what is in flight, which is little: a herald that hands over serves nobody until the other
+/// has the rest.
+const BEHIND_MAX: u64 = 16;
 
 /// Whom `me`, the herald of `order`, should hand over to; `None` to keep it.
 pub fn hand_over_to(order: &Order, me: RadiantId, members: &[Candidate]) -> Option<RadiantId> {
@@ -47,7 +48,7 @@ mod tests {
         };
         assert_eq!(hand(1, 3_000, 0), Some(RadiantId(2)));
         assert_eq!(hand(1, 2_999, 0), None, "it may be flapping");
-        assert_eq!(hand(1, 9_000, 1_001), None, "it has to catch up first");
+        assert_eq!(hand(1, 9_000, 17), None, "it has to catch up first");
         assert_eq!(hand(2, 9_000, 0), None, "it has it already");
     }
 

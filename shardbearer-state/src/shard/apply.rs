@@ -163,7 +163,7 @@ impl Scope<'_, '_> {
         let old = self.live(&key);
         let head = old.as_ref().map_or(&b""[..], |old| &old.value);
         if head.len() + tail.len() > limits::GROWN_VALUE_BYTES_MAX {
-            return too_large();
+            return too_large(limits::GROWN_VALUE_BYTES_MAX);
         }
         let value: Bytes = [head, tail].concat().into();
         self.grown(key, old, value)
@@ -177,7 +177,7 @@ impl Scope<'_, '_> {
         }
         let end = offset.saturating_add(patch.len() as u64);
         if end > limits::GROWN_VALUE_BYTES_MAX as u64 {
-            return too_large();
+            return too_large(limits::GROWN_VALUE_BYTES_MAX);
         }
         // Both fit: the sum was just compared with a limit that is a usize.
         let (from, to) = (offset as usize, end as usize);
@@ -279,6 +279,6 @@ pub(super) fn malformed(why: &str) -> Reply {
     Reply::Refused(Refusal::Malformed(why.to_owned()))
 }
 
-fn too_large() -> Reply {
-    Reply::Refused(Refusal::TooLarge { limit: limits::GROWN_VALUE_BYTES_MAX as u64 })
+pub(super) fn too_large(limit: usize) -> Reply {
+    Reply::Refused(Refusal::TooLarge { limit: limit as u64 })
 }

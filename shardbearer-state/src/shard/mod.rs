@@ -19,7 +19,8 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use shardbearer_core::ids::{Epoch, OrderId, ShardId};
-use shardbearer_core::kv::{Command, Entry, Item, Refusal, Reply};
+use shardbearer_core::kv::{Command, Condition, Entry, Item, Refusal, Reply};
+use shardbearer_core::limits;
 use shardbearer_core::log::LogPos;
 use shardbearer_core::machine::{StateMachine, Workspace};
 use shardbearer_core::storage::{Space, StorageError, View};
@@ -66,7 +67,8 @@ impl ShardMachine {
         Reply::Touched { changed }
     }
 
-    fn item(&mut self, time_ms: u64, item: Item, work: &mut Workspace<'_>) -> Reply {
+    /// `full`: the answers of the entry are as long as they may be.
+    fn item(&mut self, time_ms: u64, item: Item, full: bool, work: &mut Workspace<'_>) -> Reply {
         if let Command::Adopt { epoch } = item.command {
             return self.adopt(item.shard, epoch, time_ms);
         }
@@ -77,6 +79,8 @@ impl ShardMachine {
         if let Some(id) = item.id {
             match owned.sessions.admit(&id, &owned.meta) {
                 Verdict::New => {}
+                // It was applied, so it cannot be refused; only its answer is not given.
+                Verdict::Repeated(_) if full => return Reply::Refused(Refusal::SessionExpired),
                 Verdict::Repeated(reply) => return reply,
                 Verdict::Expired => return Reply::Refused(Refusal::SessionExpired),
                 Verdict::Full => return Reply::Refused(Refusal::SessionsFull),
@@ -84,7 +88,10 @@ impl ShardMachine {
         }
         let old = space(self.order, item.shard, &owned.meta);
         let mut scope = apply::Scope { space: old, meta: &mut owned.meta, work };
-        let reply = scope.command(item.command);
+        let reply = match full && answered_at_length(&item.command) {
+            true => apply::too_large(limits::ANSWERS_BYTES_MAX),
+            false => scope.command(item.command),
+        };
         if owned.meta.generation != generation(old) {
             // The shard was cleared: its sessions move to the new space, the old one goes.
             work.forget_space(old);
@@ -104,10 +111,12 @@ impl StateMachine for ShardMachine {
 
     fn apply(&mut self, _: LogPos, entry: Entry, work: &mut Workspace<'_>) -> Vec<Reply> {
         let mut touched = BTreeSet::new();
-        let mut replies = Vec::with_capacity(entry.items.len());
+        let (mut replies, mut bytes) = (Vec::with_capacity(entry.items.len()), 0);
         for item in entry.items {
             touched.insert(item.shard);
-            replies.push(self.item(entry.time_ms, item, work));
+            let reply = self.item(entry.time_ms, item, bytes > limits::ANSWERS_BYTES_MAX, work);
+            bytes += reply.weight();
+            replies.push(reply);
         }
         // Once per entry and shard, however many items there were.
         for shard in touched {
@@ -143,6 +152,26 @@ impl StateMachine for ShardMachine {
 
     fn take_dropped(&mut self) -> Vec<Space> {
         std::mem::take(&mut self.dropped)
+    }
+}
+
+/// Whether a command's answer may hold values.
+fn answered_at_length(command: &Command) -> bool {
+    match command {
+        Command::Get { .. } | Command::Check { .. } | Command::Batch { .. } | Command::Scan(_) => true,
+        Command::Put { condition, previous, .. } | Command::Delete { condition, previous, .. } => {
+            *previous || *condition != Condition::Always
+        }
+        Command::Inspect { .. }
+        | Command::Increment { .. }
+        | Command::IncrementFloat { .. }
+        | Command::Append { .. }
+        | Command::SetRange { .. }
+        | Command::Expire { .. }
+        | Command::Count
+        | Command::Clear
+        | Command::Adopt { .. }
+        | Command::Sweep { .. } => false,
     }
 }
 

@@ -10,7 +10,7 @@ use shardbearer_core::kv::{Command, Record, Refusal, Reply, Row, Scan};
 use shardbearer_core::limits;
 use shardbearer_core::storage::{Space, StorageError, View};
 
-use super::apply::{holds, info, malformed};
+use super::apply::{holds, info, malformed, too_large};
 use crate::keys::{self, ShardMeta};
 
 /// What a read came to.
@@ -103,7 +103,7 @@ impl Reading<'_> {
     }
 
     fn batch(&self, commands: &[Command]) -> Result<QueryOutcome, StorageError> {
-        let mut replies = Vec::with_capacity(commands.len());
+        let (mut replies, mut bytes) = (Vec::with_capacity(commands.len()), 0);
         for command in commands {
             if command.key().is_none() || matches!(command, Command::Batch { .. }) {
                 return Ok(QueryOutcome::Reply(malformed("a batch holds only commands on single keys")));
@@ -113,6 +113,10 @@ impl Reading<'_> {
             };
             if matches!(reply, Reply::ConditionFailed { .. }) {
                 return Ok(QueryOutcome::Reply(reply));
+            }
+            bytes += reply.weight();
+            if bytes > limits::REPLY_BYTES_MAX {
+                return Ok(QueryOutcome::Reply(too_large(limits::REPLY_BYTES_MAX)));
             }
             replies.push(reply);
         }

@@ -12,6 +12,7 @@ use shardbearer_core::limits::{BOOTSTRAP_PEERS_MAX, MESSAGE_BYTES_MAX};
 use shardbearer_proto::pb;
 use shardbearer_proto::pb::peer_client::PeerClient;
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use tonic::{Response, Status};
 
 /// Calls by address.
 #[async_trait]
@@ -19,9 +20,17 @@ pub trait Beacons: Send + Sync {
     /// Sends the body and returns the answer within the deadline, or says why there is none. The
     /// body may have arrived all the same.
     async fn call(&self, address: &str, body: Bytes, deadline: Duration) -> Result<Bytes, String>;
+
+    /// Asks a member of a cluster something that concerns the control order, by one who is no member yet.
+    async fn control(
+        &self,
+        address: &str,
+        request: pb::ControlRequest,
+        deadline: Duration,
+    ) -> Result<pb::ControlResponse, String>;
 }
 
-/// [`Beacons`] over `Peer.Beacon`. Connects when needed and keeps one channel an address.
+/// [`Beacons`] over `Peer.Beacon` and `Peer.Control`. Connects when needed and keeps one channel an address.
 #[derive(Default)]
 pub struct GrpcBeacons {
     tls: Option<ClientTlsConfig>,
@@ -54,6 +63,22 @@ impl GrpcBeacons {
         channels.insert(address.to_owned(), channel.clone());
         Ok(channel)
     }
+
+    async fn answer<T>(
+        &self,
+        address: &str,
+        deadline: Duration,
+        call: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, String> {
+        let answer = match tokio::time::timeout(deadline, call).await {
+            Ok(Ok(answer)) => return Ok(answer.into_inner()),
+            Ok(Err(status)) => root(&status),
+            Err(_) => format!("no answer within {} ms", deadline.as_millis()),
+        };
+        // The next call connects anew, and asks the name service anew.
+        self.channels.lock().remove(address);
+        Err(answer)
+    }
 }
 
 #[async_trait]
@@ -62,14 +87,18 @@ impl Beacons for GrpcBeacons {
         let channel = self.channel(address, deadline)?;
         let mut client = PeerClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
         let call = client.beacon(pb::BeaconRequest { body });
-        let answer = match tokio::time::timeout(deadline, call).await {
-            Ok(Ok(answer)) => return Ok(answer.into_inner().body),
-            Ok(Err(status)) => root(&status),
-            Err(_) => format!("no answer within {} ms", deadline.as_millis()),
-        };
-        // The next call connects anew, and asks the name service anew.
-        self.channels.lock().remove(address);
-        Err(answer)
+        self.answer(address, deadline, call).await.map(|answer| answer.body)
+    }
+
+    async fn control(
+        &self,
+        address: &str,
+        request: pb::ControlRequest,
+        deadline: Duration,
+    ) -> Result<pb::ControlResponse, String> {
+        let channel = self.channel(address, deadline)?;
+        let mut client = PeerClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        self.answer(address, deadline, client.control(request)).await
     }
 }
 

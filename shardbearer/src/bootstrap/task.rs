@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -146,7 +145,7 @@ impl Task {
         for effect in self.machine.step(now_ms, event, &found) {
             match effect {
                 Effect::Persist(vote) => {
-                    on_disk(&self.context.identity, move |identity| identity.store_vote(&vote)).await?
+                    on_disk(&self.context, move |identity| identity.store_vote(&vote)).await?
                 }
                 Effect::Send { address, request } => self.call(address, convert::request_to_bytes(&request)),
                 Effect::Answer { ticket: _, response } => {
@@ -231,7 +230,7 @@ impl Task {
         };
         let stored =
             StoredCluster { cluster: topology.cluster, radiant, topology: (self.context.encode)(topology) };
-        on_disk(&self.context.identity, move |identity| identity.store_cluster(&stored)).await?;
+        on_disk(&self.context, move |identity| identity.store_cluster(&stored)).await?;
         self.stored = Some((radiant, topology.clone()));
         Ok(radiant)
     }
@@ -245,12 +244,12 @@ impl Task {
 
 /// Runs on a thread that may wait for the disk.
 async fn on_disk(
-    identity: &Arc<Identity>,
+    context: &Context,
     work: impl FnOnce(&Identity) -> Result<(), IdentityError> + Send + 'static,
 ) -> Result<(), BootstrapError> {
-    let identity = identity.clone();
-    let done = tokio::task::spawn_blocking(move || work(&identity)).await;
-    Ok(done.map_err(|_| BootstrapError::Closed)??)
+    let identity = context.identity.clone();
+    let done = context.world.block(move || work(&identity)).await;
+    Ok(done.ok_or(BootstrapError::Closed)??)
 }
 
 async fn closing(shutdown: &mut watch::Receiver<bool>) {

@@ -1,10 +1,11 @@
 //! The command line: one file per command, each with its arguments, its help and its `run`.
 //!
-//! Exit code 0 is success, 1 a refused or failed operation, 2 wrong usage. Results go to standard output, everything
+//! Exit code 0 is success, 1 a refused or failed operation, 2 wrong usage or an input that cannot be read. Results go to standard output, everything
 //! said to people about them to standard error.
 
 mod args;
 mod bench;
+mod check;
 mod check_config;
 mod completions;
 #[cfg(feature = "conformance")]
@@ -136,6 +137,8 @@ enum Command {
     /// Check whether a replication engine keeps its promises, and what it costs
     #[cfg(feature = "conformance")]
     Conformance(conformance::Conformance),
+    /// Check whether a recorded history is linearizable
+    Check(check::Check),
     /// Print a completion script for a shell
     Completions(completions::Completions),
 }
@@ -156,7 +159,7 @@ pub fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("shardbearer: {error:#}");
-            ExitCode::FAILURE
+            if error.is::<check::BrokenInput>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -176,6 +179,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Bench(bench) => bench.run(&global).await,
         #[cfg(feature = "conformance")]
         Command::Conformance(conformance) => conformance.run(&global).await,
+        Command::Check(check) => check.run(&global),
         Command::Completions(completions) => completions.run(),
     }
 }

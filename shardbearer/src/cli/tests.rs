@@ -36,6 +36,8 @@ fn usage() {
     parses("shardbearer up --radiants 5 --data /tmp/five");
     parses("shardbearer node --config radiant.toml");
     parses("shardbearer check-config radiant.toml");
+    parses("shardbearer check history.jsonl --slack 50ms --from-anything --states-max 1000 --show 3");
+    wrong("shardbearer check");
     wrong("shardbearer");
     wrong("shardbearer kv put k v --if-absent --if-present");
     wrong("shardbearer kv put k v --file f");

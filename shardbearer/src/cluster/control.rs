@@ -11,7 +11,7 @@ use shardbearer_core::engine::{ConsensusEngine, not_herald};
 use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::{OrderId, RadiantId};
 use shardbearer_core::topology::Topology;
-use shardbearer_core::transport::{CallError, Channel, Frame, Transport};
+use shardbearer_core::transport::{CallError, Channel, Frame};
 use shardbearer_proto::pb::{control_request, control_response};
 use shardbearer_proto::{convert, pb};
 use shardbearer_state::controller::{self, ControlMachine};
@@ -43,12 +43,16 @@ impl ControlSeat {
         if !founding && matches!(controller::topology(self.applier.view().as_ref()), Ok(None)) {
             return Err(Refused::Unavailable("the cluster is still being founded".into()).into());
         }
-        let reply = self.engine.propose(convert::control_command_to_bytes(command)).await?;
+        // A scherald cut off from its majority would wait for as long as it is.
+        let proposed = self.engine.propose(convert::control_command_to_bytes(command));
+        let late = |_| RequestError::Unknown("not committed within the deadline".into());
+        let reply = tokio::time::timeout(HOP_DEADLINE, proposed).await.map_err(late)??;
         convert::control_reply_from_bytes(reply).map_err(|error| RequestError::Unknown(error.to_string()))
     }
 
     async fn epochs(&self) -> Result<Vec<EpochRecord>, RequestError> {
-        self.engine.read_barrier().await?;
+        let late = |_| RequestError::from(Refused::Unavailable("no majority within the deadline".into()));
+        tokio::time::timeout(HOP_DEADLINE, self.engine.read_barrier()).await.map_err(late)??;
         let read = controller::epochs(self.applier.view().as_ref());
         read.map_err(|error| Refused::Unavailable(error.to_string()).into())
     }

@@ -14,7 +14,6 @@ pub mod pulse;
 pub mod status;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
@@ -33,7 +32,7 @@ use crate::gateway::Overview;
 use crate::leads::Leads;
 use crate::map::Map;
 use crate::order::registry::Registry;
-use crate::transport::GrpcTransport;
+use crate::transport::Links;
 
 /// Everything a radiant knows of its cluster.
 pub struct Cluster {
@@ -56,13 +55,13 @@ pub struct Cluster {
     /// Who was heard.
     pub peers: Peers,
     /// To the others.
-    pub transport: Arc<GrpcTransport>,
+    pub transport: Arc<dyn Links>,
     /// Keeps the configuration in the data directory and tells it to strangers.
     pub bootstrap: Bootstrap,
     /// Time, randomness, tasks.
     pub world: World,
-    /// The data directory, for its free space.
-    pub data_dir: PathBuf,
+    /// Free bytes on the disk that holds the data directory, if that can be told.
+    pub disk_free: Box<dyn Fn() -> Option<u64> + Send + Sync>,
     /// Whether less space is left than is kept in reserve.
     pub disk_full: AtomicBool,
     /// Bytes of data and log on disk, as last measured.

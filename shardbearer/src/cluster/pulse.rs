@@ -9,7 +9,7 @@ use bytes::Bytes;
 use prost::Message;
 use shardbearer_core::ids::{Epoch, OrderId, RadiantId};
 use shardbearer_core::topology::Topology;
-use shardbearer_core::transport::{Channel, Frame, Transport};
+use shardbearer_core::transport::{Channel, Frame};
 use shardbearer_proto::pb;
 use shardbearer_state::shard::shard_meta;
 
@@ -110,7 +110,7 @@ async fn fetch(cluster: Arc<Cluster>, from: RadiantId) {
 /// Measures the disk until the world ends.
 pub async fn watch_disk(cluster: Arc<Cluster>, reserve_bytes: u64) {
     loop {
-        let full = super::status::disk_free(&cluster.data_dir).is_some_and(|free| free < reserve_bytes);
+        let full = (cluster.disk_free)().is_some_and(|free| free < reserve_bytes);
         if full != cluster.disk_full.swap(full, Ordering::Relaxed) {
             if full {
                 tracing::warn!("the disk is nearly full: writes are refused until there is space again");

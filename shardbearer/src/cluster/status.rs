@@ -23,7 +23,7 @@ pub fn of_myself(cluster: &Cluster) -> pb::RadiantStatus {
         id: cluster.me.0,
         name: cluster.name.clone(),
         version: env!("CARGO_PKG_VERSION").into(),
-        disk_free_bytes: disk_free(&cluster.data_dir).unwrap_or(0),
+        disk_free_bytes: (cluster.disk_free)().unwrap_or(0),
         disk_full: cluster.disk_full.load(Ordering::Relaxed),
         data_bytes: cluster.data_bytes.load(Ordering::Relaxed),
         uptime_ms: uptime_ns / 1_000_000,

@@ -172,7 +172,7 @@ impl Default for Bootstrap {
 
 impl Default for Consensus {
     fn default() -> Self {
-        Consensus { engine: "openraft".into(), heartbeat_ms: 100, election_timeout_ms: 600 }
+        Consensus { engine: "openraft".into(), heartbeat_ms: 100, election_timeout_ms: 500 }
     }
 }
 

@@ -103,8 +103,8 @@ pub const KEYS: &[Key] = &[
     key(
         "consensus",
         "election_timeout_ms",
-        "600",
-        "A herald that is silent for so long is replaced; the first members stand after half of it. At least four heartbeats. Longer: fewer elections on slow disks and networks; shorter: shorter pauses when a herald dies.",
+        "500",
+        "After so long without a sign of the herald its members are free to vote, and stand for election after another half to whole of it at random: a herald that dies is replaced after 1.5 to 2 times this. At least four heartbeats, and the same on all radiants. Longer: fewer elections on slow disks and networks; shorter: shorter pauses when a herald dies.",
     ),
     key(
         "storage",

@@ -189,7 +189,7 @@ mod tests {
         assert!(wrong("name = 1").starts_with("1: \"name\" stands outside any section"));
         assert_eq!(
             wrong("[consensus]\nheartbeat_ms = 500\n"),
-            "2: [consensus] heartbeat_ms: must be at most a quarter of election_timeout_ms (600), or one lost \
+            "2: [consensus] heartbeat_ms: must be at most a quarter of election_timeout_ms (500), or one lost \
              heartbeat means an election"
         );
     }

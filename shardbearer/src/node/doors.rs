@@ -19,7 +19,8 @@ pub struct Listeners {
     advertised: Doors,
 }
 
-/// The doors being served.
+/// The doors being served; by default none.
+#[derive(Default)]
 pub struct Served(TaskTracker);
 
 impl Served {

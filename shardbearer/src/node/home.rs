@@ -15,14 +15,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use shardbearer_core::log::LogStore;
-use shardbearer_core::storage::StorageEngine;
-
 use super::NodeError;
+use super::environment::{Environment, Stores};
 use crate::cluster::Cluster;
 use crate::config::Config;
-use crate::storage;
-use crate::storage::log::{LogOptions, SegmentedLog};
 
 /// Folders that are there, unopened.
 pub(super) struct Folders {
@@ -33,8 +29,7 @@ pub(super) struct Folders {
 
 /// Log and data of a radiant.
 pub(super) struct Home {
-    pub(super) log: Arc<SegmentedLog>,
-    pub(super) storage: Arc<dyn StorageEngine>,
+    pub(super) stores: Stores,
     images: PathBuf,
 }
 
@@ -88,20 +83,18 @@ fn remember_storage(root: &Path, engine: &str) -> Result<(), NodeError> {
 
 impl Folders {
     /// Opens and verifies log and data. Blocks for as long as reading the log takes, on a thread that may.
-    pub(super) async fn open(self, config: &Config) -> Result<Home, NodeError> {
-        let options = LogOptions {
-            segment_bytes: config.storage.log_segment_mib << 20,
-            cache_bytes: usize::try_from(config.storage.log_cache_mib << 20).unwrap_or(usize::MAX),
-            ..LogOptions::default()
-        };
-        let (engine, cache_bytes) = (config.storage.engine.clone(), config.storage.cache_mib << 20);
-        let opened = tokio::task::spawn_blocking(move || {
-            let log = SegmentedLog::open(&self.log, options).map_err(|error| error.to_string())?;
-            let storage =
-                storage::open(&engine, &self.data, cache_bytes).map_err(|error| error.to_string())?;
-            Ok::<_, String>(Home { log, storage, images: self.images })
+    pub(super) async fn open(
+        self,
+        environment: Arc<dyn Environment>,
+        config: &Config,
+    ) -> Result<Home, NodeError> {
+        let (world, config) = (environment.world(), config.clone());
+        let opened = world.block(move || {
+            let stores = environment.open(&config, &self.log, &self.data)?;
+            Ok::<_, String>(Home { stores, images: self.images })
         });
-        opened.await.map_err(|error| NodeError::Home(error.to_string()))?.map_err(NodeError::Home)
+        let opened = opened.await.ok_or_else(|| NodeError::Home("opening log and data failed".into()))?;
+        opened.map_err(NodeError::Home)
     }
 }
 
@@ -113,7 +106,7 @@ impl Home {
 
     /// Writes what waits and stops the log's writer.
     pub(super) fn close(&self) {
-        self.log.close();
+        (self.stores.close)();
     }
 }
 
@@ -122,9 +115,10 @@ pub(super) async fn measure(cluster: Arc<Cluster>, home: Arc<Home>) {
     const EVERY: Duration = Duration::from_secs(5);
     loop {
         let measured = home.clone();
-        let bytes =
-            tokio::task::spawn_blocking(move || measured.log.disk_bytes() + measured.storage.disk_bytes());
-        if let Ok(bytes) = bytes.await {
+        let bytes = cluster
+            .world
+            .block(move || measured.stores.log.disk_bytes() + measured.stores.storage.disk_bytes());
+        if let Some(bytes) = bytes.await {
             cluster.data_bytes.store(bytes, Ordering::Relaxed);
         }
         tokio::time::sleep(EVERY).await;

@@ -5,17 +5,14 @@ use std::time::Duration;
 use shardbearer_core::control::ControlReply;
 use shardbearer_core::error::RequestError;
 use shardbearer_core::ids::{ClusterId, RadiantId};
-use shardbearer_core::limits;
 use shardbearer_core::topology::{Doors, Topology};
 use shardbearer_core::world::World;
 use shardbearer_proto::pb;
 use shardbearer_proto::pb::control_request::Kind as Ask;
 use shardbearer_proto::pb::control_response::Kind as Said;
-use shardbearer_proto::pb::peer_client::PeerClient;
-use tonic::transport::{Channel, Endpoint};
 
 use super::NodeError;
-use crate::bootstrap::Identity;
+use crate::bootstrap::{Beacons, Identity};
 use crate::cluster::control;
 
 /// For one call; the far side has to reach the scherald within it.
@@ -32,9 +29,10 @@ pub(super) async fn join(
     identity: &Identity,
     doors: &Doors,
     world: &World,
+    beacons: &dyn Beacons,
 ) -> Result<Option<(RadiantId, Topology)>, NodeError> {
     for address in via {
-        match ask(cluster, address, identity, doors, world).await {
+        match ask(cluster, address, identity, doors, world, beacons).await {
             Ok(welcomed) => return Ok(Some(welcomed)),
             Err(Refusal::Final(why)) => return Err(NodeError::NotWelcome { cluster, why }),
             Err(Refusal::Here(why)) => tracing::warn!("{address}: {why}"),
@@ -56,15 +54,11 @@ async fn ask(
     identity: &Identity,
     doors: &Doors,
     world: &World,
+    beacons: &dyn Beacons,
 ) -> Result<(RadiantId, Topology), Refusal> {
     let here = |why: String| Refusal::Here(why);
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))
-        .map_err(|error| here(error.to_string()))?
-        .connect_timeout(CALL_DEADLINE);
-    let channel = endpoint.connect_lazy();
-    let mut client = PeerClient::new(channel).max_decoding_message_size(limits::MESSAGE_BYTES_MAX);
     let command = control::welcome(identity.name(), identity.incarnation(), doors, world.wall_ms());
-    match call(&mut client, Ask::Command((&command).into())).await.map_err(here)? {
+    match call(beacons, address, Ask::Command((&command).into())).await.map_err(here)? {
         Said::Reply(reply) => match ControlReply::try_from(reply).map_err(|error| here(error.to_string()))? {
             ControlReply::Changed { .. } => {}
             ControlReply::Refused(why) => return Err(Refusal::Final(why)),
@@ -72,7 +66,7 @@ async fn ask(
         other => return Err(here(unexpected(other))),
     }
     for _ in 0..LOOKS {
-        let topology = match call(&mut client, Ask::Map(pb::MapRequest {})).await.map_err(here)? {
+        let topology = match call(beacons, address, Ask::Map(pb::MapRequest {})).await.map_err(here)? {
             Said::Topology(topology) => {
                 Topology::try_from(topology).map_err(|error| here(error.to_string()))?
             }
@@ -92,12 +86,9 @@ async fn ask(
     Err(here("has not heard yet that this radiant was let in".into()))
 }
 
-async fn call(client: &mut PeerClient<Channel>, ask: Ask) -> Result<Said, String> {
-    let asked = client.control(pb::ControlRequest { kind: Some(ask) });
-    let answer = tokio::time::timeout(CALL_DEADLINE, asked).await;
-    let answer =
-        answer.map_err(|_| "no answer in time".to_owned())?.map_err(|status| status.message().to_owned())?;
-    answer.into_inner().kind.ok_or_else(|| "an answer without content".into())
+async fn call(beacons: &dyn Beacons, address: &str, ask: Ask) -> Result<Said, String> {
+    let answer = beacons.control(address, pb::ControlRequest { kind: Some(ask) }, CALL_DEADLINE).await?;
+    answer.kind.ok_or_else(|| "an answer without content".into())
 }
 
 fn unexpected(said: Said) -> String {

@@ -9,6 +9,7 @@
 //! ```
 //!
 //! - [`doors`]: listeners and advertised addresses
+//! - [`environment`]: what a radiant stands on: the machine, or a simulation of one
 //! - [`home`]: log and data of the radiant
 //! - [`inbound`]: frames of peers to whom they concern; strangers
 //! - [`join`]: being welcomed by a cluster that exists
@@ -16,6 +17,7 @@
 //! - [`tend`]: what a radiant does for each of its orders all the time
 
 pub mod doors;
+pub mod environment;
 mod home;
 mod inbound;
 mod join;
@@ -37,10 +39,10 @@ use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use self::doors::Listeners;
+use self::environment::{Environment, Front, Machine, Reception};
 use self::home::Home;
 use self::inbound::{Dispatch, Strangers};
-use crate::bootstrap::{self, Bootstrap, BootstrapError, GrpcBeacons, Identity, IdentityError, Outcome};
+use crate::bootstrap::{self, Beacons, Bootstrap, BootstrapError, Identity, IdentityError, Outcome};
 use crate::cluster::{self, Cluster, addresses, control, pulse};
 use crate::config::Config;
 use crate::door::DataDoor;
@@ -52,8 +54,7 @@ use crate::map::Map;
 use crate::order::registry::Registry;
 use crate::router::Router;
 use crate::sessions::Sessions;
-use crate::transport::{GrpcTransport, Membership, PeerService};
-use crate::world::Real;
+use crate::transport::{Links, Membership};
 
 /// Why a radiant does not run, or runs no longer. Each is a sentence for the operator.
 #[derive(Debug, Error)]
@@ -88,9 +89,8 @@ pub struct Prepared {
     config: Config,
     engines: Engines,
     identity: Arc<Identity>,
-    listeners: Listeners,
-    world: World,
-    real: Arc<Real>,
+    front: Box<dyn Front>,
+    environment: Arc<dyn Environment>,
 }
 
 /// What a running radiant is made of, for those who watch or stop it.
@@ -103,10 +103,19 @@ pub struct Running {
 
 /// Locks the data directory and binds the doors, so that what is wrong with them is said at once.
 pub fn prepare(config: Config, engines: Engines) -> Result<Prepared, NodeError> {
-    let (world, real) = Real::create();
+    prepare_in(Machine::create(), config, engines)
+}
+
+/// [`prepare`] somewhere else than on the machine of this process.
+pub fn prepare_in(
+    environment: Arc<dyn Environment>,
+    config: Config,
+    engines: Engines,
+) -> Result<Prepared, NodeError> {
+    let world = environment.world();
     let identity = Arc::new(Identity::open(&config.radiant.data_dir, &config.radiant.name, &world)?);
-    let listeners = Listeners::bind(&config).map_err(NodeError::Door)?;
-    Ok(Prepared { config, engines, identity, listeners, world, real })
+    let front = environment.bind(&config).map_err(NodeError::Door)?;
+    Ok(Prepared { config, engines, identity, front, environment })
 }
 
 impl Prepared {
@@ -117,7 +126,7 @@ impl Prepared {
 
     /// Where it is reached.
     pub fn doors(&self) -> &Doors {
-        self.listeners.advertised()
+        self.front.advertised()
     }
 
     /// Runs until `stop`, or until something fails. `opened` gets the radiant once it serves. With
@@ -128,12 +137,12 @@ impl Prepared {
         opened: mpsc::Sender<Arc<Running>>,
         gently: bool,
     ) -> Result<(), NodeError> {
-        let real = self.real.clone();
+        let environment = self.environment.clone();
         // The doors stop with this token, after the leads were handed over.
         let serving = CancellationToken::new();
         let result = self.live(&stop, &serving, opened, gently).await;
         serving.cancel();
-        real.end().await;
+        environment.end().await;
         result
     }
 
@@ -144,8 +153,10 @@ impl Prepared {
         opened: mpsc::Sender<Arc<Running>>,
         gently: bool,
     ) -> Result<(), NodeError> {
-        let Prepared { config, engines, identity, listeners, world, .. } = self;
-        let doors = listeners.advertised().clone();
+        let Prepared { config, engines, identity, front, environment } = self;
+        let world = environment.world();
+        let doors = front.advertised().clone();
+        let beacons = environment.beacons();
         let (shutdown, shutting_down) = watch::channel(false);
         let bootstrap = Bootstrap::start(
             bootstrap::Context {
@@ -155,7 +166,7 @@ impl Prepared {
                 expect: config.bootstrap.expect,
                 window: Duration::from_millis(config.bootstrap.window_ms),
                 world: world.clone(),
-                beacons: Arc::new(GrpcBeacons::default()),
+                beacons: beacons.clone(),
                 found: founding(&config, &world),
                 encode: convert::topology_to_bytes,
                 decode: |raw| convert::topology_from_bytes(raw).ok(),
@@ -165,12 +176,27 @@ impl Prepared {
         let entrance = Entrance::default();
         let strangers = Arc::new(Strangers::new(bootstrap.clone()));
         let membership = Arc::default();
-        let peers =
-            PeerService::new(Arc::clone(&membership), strangers.clone(), world.clone(), serving.clone());
-        let served = listeners.serve(&config, entrance.clone(), peers, &world, serving.clone());
+        let reception = Reception {
+            entrance: entrance.clone(),
+            membership: Arc::clone(&membership),
+            stranger: strangers.clone(),
+            stop: serving.clone(),
+        };
+        let served = front.serve(&config, reception);
 
-        let life =
-            Life { config, engines, identity, doors, world, bootstrap, entrance, strangers, membership };
+        let life = Life {
+            config,
+            engines,
+            identity,
+            doors,
+            world,
+            environment,
+            beacons,
+            bootstrap,
+            entrance,
+            strangers,
+            membership,
+        };
         let (inside, result) = match life.enter(stop).await {
             Ok(Some(mut inside)) => {
                 // Nobody may be interested.
@@ -199,6 +225,8 @@ struct Life {
     identity: Arc<Identity>,
     doors: Doors,
     world: World,
+    environment: Arc<dyn Environment>,
+    beacons: Arc<dyn Beacons>,
     bootstrap: Bootstrap,
     entrance: Entrance,
     strangers: Arc<Strangers>,
@@ -216,24 +244,30 @@ struct Resident {
 impl Life {
     /// Finds the cluster, opens what is kept, starts everything; `None` if told to stop meanwhile.
     async fn enter(self, stop: &CancellationToken) -> Result<Option<Resident>, NodeError> {
-        let Life { config, engines, identity, doors, world, bootstrap, entrance, strangers, membership } =
-            self;
+        let Life { config, engines, identity, doors, world, environment, .. } = self;
+        let Life { beacons, bootstrap, entrance, strangers, membership, .. } = self;
         let folders = Home::create(&config, identity.cluster()?.is_some())?;
         let (me, topology, fresh) = tokio::select! {
             biased;
             () = stop.cancelled() => return Ok(None),
-            found = find_cluster(&bootstrap, &identity, &doors, &world) => found?,
+            found = find_cluster(&bootstrap, &identity, &doors, &world, beacons.as_ref()) => found?,
         };
-        let home = Arc::new(folders.open(&config).await?);
+        let home = Arc::new(folders.open(environment.clone(), &config).await?);
         let map = Arc::new(Map::new(topology.clone()).map_err(NodeError::Home)?);
         let leads = Arc::new(Leads::default());
         let orders = Arc::new(Registry::default());
         let dispatch = Arc::new(Dispatch::default());
-        let transport = GrpcTransport::new(topology.cluster, me, dispatch.clone(), world.clone());
+        let transport: Arc<dyn Links> =
+            environment.transport(&config, topology.cluster, me, dispatch.clone());
         transport.set_peers(&addresses(&topology));
         // From here on peers may call; what is not there yet is declined, and asked again.
         let cluster_id = topology.cluster;
-        let _ = membership.set(Membership { cluster: cluster_id, me, inbound: dispatch.clone() });
+        let _ = membership.set(Membership {
+            cluster: cluster_id,
+            me,
+            election_ms: config.consensus.election_timeout_ms,
+            inbound: dispatch.clone(),
+        });
 
         let seats = seats::Seats {
             me,
@@ -241,9 +275,11 @@ impl Life {
             engines: &engines,
             home: &home,
             transport: transport.clone(),
+            limits: environment.engine_limits(),
             world: &world,
             dispatch: &dispatch,
         };
+        let data_dir = config.radiant.data_dir.clone();
         let seats = seats.open(&topology, &orders).await.map_err(NodeError::Home)?;
         let cluster = Arc::new(Cluster {
             me,
@@ -258,7 +294,7 @@ impl Life {
             transport: transport.clone(),
             bootstrap,
             world: world.clone(),
-            data_dir: config.radiant.data_dir.clone(),
+            disk_free: Box::new(move || environment.disk_free(&data_dir)),
             disk_full: AtomicBool::new(false),
             data_bytes: AtomicU64::new(0),
             started_ns: world.monotonic_ns(),
@@ -318,6 +354,7 @@ async fn find_cluster(
     identity: &Identity,
     doors: &Doors,
     world: &World,
+    beacons: &dyn Beacons,
 ) -> Result<(RadiantId, Topology, bool), NodeError> {
     loop {
         match bootstrap.run().await? {
@@ -325,7 +362,9 @@ async fn find_cluster(
             Outcome::Rejoin { radiant, topology } => return Ok((radiant, topology, false)),
             Outcome::Join { cluster, via } => {
                 tracing::info!(%cluster, "found a cluster; asking to be let in");
-                if let Some((radiant, topology)) = join::join(cluster, &via, identity, doors, world).await? {
+                if let Some((radiant, topology)) =
+                    join::join(cluster, &via, identity, doors, world, beacons).await?
+                {
                     bootstrap.belongs(&topology).await?;
                     return Ok((radiant, topology, false));
                 }

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use shardbearer_core::engine::{Applier, ConsensusEngine, EngineContext, EngineLimits, Start};
 use shardbearer_core::ids::RadiantId;
 use shardbearer_core::topology::{Order as OrderConfig, Topology};
+use shardbearer_core::transport::Transport;
 use shardbearer_core::world::World;
 use shardbearer_state::controller::ControlMachine;
 use shardbearer_state::shard::ShardMachine;
@@ -20,7 +21,6 @@ use crate::order::Order;
 use crate::order::applier::MachineApplier;
 use crate::order::codec::{ControlCodec, DataCodec};
 use crate::order::registry::Registry;
-use crate::transport::GrpcTransport;
 
 /// What orders are opened with.
 pub(super) struct Seats<'a> {
@@ -28,7 +28,8 @@ pub(super) struct Seats<'a> {
     pub(super) config: &'a Config,
     pub(super) engines: &'a Engines,
     pub(super) home: &'a Home,
-    pub(super) transport: Arc<GrpcTransport>,
+    pub(super) transport: Arc<dyn Transport>,
+    pub(super) limits: EngineLimits,
     pub(super) world: &'a World,
     pub(super) dispatch: &'a Dispatch,
 }
@@ -71,7 +72,7 @@ impl Seats<'_> {
         codec: impl crate::order::applier::Codec<M>,
     ) -> Result<Arc<MachineApplier<M>>, String> {
         let images = self.home.images_of(order.id);
-        MachineApplier::open(order.id, self.home.storage.clone(), machine, codec, images)
+        MachineApplier::open(order.id, self.home.stores.storage.clone(), machine, codec, images)
             .map_err(|error| format!("order {}: {error}", order.id))
     }
 
@@ -86,12 +87,12 @@ impl Seats<'_> {
             me: self.me,
             // The members of the founding; what is stored says more and wins.
             start: Start::Found(order.members.clone()),
-            log: self.home.log.clone(),
+            log: self.home.stores.log.clone(),
             applier,
             transport: self.transport.clone(),
             world: self.world.clone(),
             timing: self.config.consensus.timing(),
-            limits: EngineLimits::default(),
+            limits: self.limits,
         };
         let engine = factory.open(context).await.map_err(|error| error.to_string())?;
         self.dispatch.register(order.id, engine.clone());

@@ -56,5 +56,5 @@ pub(super) async fn close(cluster: &Cluster, home: Arc<Home>) {
     }
     cluster.transport.close();
     // Ends the log's writer, which syncs what waits; a panic there has been reported already.
-    let _ = tokio::task::spawn_blocking(move || home.close()).await;
+    let _ = cluster.world.block(move || home.close()).await;
 }

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use shardbearer_core::engine::{ConsensusEngine, EngineStatus};
-use shardbearer_core::ids::OrderId;
+use shardbearer_core::ids::{OrderId, ShardId};
+use shardbearer_core::topology::Topology;
 use shardbearer_state::placement::{Candidate, hand_over_to};
 use tokio::sync::mpsc;
 
@@ -20,6 +21,8 @@ const ROUND: Duration = Duration::from_millis(250);
 const DEADLINE: Duration = Duration::from_secs(5);
 /// After an attempt to give the lead back; a member that does not take it is not pestered.
 const HAND_BACK_EVERY_NS: u64 = 5_000_000_000;
+/// A lead is kept for so long at least: whoever had it before may have died a moment ago, and is not missed yet.
+const KEEP_NS: u64 = 3_000_000_000;
 
 /// Looks after a data order until its engine closes; says so on `failed` if that was not wanted.
 pub(super) async fn data(
@@ -29,17 +32,25 @@ pub(super) async fn data(
     failed: mpsc::Sender<String>,
 ) {
     let mut watch = Watch::new(order.id());
+    let mut taken = None;
     loop {
         let Some(status) = watch.next(&cluster, order.engine(), &failed).await else { return };
         disk_full.store(any_disk_full(&cluster, &status), Ordering::Relaxed);
         if !status.leading {
             continue;
         }
-        if let Err(why) = own(&cluster, &order).await {
-            tracing::debug!(order = %order.id(), "shards are not taken yet: {why}");
+        let topology = cluster.map.topology();
+        let shards = topology.shards_of(order.id());
+        // Looked at once per term and configuration: the rows that say it are among the most often changed.
+        let now = (status.term, topology.epoch);
+        if taken != Some(now) {
+            match own(&topology, &shards, &order).await {
+                Ok(()) => taken = Some(now),
+                Err(why) => tracing::debug!(order = %order.id(), "shards are not taken yet: {why}"),
+            }
         }
         // More may be due than one round removes; the next look is soon enough, and others get their turn.
-        if let Err(error) = order.sweep(DEADLINE).await {
+        if let Err(error) = order.sweep(&shards, DEADLINE).await {
             tracing::error!(order = %order.id(), "expired rows cannot be removed: {error}");
         }
         watch.hand_back(&cluster, order.engine(), &status).await;
@@ -62,11 +73,13 @@ struct Watch {
     order: OrderId,
     version: u64,
     handed_ns: u64,
+    /// Since when this radiant leads, in which term.
+    led: Option<(u64, u64)>,
 }
 
 impl Watch {
     fn new(order: OrderId) -> Watch {
-        Watch { order, version: 0, handed_ns: 0 }
+        Watch { order, version: 0, handed_ns: 0, led: None }
     }
 
     /// Waits for news or for the next round and passes on who leads; `None` once the engine is closed.
@@ -110,6 +123,14 @@ impl Watch {
         status: &EngineStatus,
     ) {
         let now = cluster.world.monotonic_ns();
+        let since = match self.led {
+            Some((since, term)) if term == status.term => since,
+            Some(_) | None => now,
+        };
+        self.led = Some((since, status.term));
+        if now.saturating_sub(since) < KEEP_NS {
+            return;
+        }
         if self.handed_ns != 0 && now.saturating_sub(self.handed_ns) < HAND_BACK_EVERY_NS {
             return;
         }
@@ -145,12 +166,10 @@ fn any_disk_full(cluster: &Cluster, status: &EngineStatus) -> bool {
 }
 
 /// Takes the shards that the configuration gives to this order and that it has no record of.
-async fn own(cluster: &Cluster, order: &Order) -> Result<(), String> {
-    let topology = cluster.map.topology();
-    let wanted = topology.shards_of(order.id());
+async fn own(topology: &Topology, shards: &[ShardId], order: &Order) -> Result<(), String> {
     let known = shardbearer_state::shard::owned_shards(order.view().as_ref(), order.id())
         .map_err(|error| error.to_string())?;
-    let missing: Vec<_> = wanted.into_iter().filter(|shard| !known.contains(shard)).collect();
+    let missing: Vec<ShardId> = shards.iter().copied().filter(|shard| !known.contains(shard)).collect();
     if missing.is_empty() {
         return Ok(());
     }

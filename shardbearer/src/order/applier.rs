@@ -5,7 +5,7 @@
 //! hold. The commit is not fsynced: the log has the entries, and is purged only up to what
 //! [`Applier::persist`] made durable.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -20,6 +20,7 @@ use shardbearer_core::machine::{StateMachine, Workspace};
 use shardbearer_core::storage::{Batch, Durability, Space, StorageEngine, StorageError, View};
 
 use super::snapshot::{self, ImageReader, ImageWriter};
+use super::spool::Spool;
 
 /// How a machine's commands and replies look in a log.
 pub trait Codec<M: StateMachine>: Send + Sync + 'static {
@@ -72,7 +73,7 @@ impl<M: StateMachine> MachineApplier<M> {
         if let Some(row) = interrupted {
             let place = String::from_utf8(unseal(&row, "install record")?.to_vec())
                 .map_err(|_| StorageError::Corrupt("the record of an install is unreadable".into()))?;
-            load_image(storage.as_ref(), order, &place)?;
+            load_image(storage.as_ref(), order, &here(&snapshots, &place)?)?;
         }
         snapshot::clean(&snapshots);
         let applied = {
@@ -127,7 +128,8 @@ impl<M: StateMachine> MachineApplier<M> {
                 replies.push(match entry.proposal.map(|proposal| self.codec.decode(proposal)) {
                     None => Bytes::new(),
                     Some(Ok(command)) => {
-                        self.codec.encode(state.machine.apply(entry.position, command, &mut work))
+                        let reply = state.machine.apply(entry.position, command, &mut work);
+                        if entry.wanted { self.codec.encode(reply) } else { Bytes::new() }
                     }
                     Some(Err(why)) => self.codec.rejected(&why),
                 });
@@ -175,7 +177,13 @@ impl<M: StateMachine> Applier for MachineApplier<M> {
             let state = self.state.lock();
             (self.storage.view(), state.machine.spaces(), state.applied.clone())
         };
-        Ok(Box::new(ImageReader::new(view, spaces, applied)))
+        let image = ImageReader::new(view, spaces, applied);
+        if !self.storage.views_hold_commits_up() {
+            return Ok(Box::new(image));
+        }
+        let folder = self.snapshots.clone();
+        let spooled = tokio::task::spawn_blocking(move || Spool::of(image, &folder)).await;
+        Ok(Box::new(spooled.map_err(|error| StorageError::Io(error.to_string()))??))
     }
 
     async fn receive_snapshot(&self) -> Result<Box<dyn SnapshotWriter>, StorageError> {
@@ -211,6 +219,13 @@ impl<M: StateMachine> MachineApplier<M> {
         state.applied = read_applied(view.as_ref(), self.order)?;
         Ok(())
     }
+}
+
+/// The place of an image whose record may have been written when the data directory was elsewhere.
+fn here(snapshots: &Path, place: &str) -> Result<String, StorageError> {
+    let name = Path::new(place).file_name();
+    let found = name.map(|name| snapshots.join(name)).and_then(|path| path.to_str().map(str::to_owned));
+    found.ok_or_else(|| StorageError::Corrupt(format!("the record of an install names no file: {place:?}")))
 }
 
 /// Replaces an order's rows by an image; may be repeated from any point.

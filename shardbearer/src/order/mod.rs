@@ -18,6 +18,9 @@ pub mod queue;
 pub mod reads;
 pub mod registry;
 pub mod snapshot;
+mod spool;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -108,14 +111,14 @@ impl Order {
         self.applier.view()
     }
 
-    /// Removes what has expired, for every shard where something has. Returns whether anything was due.
-    pub async fn sweep(&self, deadline: Duration) -> Result<bool, StorageError> {
+    /// Removes what has expired, for each of the shards where something has. Returns whether anything was due.
+    pub async fn sweep(&self, shards: &[ShardId], deadline: Duration) -> Result<bool, StorageError> {
         const ROWS_PER_SWEEP: u32 = 512; // applied in well under a millisecond, so nobody waits for it
         let now = self.world.wall_ms();
         let mut items = Vec::new();
         {
             let view = self.view();
-            for shard in shardbearer_state::shard::owned_shards(view.as_ref(), self.id)? {
+            for shard in shards.iter().copied() {
                 let earliest = shardbearer_state::shard::earliest_expiry(view.as_ref(), self.id, shard)?;
                 if earliest.is_some_and(|at| at <= now) {
                     items.push(item(shard, Command::Sweep { limit: ROWS_PER_SWEEP }));

@@ -7,6 +7,7 @@
 use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::ShardId;
 use shardbearer_core::kv::{Command, Item, Refusal, Reply};
+use shardbearer_core::limits;
 use shardbearer_core::storage::StorageError;
 use shardbearer_state::shard::{QueryOutcome, query};
 
@@ -39,10 +40,19 @@ enum Attempt {
 fn attempt(order: &Order, items: &[Item]) -> Result<Attempt, StorageError> {
     let view = order.view();
     let now = order.world.wall_ms();
-    let mut results = Vec::with_capacity(items.len());
+    let (mut results, mut bytes) = (Vec::with_capacity(items.len()), 0);
     for item in items {
+        if bytes > limits::ANSWERS_BYTES_MAX {
+            let why =
+                format!("the answers have more than {bytes} bytes together; ask for fewer keys at once");
+            results.push(Err(Refused::Invalid(why).into()));
+            continue;
+        }
         match query(view.as_ref(), order.id, item.shard, &item.command, now)? {
-            QueryOutcome::Reply(reply) => results.push(Ok(reply)),
+            QueryOutcome::Reply(reply) => {
+                bytes += reply.weight();
+                results.push(Ok(reply));
+            }
             QueryOutcome::NeedsSweep => return Ok(Attempt::Due(item.shard)),
         }
     }

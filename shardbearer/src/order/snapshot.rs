@@ -23,6 +23,9 @@ const TRAILER: u8 = b'T';
 /// Bytes of rows after which a block ends.
 const BLOCK_BYTES: usize = 1 << 20;
 
+/// Bytes of an image that are handed out at once. A block may be far longer, where a row is: a session's, say.
+const CHUNK_BYTES_MAX: usize = 2 * BLOCK_BYTES;
+
 /// Longest block that is believed: a row of the largest value and then some.
 const BLOCK_BYTES_MAX: usize = 64 << 20;
 
@@ -41,6 +44,8 @@ pub struct ImageReader {
     rows: u64,
     digest: blake3::Hasher,
     stage: Stage,
+    /// Of the last block, what was not handed out yet.
+    rest: Bytes,
 }
 
 enum Stage {
@@ -63,6 +68,7 @@ impl ImageReader {
             rows: 0,
             digest: blake3::Hasher::new(),
             stage: Stage::Header,
+            rest: Bytes::new(),
         }
     }
 
@@ -106,14 +112,8 @@ impl ImageReader {
         }
         Ok(None)
     }
-}
 
-impl SnapshotReader for ImageReader {
-    fn applied(&self) -> Applied {
-        self.applied.clone()
-    }
-
-    fn next(&mut self) -> Result<Option<Bytes>, StorageError> {
+    fn next_block(&mut self) -> Result<Option<Bytes>, StorageError> {
         let body = match self.stage {
             Stage::Header => {
                 self.stage = Stage::Rows;
@@ -139,6 +139,20 @@ impl SnapshotReader for ImageReader {
             Stage::Done => return Ok(None),
         };
         Ok(Some(self.block(&body)))
+    }
+}
+
+impl SnapshotReader for ImageReader {
+    fn applied(&self) -> Applied {
+        self.applied.clone()
+    }
+
+    fn next(&mut self) -> Result<Option<Bytes>, StorageError> {
+        if self.rest.is_empty() {
+            let Some(block) = self.next_block()? else { return Ok(None) };
+            self.rest = block;
+        }
+        Ok(Some(self.rest.split_to(self.rest.len().min(CHUNK_BYTES_MAX))))
     }
 }
 
@@ -180,13 +194,18 @@ impl ImageWriter {
     pub fn create(folder: &Path) -> Result<Self, StorageError> {
         for number in 0u32.. {
             let partial = folder.join(format!("{number}.{PARTIAL}"));
-            match File::options().write(true).create_new(true).open(&partial) {
+            match File::options().read(true).write(true).create_new(true).open(&partial) {
                 Ok(file) => return Ok(ImageWriter { file, partial }),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(at(&partial, &error)),
             }
         }
         Err(StorageError::Io("no free name for a snapshot".into()))
+    }
+
+    /// The file, to read what was written.
+    pub(super) fn reading(&self) -> io::Result<File> {
+        self.file.try_clone()
     }
 
     fn complete(&mut self) -> Result<ReceivedSnapshot, StorageError> {

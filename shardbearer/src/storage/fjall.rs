@@ -89,9 +89,9 @@ fn failed(error: &fjall::Error) -> StorageError {
 
 impl StorageEngine for Fjall {
     fn view(&self) -> Box<dyn View> {
-        // The keyspaces first: one that appears later is empty in the snapshot anyway.
-        let keyspaces = self.keyspaces.read().clone();
-        Box::new(Picture { keyspaces, snapshot: self.database.snapshot() })
+        // The snapshot first: every keyspace with rows in it is known by then.
+        let snapshot = self.database.snapshot();
+        Box::new(Picture { keyspaces: self.keyspaces.read().clone(), snapshot })
     }
 
     fn commit(&self, batch: Batch, durability: Durability) -> Result<(), StorageError> {

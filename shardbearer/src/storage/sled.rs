@@ -61,6 +61,10 @@ impl StorageEngine for Sled {
         Box::new(Picture { database: self.database.clone(), _gate: self.gate.read_arc_recursive() })
     }
 
+    fn views_hold_commits_up(&self) -> bool {
+        true
+    }
+
     fn commit(&self, batch: Batch, durability: Durability) -> Result<(), StorageError> {
         let mut writes = sled::Batch::default();
         for (space, key, value) in batch.into_rows() {

@@ -26,23 +26,45 @@ pub use self::service::{Membership, PeerService, Stranger};
 /// Version of the protocol between radiants.
 pub const VERSION: u32 = 1;
 
+/// A transport that is told who there is.
+pub trait Links: Transport {
+    /// Takes over who there is and where. Links to those who stay are kept, unless their address changed.
+    fn set_peers(&self, peers: &BTreeMap<RadiantId, String>);
+
+    /// Closes all links. Pending calls end with `Unknown`.
+    fn close(&self);
+}
+
 /// The transport of one radiant.
 pub struct GrpcTransport {
     cluster: ClusterId,
     me: RadiantId,
+    election_ms: u64,
     world: World,
     links: RwLock<BTreeMap<RadiantId, Arc<Link>>>,
     inbound: Arc<dyn Inbound>,
 }
 
 impl GrpcTransport {
-    /// A transport that knows no peers yet. Frames to `me` go to `inbound` directly.
-    pub fn new(cluster: ClusterId, me: RadiantId, inbound: Arc<dyn Inbound>, world: World) -> Arc<Self> {
-        Arc::new(GrpcTransport { cluster, me, world, links: RwLock::default(), inbound })
+    /// A transport that knows no peers yet. Frames to `me` go to `inbound` directly. Peers with another election
+    /// timeout than `election_ms` (milliseconds) refuse each other.
+    pub fn new(
+        cluster: ClusterId,
+        me: RadiantId,
+        election_ms: u64,
+        inbound: Arc<dyn Inbound>,
+        world: World,
+    ) -> Arc<Self> {
+        Arc::new(GrpcTransport { cluster, me, election_ms, world, links: RwLock::default(), inbound })
     }
 
-    /// Takes over who there is and where. Links to those who stay are kept, unless their address changed.
-    pub fn set_peers(&self, peers: &BTreeMap<RadiantId, String>) {
+    fn link(&self, to: RadiantId) -> Option<Arc<Link>> {
+        self.links.read().get(&to).cloned()
+    }
+}
+
+impl Links for GrpcTransport {
+    fn set_peers(&self, peers: &BTreeMap<RadiantId, String>) {
         let mut links = self.links.write();
         links.retain(|id, link| {
             let stays = peers.get(id).is_some_and(|address| *address == link.address());
@@ -58,21 +80,17 @@ impl GrpcTransport {
                     from: self.me.0,
                     to: id.0,
                     version: VERSION,
+                    election_ms: self.election_ms,
                 };
                 links.insert(*id, Link::start(*id, address.clone(), hello, &self.world));
             }
         }
     }
 
-    /// Closes all links. Pending calls end with `Unknown`.
-    pub fn close(&self) {
+    fn close(&self) {
         for link in std::mem::take(&mut *self.links.write()).into_values() {
             link.close();
         }
-    }
-
-    fn link(&self, to: RadiantId) -> Option<Arc<Link>> {
-        self.links.read().get(&to).cloned()
     }
 }
 

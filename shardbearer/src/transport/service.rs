@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -24,12 +25,17 @@ use super::{VERSION, channel_from_wire};
 /// Frames of one peer being worked on at once; more wait in the stream, which slows the peer down.
 const IN_FLIGHT_MAX: usize = 4_096;
 
+/// How long a stream may be open before it says whose it is.
+const GREETING_DEADLINE: Duration = Duration::from_secs(5);
+
 /// Who this radiant is, once it belongs to a cluster.
 pub struct Membership {
     /// The cluster.
     pub cluster: ClusterId,
     /// This radiant.
     pub me: RadiantId,
+    /// Its election timeout in milliseconds.
+    pub election_ms: u64,
     /// Who takes the frames.
     pub inbound: Arc<dyn Inbound>,
 }
@@ -89,6 +95,13 @@ impl PeerService {
                 hello.version
             )));
         }
+        if hello.election_ms != membership.election_ms {
+            return Err(Status::failed_precondition(format!(
+                "this radiant has [consensus] election_timeout_ms = {}, the caller {}; all radiants need the same, because \
+                 a herald relies on how long the others wait: change it while all are stopped",
+                membership.election_ms, hello.election_ms
+            )));
+        }
         Ok(RadiantId(hello.from))
     }
 }
@@ -102,7 +115,8 @@ impl Peer for PeerService {
         request: Request<Streaming<pb::PeerFrames>>,
     ) -> Result<Response<Self::LinkStream>, Status> {
         let mut incoming = request.into_inner();
-        let first = incoming.message().await?;
+        let first = tokio::time::timeout(GREETING_DEADLINE, incoming.message()).await;
+        let first = first.map_err(|_| Status::deadline_exceeded("no greeting"))??;
         let hello = first.and_then(|frames| frames.hello);
         let hello = hello.ok_or_else(|| Status::invalid_argument("the first message has no greeting"))?;
         let from = self.check(&hello)?;

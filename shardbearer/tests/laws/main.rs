@@ -1,8 +1,9 @@
 //! The laws of the house: what every implementation of a seam keeps ([`conformance`]), which crate and which file
-//! may know what ([`architecture`]), and what may come into the build ([`supply`]).
+//! may know what ([`architecture`]), where documents point ([`documents`]), and what may come into the build ([`supply`]).
 
 mod architecture;
 mod conformance;
+mod documents;
 mod doubles;
 mod engines;
 mod supply;

@@ -115,12 +115,13 @@ impl Applier for Mounted {
         self.alive()?;
         let mut state = self.data.state();
         let mut replies = Vec::new();
-        for Committed { position, proposal, note } in entries {
+        for Committed { position, proposal, note, wanted } in entries {
             let before = state.live.applied.position;
             if position.index != before.index + 1 || position.term < before.term {
                 state.wrong.get_or_insert(format!("{position:?} was given to the data after {before:?}"));
             }
-            replies.push(proposal.as_ref().map_or_else(Bytes::new, |proposal| reply(position, proposal)));
+            let answered = proposal.as_ref().filter(|_| wanted);
+            replies.push(answered.map_or_else(Bytes::new, |proposal| reply(position, proposal)));
             state.live.applied.position = position;
             if let Some(note) = note {
                 state.live.applied.note = note;

@@ -68,10 +68,19 @@ async fn apply(shared: &Shared, target: u64) -> Result<(), String> {
         };
         let last = last.index;
         let positions: Vec<LogPos> = entries.iter().map(|(position, _)| *position).collect();
-        let committed = entries
-            .into_iter()
-            .map(|(position, entry)| Committed { position, proposal: Some(entry.proposal), note: None })
-            .collect();
+        let committed = {
+            let waiting = shared.waiting.lock();
+            let wanted = |position: &LogPos| waiting.proposals.contains_key(&position.index);
+            entries
+                .into_iter()
+                .map(|(position, entry)| Committed {
+                    wanted: wanted(&position),
+                    position,
+                    proposal: Some(entry.proposal),
+                    note: None,
+                })
+                .collect()
+        };
         let replies = applier.apply(committed).await.map_err(|error| error.to_string())?;
         let mut waiting = shared.waiting.lock();
         for (position, reply) in positions.into_iter().zip(replies) {

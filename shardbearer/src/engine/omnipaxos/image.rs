@@ -59,14 +59,14 @@ async fn send(shared: &Shared, to: RadiantId) -> Result<(), String> {
     let (mut number, mut next) = (0, None);
     loop {
         // Reading may wait for the disk; one chunk ahead tells which is the last.
-        let read = tokio::task::spawn_blocking(move || {
+        let read = shared.context.world.block(move || {
             let chunk = match next {
                 Some(chunk) => Ok(Some(chunk)),
                 None => reader.next(),
             };
             (chunk, reader.next(), reader)
         });
-        let (chunk, following, back) = read.await.map_err(|error| error.to_string())?;
+        let (chunk, following, back) = read.await.ok_or("reading the image failed")?;
         reader = back;
         let chunk = chunk.map_err(|error| error.to_string())?;
         next = following.map_err(|error| error.to_string())?;
@@ -123,19 +123,19 @@ async fn take(shared: &Shared, transfer: u64, number: u64, last: bool, bytes: By
             return Err(format!("chunk {number} of an unknown transfer"));
         }
     };
-    let write = tokio::task::spawn_blocking(move || {
+    let write = shared.context.world.block(move || {
         let written = current.writer.write(&bytes);
         current.next += 1;
         (current, written)
     });
-    let (current, written) = write.await.map_err(|error| error.to_string())?;
+    let (current, written) = write.await.ok_or("writing the image failed")?;
     written.map_err(|error| error.to_string())?;
     if !last {
         images.current = Some(current);
         return Ok(());
     }
-    let finish = tokio::task::spawn_blocking(move || current.writer.finish());
-    let received = finish.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+    let finish = shared.context.world.block(move || current.writer.finish());
+    let received = finish.await.ok_or("finishing the image failed")?.map_err(|error| error.to_string())?;
     let (done, outcome) = oneshot::channel();
     shared.installs.send((received, done)).await.map_err(|_| "closing".to_owned())?;
     outcome.await.map_err(|_| "closing".to_owned())??;

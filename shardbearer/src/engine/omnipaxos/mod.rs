@@ -288,6 +288,12 @@ impl Omnipaxos {
 #[async_trait]
 impl ConsensusEngine for Omnipaxos {
     async fn propose(&self, entry: Bytes) -> Result<Bytes, RequestError> {
+        let most = self.shared.context.limits.entry_bytes_max;
+        if entry.len() > most {
+            return Err(
+                Refused::Invalid(format!("an entry of {} bytes; {most} are allowed", entry.len())).into()
+            );
+        }
         self.ask(|answer| Input::Propose(entry, answer)).await
     }
 

@@ -12,8 +12,11 @@ use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
 use parking_lot::Mutex;
 use shardbearer_core::engine::{Applied, Applier, Committed, ReceivedSnapshot};
+use shardbearer_core::ids::OrderId;
+use shardbearer_core::log::LogStore;
 use shardbearer_core::storage::StorageError;
 
+use super::network::Transfers;
 use super::types::{
     Answer, LogId, Proposal, Snapshot, SnapshotMeta, StoredMembership, Types, log_id, position,
 };
@@ -37,6 +40,12 @@ pub struct OrderMachine {
     pub applier: Arc<dyn Applier>,
     /// The last snapshot that was persisted.
     pub current: Arc<Mutex<Option<SnapshotMeta>>>,
+    /// While there are any, the log is kept,
+    pub transfers: Transfers,
+    /// up to this length.
+    pub held_bytes_max: u64,
+    pub log: Arc<dyn LogStore>,
+    pub order: OrderId,
 }
 
 pub fn failed(error: StorageError) -> io::Error {
@@ -54,11 +63,22 @@ pub fn meta(applied: &Applied) -> Result<SnapshotMeta, io::Error> {
     Ok(SnapshotMeta { last_log_id: log_id(applied.position), last_membership: membership })
 }
 
+/// Work that takes as long as the disk takes for all of an order's data: on a thread of its own, or the heartbeats of
+/// every order would wait for it.
+async fn on_disk<T: Send + 'static>(
+    work: impl Future<Output = Result<T, StorageError>> + Send + 'static,
+) -> Result<T, io::Error> {
+    let runtime = tokio::runtime::Handle::current();
+    let done = tokio::task::spawn_blocking(move || runtime.block_on(work)).await;
+    done.map_err(io::Error::other)?.map_err(failed)
+}
+
 impl RaftSnapshotBuilder<Types> for OrderMachine {
     type SnapshotData = Image;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
-        let meta = meta(&self.applier.persist().await.map_err(failed)?)?;
+        let applier = self.applier.clone();
+        let meta = meta(&on_disk(async move { applier.persist().await }).await?)?;
         *self.current.lock() = Some(meta.clone());
         Ok(Snapshot { meta, snapshot: Image::Local })
     }
@@ -82,17 +102,17 @@ impl RaftStateMachine<Types> for OrderMachine {
             let (mut committed, mut responders, mut bytes) = (Vec::new(), Vec::new(), 0);
             for entry in chunk {
                 let (entry, responder) = entry?;
-                let position = position(&entry.log_id);
+                let (position, wanted) = (position(&entry.log_id), responder.is_some());
                 committed.push(match entry.payload {
-                    EntryPayload::Blank => Committed { position, proposal: None, note: None },
+                    EntryPayload::Blank => Committed { position, proposal: None, wanted, note: None },
                     EntryPayload::Normal(Proposal(proposal)) => {
                         bytes += proposal.len();
-                        Committed { position, proposal: Some(proposal), note: None }
+                        Committed { position, proposal: Some(proposal), wanted, note: None }
                     }
                     EntryPayload::Membership(membership) => {
                         let stored = StoredMembership::new(Some(entry.log_id), membership);
                         let note = Some(wire::encode_stored_membership(&stored));
-                        Committed { position, proposal: None, note }
+                        Committed { position, proposal: None, wanted, note }
                     }
                 });
                 responders.push(responder);
@@ -106,6 +126,11 @@ impl RaftStateMachine<Types> for OrderMachine {
         Ok(())
     }
 
+    async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<Self> {
+        let kept = || self.transfers.any() && self.log.held_bytes(self.order) < self.held_bytes_max;
+        if !force && kept() { None } else { Some(self.clone()) }
+    }
+
     async fn get_snapshot_builder(&mut self) -> Self {
         self.clone()
     }
@@ -115,7 +140,8 @@ impl RaftStateMachine<Types> for OrderMachine {
             return Err(io::Error::other("only a received image can be installed"));
         };
         let meta = meta(&received.applied)?;
-        self.applier.install(received).await.map_err(failed)?;
+        let applier = self.applier.clone();
+        on_disk(async move { applier.install(received).await }).await?;
         *self.current.lock() = Some(meta);
         Ok(())
     }

@@ -1,21 +1,19 @@
 //! The default engine: Raft by the openraft library. Nothing outside this folder names it.
 //!
 //! - [`log`], [`machine`], [`network`]: openraft's three seams over ours
+//! - [`lease`]: reads that ask nobody, and why that is sound
 //! - [`wire`]: its messages as bytes
+//! - [`runtime`]: its tasks and random numbers, from our [`World`](shardbearer_core::world::World)
 //! - [`types`]: its types, and positions in both countings
-//!
-//! **Lease reads.** A herald answers reads without asking anybody while a quorum acknowledged it within four fifths
-//! of the election timeout; older than that, it asks (a read index). That is sound because a
-//! member that acknowledged refuses to vote for anybody else for the whole election timeout by its own monotonic
-//! clock, counted from later than the herald counts; the fifth is for clocks that run at different
-//! speeds. Two gaps that openraft leaves are closed here: a member that restarts has forgotten when it
-//! acknowledged, so it neither votes nor stands for election for that long ([`Openraft::may_vote`]); and a hand-over lets the
-//! successor be elected at once, so from then on the herald asks before each read.
 
+mod lease;
 mod log;
 mod machine;
 mod network;
 mod receive;
+mod runtime;
+#[cfg(test)]
+mod tests;
 mod types;
 mod wire;
 
@@ -39,8 +37,11 @@ use tokio::sync::watch;
 
 use self::log::OrderLog;
 use self::machine::OrderMachine;
-use self::network::Network;
+use self::network::{Network, Transfers};
 use self::types::{Proposal, Types};
+
+/// How many times as long as usual a log may grow while an image is on its way.
+const TRANSFER_PATIENCE: u64 = 16;
 
 type Raft = openraft::Raft<Types, OrderMachine>;
 
@@ -76,6 +77,10 @@ struct Openraft {
     votes_from_ns: u64,
     /// Until this moment (monotonic, ns) a lead that was offered to another gives no lease.
     no_lease_until_ns: AtomicU64,
+    /// The suspension of the machine that leases have taken notice of (ns).
+    suspended_ns: AtomicU64,
+    /// The highest term for which a vote was asked here. Noted before openraft hears of it.
+    asked_term: AtomicU64,
     /// Images being received.
     receiving: tokio::sync::Mutex<receive::Images>,
     closed: AtomicBool,
@@ -102,13 +107,15 @@ impl Openraft {
             election_timeout_max: milliseconds(timing.election_max),
             enable_pre_vote: Some(true),
             enable_elect: false, // until it may vote, see `ready_to_vote`
+            // A herald that restarts is elected anew. It may have forgotten what it applied and acknowledged, since commits are
+            // not fsynced, and would answer reads from that; and it sends entries before they are on its own disk, so going
+            // on in the same term it could give the index and term of a lost one to another, as the law
+            // `commitment_needs_the_own_term` shows.
+            enable_leader_restore: Some(false),
             max_payload_entries: 1_024,
             snapshot_policy: SnapshotPolicy::LogsSinceLast(context.limits.compact_after_entries),
             max_in_snapshot_log_to_keep: context.limits.keep_entries,
             purge_batch_size: (context.limits.compact_after_entries / 4).clamp(1, 256),
-            // A leader that lost unsynced entries with the power would write others under the same term and index
-            // as those that a follower may hold. The law `commitment_needs_the_own_term` saw it.
-            enable_leader_restore: Some(false),
             ..Config::default()
         };
         let config = config.validate().map_err(|error| refuse(error.to_string()))?;
@@ -117,25 +124,36 @@ impl Openraft {
             store: context.log.clone(),
             message_bytes_max: context.limits.message_bytes_max,
         };
-        let machine = OrderMachine { applier: context.applier.clone(), current: Arc::default() };
+        let transfers = Transfers::default();
+        let machine = OrderMachine {
+            applier: context.applier.clone(),
+            current: Arc::default(),
+            transfers: transfers.clone(),
+            held_bytes_max: context.limits.compact_after_bytes.saturating_mul(TRANSFER_PATIENCE),
+            log: context.log.clone(),
+            order,
+        };
         let network = Network {
             order,
             transport: context.transport.clone(),
             applier: context.applier.clone(),
             world: context.world.clone(),
+            transfers,
         };
         // Only a member that stored something can have acknowledged anybody before.
         let fresh = context.log.bounds(order) == shardbearer_core::log::Bounds::default();
         let wait = if fresh { 0 } else { nanoseconds(timing.election_max) };
-        let raft = Raft::new(context.me.0, Arc::new(config), network, log, machine)
-            .await
-            .map_err(|error| refuse(error.to_string()))?;
+        let raft = Raft::new(context.me.0, Arc::new(config), network, log, machine);
+        let raft = runtime::inside(&context.world, raft).await.map_err(|error| refuse(error.to_string()))?;
+        let suspended_ns = context.world.suspended_ns();
         let engine = Arc::new(Openraft {
             votes_from_ns: context.world.monotonic_ns() + wait,
             context,
             raft,
             status: watch::Sender::new(EngineStatus::default()),
             no_lease_until_ns: AtomicU64::new(0),
+            suspended_ns: AtomicU64::new(suspended_ns),
+            asked_term: AtomicU64::new(0),
             receiving: tokio::sync::Mutex::default(),
             closed: AtomicBool::new(false),
             compaction: Mutex::new(0),
@@ -146,7 +164,7 @@ impl Openraft {
         engine.refresh();
         let world = engine.context.world.clone();
         world.spawn("openraft-status", watch_metrics(engine.clone()));
-        world.spawn("openraft-votes", ready_to_vote(engine.clone()));
+        world.spawn("openraft-votes", lease::ready_to_vote(engine.clone()));
         Ok(engine)
     }
 
@@ -158,11 +176,6 @@ impl Openraft {
             Ok(()) | Err(RaftError::APIError(openraft::error::InitializeError::NotAllowed(_))) => Ok(()),
             Err(error) => Err(EngineError { order: self.context.order, why: error.to_string() }),
         }
-    }
-
-    /// Whether this member may vote: not while it may have forgotten whom it acknowledged.
-    fn may_vote(&self) -> bool {
-        self.context.world.monotonic_ns() >= self.votes_from_ns
     }
 
     /// Takes openraft's metrics over into the status.
@@ -221,7 +234,7 @@ impl Openraft {
             due
         };
         if due {
-            let applied = self.context.applier.applied().position.index;
+            let applied = self.status.borrow().applied;
             let _ = self.raft.trigger().snapshot().await;
             let _ = self.raft.trigger().purge_log(applied.saturating_sub(64)).await;
         }
@@ -245,22 +258,17 @@ async fn watch_metrics(engine: Arc<Openraft>) {
     }
 }
 
-/// Lets the member stand for election once it may vote.
-async fn ready_to_vote(engine: Arc<Openraft>) {
-    while !engine.may_vote() {
-        let left = engine.votes_from_ns.saturating_sub(engine.context.world.monotonic_ns());
-        tokio::time::sleep(Duration::from_nanos(left.max(1))).await;
-    }
-    if !engine.closed.load(Ordering::Acquire) {
-        engine.raft.runtime_config().elect(true);
-    }
-}
-
 #[async_trait]
 impl ConsensusEngine for Openraft {
     async fn propose(&self, entry: Bytes) -> Result<Bytes, RequestError> {
         if self.closed.load(Ordering::Acquire) {
             return Err(Refused::Closed.into());
+        }
+        let most = self.context.limits.entry_bytes_max;
+        if entry.len() > most {
+            // In the log it could never reach the other members, and nothing behind it either.
+            let why = format!("the request has {} bytes; an order takes at most {most} at once", entry.len());
+            return Err(Refused::Invalid(why).into());
         }
         match self.raft.client_write(Proposal(entry)).await {
             Ok(response) => Ok(response.data.0),
@@ -273,12 +281,10 @@ impl ConsensusEngine for Openraft {
     }
 
     async fn read_barrier(&self) -> Result<LogPos, RequestError> {
-        let now = self.context.world.monotonic_ns();
-        let lease = if now < self.no_lease_until_ns.load(Ordering::Acquire) {
-            Duration::ZERO
-        } else {
-            self.context.timing.election_max / 5 * 4
-        };
+        if let Some(position) = self.under_lease() {
+            return Ok(position);
+        }
+        let lease = if self.lease_is_suspended() { Duration::ZERO } else { self.lease() };
         let option = LinearizerOption::new(Some(lease), true);
         match self.raft.ensure_linearizable(option).await {
             Ok(read) => Ok(types::position(read.log_id())),

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -34,6 +35,33 @@ const INSTALL_ATTEMPTS: usize = 300;
 /// How long to leave a member alone that cannot be reached.
 const BACKOFF: Duration = Duration::from_millis(100);
 
+/// Images on their way to members that are far behind. Meanwhile the log is not compacted: without what it gained since
+/// the image was begun, the member would be as far behind as before, and under a steady load for ever.
+#[derive(Clone, Default)]
+pub struct Transfers(Arc<AtomicUsize>);
+
+/// A transfer until it is dropped.
+pub struct Transfer(Arc<AtomicUsize>);
+
+impl Transfers {
+    /// One more.
+    pub fn begin(&self) -> Transfer {
+        self.0.fetch_add(1, Ordering::AcqRel);
+        Transfer(self.0.clone())
+    }
+
+    /// Whether there is any.
+    pub fn any(&self) -> bool {
+        self.0.load(Ordering::Acquire) > 0
+    }
+}
+
+impl Drop for Transfer {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 /// Makes clients for the members of one order.
 #[derive(Clone)]
 pub struct Network {
@@ -41,6 +69,7 @@ pub struct Network {
     pub transport: Arc<dyn Transport>,
     pub applier: Arc<dyn Applier>,
     pub world: World,
+    pub transfers: Transfers,
 }
 
 impl RaftNetworkFactory<Types> for Network {
@@ -102,22 +131,27 @@ impl Peer {
     /// believes, and appends that follow match what it has.
     async fn send_image(&self, vote: &Vote) -> Result<Vote, RPCError<Types>> {
         let unreadable = |why: String| RPCError::Network(NetworkError::new(&AnyError::error(why)));
+        let _transfer = self.network.transfers.begin();
         let mut reader =
             self.network.applier.snapshot().await.map_err(|error| unreadable(error.to_string()))?;
+        if reader.applied().position.term > vote.leader_id.term {
+            // Deposed meanwhile. A follower that has not heard of it would take an image of a later term for damage.
+            return Err(unreadable("the image is of a later term than its sender".into()));
+        }
         let transfer = self.network.world.id() as u64; // any number that two transfers hardly share
         let mut number = 0;
         let mut next = None;
         loop {
             // Reading may wait for the disk; one chunk ahead tells which is the last.
-            let (chunk, following, back) = tokio::task::spawn_blocking(move || {
+            let read = self.network.world.block(move || {
                 let chunk = match next {
                     Some(chunk) => Ok(Some(chunk)),
                     None => reader.next(),
                 };
                 (chunk, reader.next(), reader)
-            })
-            .await
-            .map_err(|error| unreadable(error.to_string()))?;
+            });
+            let (chunk, following, back) =
+                read.await.ok_or_else(|| unreadable("reading the image failed".into()))?;
             reader = back;
             let chunk = chunk.map_err(|error| unreadable(error.to_string()))?;
             let following = following.map_err(|error| unreadable(error.to_string()))?;

@@ -1,6 +1,9 @@
 //! What an order does with the messages of its other members.
 
+use std::sync::atomic::Ordering;
+
 use bytes::Bytes;
+use openraft::async_runtime::watch::WatchReceiver;
 use openraft::raft::TransferLeaderRequest;
 use shardbearer_core::engine::SnapshotWriter;
 
@@ -33,10 +36,13 @@ impl Openraft {
             },
             // Silence, not a refusal: a refusal would carry a vote, and this member's may be stale.
             Request::Vote(_) | Request::PreVote(_) if !self.may_vote() => Response::Declined,
-            Request::Vote(vote) => match self.raft.vote(vote).await {
-                Ok(response) => Response::Vote(response),
-                Err(_) => Response::Declined,
-            },
+            Request::Vote(vote) => {
+                self.asked_term.fetch_max(vote.vote.leader_id.term, Ordering::SeqCst);
+                match self.raft.vote(vote).await {
+                    Ok(response) => Response::Vote(response),
+                    Err(_) => Response::Declined,
+                }
+            }
             Request::PreVote(vote) => match self.raft.pre_vote(vote).await {
                 Ok(response) => Response::Vote(response),
                 Err(_) => Response::Declined,
@@ -66,6 +72,10 @@ impl Openraft {
         last: bool,
         bytes: Bytes,
     ) -> Result<Vote, String> {
+        let known = self.raft.metrics().borrow_watched().vote;
+        if known > vote {
+            return Ok(known); // so that a deposed sender stops, and keeps no image of its successor's from arriving
+        }
         let mut images = self.receiving.lock().await;
         match (&images.current, images.installed) {
             (_, Some((installed, answer))) if installed == transfer => return Ok(answer),
@@ -84,22 +94,20 @@ impl Openraft {
                 return Err(format!("chunk {number} of an unknown transfer"));
             }
         };
-        let (current, written) = tokio::task::spawn_blocking(move || {
+        let world = &self.context.world;
+        let written = world.block(move || {
             let written = current.writer.write(&bytes);
             current.next += 1;
             (current, written)
-        })
-        .await
-        .map_err(|error| error.to_string())?;
+        });
+        let (current, written) = written.await.ok_or("writing the image failed")?;
         written.map_err(|error| error.to_string())?;
         if !last {
             images.current = Some(current);
             return Ok(vote);
         }
-        let received = tokio::task::spawn_blocking(move || current.writer.finish())
-            .await
-            .map_err(|error| error.to_string())?
-            .map_err(|error| error.to_string())?;
+        let finished = world.block(move || current.writer.finish()).await;
+        let received = finished.ok_or("finishing the image failed")?.map_err(|error| error.to_string())?;
         let meta = meta(&received.applied).map_err(|error| error.to_string())?;
         let snapshot = Snapshot { meta, snapshot: Image::Received(received) };
         let installed = self.raft.install_full_snapshot(vote, snapshot).await;

@@ -16,6 +16,7 @@ openraft::declare_raft_types!(
         NodeId = u64,
         Node = EmptyNode,
         LeaderId = leader_id_std::LeaderId<u64, u64>,
+        AsyncRuntime = super::runtime::Seeded,
 );
 
 pub type LeaderId = leader_id_std::LeaderId<u64, u64>;

@@ -1,0 +1,103 @@
+//! Images of an order's data, from one replica to another.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use shardbearer_core::engine::{Applier, Committed};
+use shardbearer_core::ids::{OrderId, SessionId, ShardId};
+use shardbearer_core::kv::{Command, Condition, Entry, Expiry, Item, RequestId};
+use shardbearer_core::limits;
+use shardbearer_core::log::LogPos;
+use shardbearer_core::storage::{KeyRange, Space, StorageEngine, View};
+use shardbearer_proto::convert;
+use shardbearer_state::shard::ShardMachine;
+
+use super::applier::MachineApplier;
+use super::codec::DataCodec;
+use crate::storage::memory::Memory;
+use crate::storage::sled::Sled;
+
+const ORDER: OrderId = OrderId(2);
+const SHARD: ShardId = ShardId(1);
+
+fn replica(folder: &Path) -> Arc<MachineApplier<ShardMachine>> {
+    over(Arc::new(Memory::open(&folder.join("data")).expect("a folder")), folder)
+}
+
+fn over(storage: Arc<dyn StorageEngine>, folder: &Path) -> Arc<MachineApplier<ShardMachine>> {
+    let images = folder.join("images");
+    MachineApplier::open(ORDER, storage, ShardMachine::new(ORDER), DataCodec, images).expect("sound")
+}
+
+async fn apply(applier: &dyn Applier, index: u64, id: Option<RequestId>, command: Command) {
+    let items = vec![Item { shard: SHARD, id, command }];
+    let proposal = Some(convert::entry_to_bytes(&Entry { time_ms: 1, items }));
+    let position = LogPos { term: 1, index };
+    let committed = Committed { position, proposal, wanted: false, note: None };
+    applier.apply(vec![committed]).await.expect("memory does not fail");
+}
+
+fn rows(view: &dyn View) -> Vec<(Bytes, Bytes)> {
+    let space = Space::Shard { order: ORDER, shard: SHARD, generation: 1 };
+    view.scan(space, &KeyRange::all()).map(|row| row.expect("readable")).collect()
+}
+
+/// What a session remembers is one row, and may be longer than any message between radiants.
+#[tokio::test]
+async fn a_row_of_any_length_travels_in_chunks_that_fit_a_message() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = replica(&folder.path().join("source"));
+    apply(source.as_ref(), 1, None, Command::Adopt { epoch: 1 }).await;
+    let value = Bytes::from(vec![7; limits::GROWN_VALUE_BYTES_MAX]);
+    let (key, condition, expiry) = (Bytes::from_static(b"k"), Condition::Always, Expiry::Never);
+    let put = Command::Put { key: key.clone(), value, condition, expiry, previous: false };
+    apply(source.as_ref(), 2, None, put).await;
+    let id = RequestId { session: SessionId(7), number: 1, unanswered_from: 1, retry: false };
+    apply(source.as_ref(), 3, Some(id), Command::Get { key }).await;
+    let target = replica(&folder.path().join("target"));
+    let mut reader = source.snapshot().await.expect("readable");
+    let mut writer = target.receive_snapshot().await.expect("a folder");
+    while let Some(chunk) = reader.next().expect("readable") {
+        assert!(chunk.len() <= limits::MESSAGE_BYTES_MAX / 4, "{} bytes", chunk.len());
+        writer.write(&chunk).expect("there is space");
+    }
+    target.install(writer.finish().expect("whole")).await.expect("sound");
+    assert_eq!(target.applied(), source.applied());
+    assert_eq!(rows(target.view().as_ref()), rows(source.view().as_ref()));
+}
+
+/// Commits of all orders wait while a view of sled is open. Who receives an image may take minutes, or stop half-way.
+#[tokio::test]
+async fn nobody_waits_for_who_receives_an_image_whatever_the_storage_engine() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let storage = Arc::new(Sled::open(&folder.path().join("data"), 1 << 20).expect("a folder"));
+    let source = over(storage, &folder.path().join("source"));
+    apply(source.as_ref(), 1, None, Command::Adopt { epoch: 1 }).await;
+    let id = Some(RequestId { session: SessionId(7), number: 1, unanswered_from: 1, retry: false });
+    apply(source.as_ref(), 2, id, Command::Increment { key: Bytes::from_static(b"k"), by: 1 }).await;
+    let before = rows(source.view().as_ref());
+    let mut reader = source.snapshot().await.expect("readable");
+    let first = reader.next().expect("readable").expect("a header");
+
+    let (busy, done) = (source.clone(), tokio::sync::oneshot::channel());
+    std::thread::spawn(move || {
+        let command = Command::Increment { key: Bytes::from_static(b"k"), by: 1 };
+        futures_util::FutureExt::now_or_never(apply(busy.as_ref(), 3, None, command)).expect("at once");
+        done.0.send(()).expect("waited for");
+    });
+    let applied = tokio::time::timeout(std::time::Duration::from_secs(5), done.1).await;
+    assert!(applied.is_ok(), "a commit waits for the receiver of an image");
+
+    let target = replica(&folder.path().join("target"));
+    let mut writer = target.receive_snapshot().await.expect("a folder");
+    writer.write(&first).expect("there is space");
+    while let Some(chunk) = reader.next().expect("readable") {
+        writer.write(&chunk).expect("there is space");
+    }
+    drop(reader);
+    target.install(writer.finish().expect("whole")).await.expect("sound");
+    assert_eq!((target.applied().position.index, rows(target.view().as_ref())), (2, before));
+    let left = std::fs::read_dir(folder.path().join("source/images")).expect("there").count();
+    assert_eq!(left, 0, "the copy is gone");
+}

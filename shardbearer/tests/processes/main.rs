@@ -1,0 +1,29 @@
+//! The binary as people run it: processes on loopback, killed, stopped, cut off from power, asked by foreign clients.
+//!
+//! | room | holds |
+//! |---|---|
+//! | [`harness`] | clusters of processes, their logs, who waits for what |
+//! | [`resp`] | a Redis client of a few lines that tells refused from unknown |
+//! | [`history`], [`load`] | what clients did and were told, and whether the data agree |
+//! | [`kills`] | `kill -9` of one, a minority, all, under load |
+//! | [`powercut`], [`disk`] | the same, and everything that was not fsynced is gone |
+//! | [`pauses`] | how long keys stand still, and that heralds come back |
+//! | [`shell`] | starts, errors, full disks: what operators see |
+//! | [`foreign`] | redis-cli, redis-benchmark, redis-py, gRPC from Python |
+//! | [`files`] | import and export |
+//!
+//! Clusters run one after another: two at a time would measure each other.
+
+#![allow(clippy::unwrap_used)] // a test that fails says where
+
+mod disk;
+mod files;
+mod foreign;
+mod harness;
+mod history;
+mod kills;
+mod load;
+mod pauses;
+mod powercut;
+mod resp;
+mod shell;
