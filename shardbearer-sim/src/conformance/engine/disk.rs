@@ -98,6 +98,11 @@ impl Disk {
         self.state().live.get(&order).map_or(0, |log| log.entries.len() as u64)
     }
 
+    /// The last index purged of an order.
+    pub fn purged(&self, order: OrderId) -> u64 {
+        self.state().live.get(&order).map_or(0, |log| log.purged.index)
+    }
+
     /// The power fails. Who still holds a handle writes into the void.
     pub fn crash(&self) {
         let mut state = self.state();

@@ -161,6 +161,11 @@ impl<'a> Group<'a> {
         self.members.get(&id).map_or(0, |member| member.disk.held(ORDER))
     }
 
+    /// The last index that a member's log has given up.
+    pub fn purged(&self, id: RadiantId) -> u64 {
+        self.members.get(&id).map_or(0, |member| member.disk.purged(ORDER))
+    }
+
     /// The times the members keep to.
     pub fn timing(&self) -> Timing {
         self.lab.timing

@@ -281,6 +281,9 @@ impl ConsensusEngine for Openraft {
     }
 
     async fn read_barrier(&self) -> Result<LogPos, RequestError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Refused::Closed.into());
+        }
         if let Some(position) = self.under_lease() {
             return Ok(position);
         }
