@@ -8,6 +8,7 @@
 //! not apply, and panics with everything that is broken. Each law has been seen to fail on a
 //! deliberately broken double (`shardbearer-sim/tests`).
 
+pub mod engine;
 pub mod log;
 pub mod storage;
 

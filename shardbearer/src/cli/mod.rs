@@ -8,6 +8,8 @@ mod bench;
 mod check;
 mod check_config;
 mod completions;
+#[cfg(feature = "conformance")]
+mod conformance;
 mod epochs;
 mod kv;
 mod node;
@@ -133,6 +135,9 @@ enum Command {
     Epochs(epochs::Epochs),
     /// Measure throughput and latency, of this cluster or of others for comparison
     Bench(bench::Bench),
+    /// Check whether a replication engine keeps its promises, and what it costs
+    #[cfg(feature = "conformance")]
+    Conformance(conformance::Conformance),
     /// Check whether a recorded history is linearizable
     Check(check::Check),
     /// Print a completion script for a shell
@@ -178,6 +183,8 @@ async fn run(cli: Cli, engines: Engines) -> anyhow::Result<()> {
         Command::Radiants(radiants) => radiants.run(&global).await,
         Command::Epochs(epochs) => epochs.run(&global).await,
         Command::Bench(bench) => bench.run(&global).await,
+        #[cfg(feature = "conformance")]
+        Command::Conformance(conformance) => conformance.run(&global).await,
         Command::Check(check) => check.run(&global),
         Command::Completions(completions) => completions.run(),
     }

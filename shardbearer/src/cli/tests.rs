@@ -30,6 +30,8 @@ fn usage() {
     parses("shardbearer kv import f.jsonl --key id --prefix p");
     parses("shardbearer kv export --start a --end b");
     parses("shardbearer shards --order 3");
+    #[cfg(feature = "conformance")]
+    parses("shardbearer --output json conformance --engine openraft --seeds 3");
     parses("shardbearer completions zsh");
     parses("shardbearer up --radiants 5 --data /tmp/five");
     parses("shardbearer node --config radiant.toml");

@@ -4,12 +4,14 @@
 //! - [`chain`]: chain replication
 //! - [`solo`]: the smallest protocol: one radiant
 //! - [`openraft`]: Raft by the library of that name, the default
+//! - [`omnipaxos`]: Paxos by the library of that name
 //!
 //! A protocol of your own: implement `Protocol` in your crate, open it by [`driver::open`] in an `EngineFactory`, and
 //! hand that to [`Engines::register`]; configuration then finds it by name.
 
 pub mod chain;
 pub mod driver;
+pub mod omnipaxos;
 pub mod openraft;
 pub mod solo;
 
@@ -31,6 +33,7 @@ impl Default for Engines {
         engines.register(Arc::new(openraft::OpenraftFactory));
         engines.register(Arc::new(chain::ChainFactory));
         engines.register(Arc::new(solo::SoloFactory));
+        engines.register(Arc::new(omnipaxos::OmnipaxosFactory));
         engines
     }
 }

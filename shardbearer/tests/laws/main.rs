@@ -4,4 +4,6 @@
 mod architecture;
 mod conformance;
 mod documents;
+mod doubles;
+mod engines;
 mod supply;

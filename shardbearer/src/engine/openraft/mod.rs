@@ -81,8 +81,8 @@ struct Openraft {
     suspended_ns: AtomicU64,
     /// The highest term for which a vote was asked here. Noted before openraft hears of it.
     asked_term: AtomicU64,
-    /// The image being received: its transfer, the next chunk's number, the file.
-    receiving: tokio::sync::Mutex<Option<receive::Receiving>>,
+    /// Images being received.
+    receiving: tokio::sync::Mutex<receive::Images>,
     closed: AtomicBool,
     compaction: Mutex<u64>,
 }
@@ -109,12 +109,13 @@ impl Openraft {
             enable_elect: false, // until it may vote, see `ready_to_vote`
             // A herald that restarts is elected anew. It may have forgotten what it applied and acknowledged, since commits are
             // not fsynced, and would answer reads from that; and it sends entries before they are on its own disk, so going
-            // on in the same term it could give the index and term of a lost one to another.
+            // on in the same term it could give the index and term of a lost one to another, as the law
+            // `commitment_needs_the_own_term` shows.
             enable_leader_restore: Some(false),
             max_payload_entries: 1_024,
             snapshot_policy: SnapshotPolicy::LogsSinceLast(context.limits.compact_after_entries),
             max_in_snapshot_log_to_keep: context.limits.keep_entries,
-            purge_batch_size: 256,
+            purge_batch_size: (context.limits.compact_after_entries / 4).clamp(1, 256),
             ..Config::default()
         };
         let config = config.validate().map_err(|error| refuse(error.to_string()))?;
@@ -153,7 +154,7 @@ impl Openraft {
             no_lease_until_ns: AtomicU64::new(0),
             suspended_ns: AtomicU64::new(suspended_ns),
             asked_term: AtomicU64::new(0),
-            receiving: tokio::sync::Mutex::new(None),
+            receiving: tokio::sync::Mutex::default(),
             closed: AtomicBool::new(false),
             compaction: Mutex::new(0),
         });
@@ -191,10 +192,11 @@ impl Openraft {
             Err(openraft::error::Fatal::Stopped) => None,
             Err(fatal) => Some(fatal.to_string()),
         };
+        let closed = self.closed.load(Ordering::Acquire) || failure.is_some();
         let next = EngineStatus {
             version: 0,
             herald,
-            leading: herald == Some(self.context.me) && (single || heard),
+            leading: herald == Some(self.context.me) && (single || heard) && !closed,
             term: metrics.current_term,
             last_log: metrics.last_log_index.map_or(0, |index| index + 1),
             applied: metrics.last_applied.map_or(0, |id| id.index + 1),
@@ -205,7 +207,7 @@ impl Openraft {
                 .flatten()
                 .map(|(member, id)| (RadiantId(*member), id.as_ref().map_or(0, |id| id.index + 1)))
                 .collect(),
-            closed: self.closed.load(Ordering::Acquire) || failure.is_some(),
+            closed,
             failure,
         };
         self.status.send_if_modified(|status| {
@@ -279,6 +281,9 @@ impl ConsensusEngine for Openraft {
     }
 
     async fn read_barrier(&self) -> Result<LogPos, RequestError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Refused::Closed.into());
+        }
         if let Some(position) = self.under_lease() {
             return Ok(position);
         }

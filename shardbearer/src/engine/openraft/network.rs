@@ -25,9 +25,12 @@ use super::wire::{self, Request, Response};
 /// An append that carries entries waits for the follower's disk; openraft bounds a heartbeat itself.
 const APPEND_DEADLINE: Duration = Duration::from_secs(5);
 
-/// One chunk of an image; the last includes installing it, which takes as long as writing the data.
-const CHUNK_DEADLINE: Duration = Duration::from_secs(10);
-const INSTALL_DEADLINE: Duration = Duration::from_secs(600);
+/// A chunk of an image that is not acknowledged by then is sent again; the receiver knows it by its number.
+const CHUNK_DEADLINE: Duration = Duration::from_secs(2);
+
+/// How often. The last is answered when the image is installed, which takes as long as writing the data: ten minutes.
+const CHUNK_ATTEMPTS: usize = 5;
+const INSTALL_ATTEMPTS: usize = 300;
 
 /// How long to leave a member alone that cannot be reached.
 const BACKOFF: Duration = Duration::from_millis(100);
@@ -107,6 +110,22 @@ impl Peer {
         }
     }
 
+    /// Calls until there is an answer; for requests that may arrive twice.
+    async fn call_again(
+        &self,
+        request: &Request,
+        deadline: Duration,
+        attempts: usize,
+    ) -> Result<Response, RPCError<Types>> {
+        for _ in 1..attempts {
+            match self.call(request, deadline).await {
+                Err(RPCError::Network(_)) => {}
+                other => return other,
+            }
+        }
+        self.call(request, deadline).await
+    }
+
     /// Sends a fresh image in chunks, each acknowledged. It may be newer than the snapshot openraft
     /// asks for: all of it is committed, so the follower ends up ahead of what the sender
     /// believes, and appends that follow match what it has.
@@ -139,8 +158,8 @@ impl Peer {
             let Some(bytes) = chunk else { return Err(unreadable("an empty image".into())) };
             let last = following.is_none();
             let request = Request::Chunk { vote: *vote, transfer, number, last, bytes };
-            let deadline = if last { INSTALL_DEADLINE } else { CHUNK_DEADLINE };
-            match self.call(&request, deadline).await? {
+            let attempts = if last { INSTALL_ATTEMPTS } else { CHUNK_ATTEMPTS };
+            match self.call_again(&request, CHUNK_DEADLINE, attempts).await? {
                 Response::Chunk(answer) if last || answer > *vote => return Ok(answer),
                 Response::Chunk(_) => {}
                 Response::ChunkRefused(why) => return Err(unreadable(why)),

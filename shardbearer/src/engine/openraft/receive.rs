@@ -19,6 +19,14 @@ pub(super) struct Receiving {
     writer: Box<dyn SnapshotWriter>,
 }
 
+/// What is known of images: the one on its way, and the transfer that was installed last with what it was
+/// answered, because that answer may have been lost.
+#[derive(Default)]
+pub(super) struct Images {
+    current: Option<Receiving>,
+    installed: Option<(u64, Vote)>,
+}
+
 impl Openraft {
     pub(super) async fn answer(&self, request: Request) -> Response {
         match request {
@@ -55,7 +63,7 @@ impl Openraft {
     }
 
     /// Takes a chunk; installs the image after the last. One transfer at a time: a new one takes over,
-    /// because its sender knows nothing of the old one.
+    /// because its sender knows nothing of the old one. A chunk that comes again is answered again.
     async fn chunk(
         &self,
         vote: Vote,
@@ -68,8 +76,13 @@ impl Openraft {
         if known > vote {
             return Ok(known); // so that a deposed sender stops, and keeps no image of its successor's from arriving
         }
-        let mut receiving = self.receiving.lock().await;
-        let mut current = match receiving.take() {
+        let mut images = self.receiving.lock().await;
+        match (&images.current, images.installed) {
+            (_, Some((installed, answer))) if installed == transfer => return Ok(answer),
+            (Some(current), _) if current.transfer == transfer && number < current.next => return Ok(vote),
+            _ => {}
+        }
+        let mut current = match images.current.take() {
             _ if number == 0 => {
                 let writer =
                     self.context.applier.receive_snapshot().await.map_err(|error| error.to_string())?;
@@ -77,7 +90,7 @@ impl Openraft {
             }
             Some(current) if current.transfer == transfer && current.next == number => current,
             other => {
-                *receiving = other;
+                images.current = other;
                 return Err(format!("chunk {number} of an unknown transfer"));
             }
         };
@@ -90,7 +103,7 @@ impl Openraft {
         let (current, written) = written.await.ok_or("writing the image failed")?;
         written.map_err(|error| error.to_string())?;
         if !last {
-            *receiving = Some(current);
+            images.current = Some(current);
             return Ok(vote);
         }
         let finished = world.block(move || current.writer.finish()).await;
@@ -98,6 +111,8 @@ impl Openraft {
         let meta = meta(&received.applied).map_err(|error| error.to_string())?;
         let snapshot = Snapshot { meta, snapshot: Image::Received(received) };
         let installed = self.raft.install_full_snapshot(vote, snapshot).await;
-        installed.map(|response| response.vote).map_err(|error| error.to_string())
+        let answer = installed.map_err(|error| error.to_string())?.vote;
+        images.installed = Some((transfer, answer));
+        Ok(answer)
     }
 }

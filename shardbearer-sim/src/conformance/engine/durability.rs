@@ -1,0 +1,148 @@
+//! The power fails: of one, of some, of all.
+
+use std::collections::BTreeMap;
+
+use shardbearer_core::ids::RadiantId;
+
+use super::super::{Broken, ensure};
+use super::Lab;
+use super::elections::ensure_one_leader_a_term;
+use super::group::Group;
+use super::net::Weather;
+
+/// Takes the power from all at once, and opens them again.
+pub(super) async fn all_crash(group: &mut Group<'_>) -> Result<(), Broken> {
+    let all = group.all();
+    all.iter().for_each(|id| group.crash(*id));
+    for id in all {
+        group.restart(id).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn acknowledged_writes_survive_a_crash_of_all(lab: &Lab<'_>) -> Result<(), Broken> {
+    let mut group = lab.found(3).await?;
+    for round in 0..8 {
+        group.writes(round + 1).await?;
+        // No time passes between the last acknowledgement and the crash.
+        all_crash(&mut group).await?;
+        group.converge().await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn crashes_one_after_the_other_lose_nothing(lab: &Lab<'_>) -> Result<(), Broken> {
+    let mut group = lab.found(3).await?;
+    for round in 0..9u64 {
+        group.writes(2).await?;
+        let leader = group.leader().await?;
+        // In turn the leader, a follower that holds the last write, and one that may not.
+        let victims: Vec<RadiantId> = group.all().into_iter().filter(|id| *id != leader).collect();
+        let victim = if round % 3 == 0 { leader } else { victims[(round % 2) as usize] };
+        group.crash(victim);
+        group.writes(2).await?;
+        group.restart(victim).await?;
+    }
+    group.converge().await
+}
+
+pub(super) async fn terms_do_not_go_back_over_crashes(lab: &Lab<'_>) -> Result<(), Broken> {
+    let mut group = lab.found(3).await?;
+    let mut leaders = BTreeMap::new();
+    for _ in 0..4 {
+        group.write().await?;
+        ensure_one_leader_a_term(&group, &mut leaders)?;
+        // Terms in which nothing is proposed leave a trace in the hard state only.
+        for _ in 0..2 {
+            let leader = group.leader().await?;
+            let others: Vec<RadiantId> = group.up().into_iter().filter(|id| *id != leader).collect();
+            group.net.part(&[leader], &others);
+            group.leader_of(&others).await?;
+            ensure_one_leader_a_term(&group, &mut leaders)?;
+            group.net.heal();
+        }
+        let leader = group.leader().await?;
+        let term = group.status(leader).term;
+        all_crash(&mut group).await?;
+        let leader = group.leader().await?;
+        let next = group.status(leader).term;
+        ensure!(next > term, "a quorum promised term {term}, crashed, and follows term {next} now");
+        ensure_one_leader_a_term(&group, &mut leaders)?;
+    }
+    group.converge().await
+}
+
+/// Figure 8 of the Raft paper: an entry of an old term that reached a majority only now is not committed by that alone.
+pub(super) async fn commitment_needs_the_own_term(lab: &Lab<'_>) -> Result<(), Broken> {
+    let mut group = lab.found(5).await?;
+    for round in 0..20u64 {
+        let up = group.up();
+        if up.len() >= 3 {
+            let leader = group.leader().await?;
+            // Somewhere between "nobody else has it" and "all have it".
+            let attempt = tokio::spawn(group.propose(leader, group.fresh()));
+            let pause = if round % 4 == 0 { 100_000 } else { lab.below(1_500) };
+            tokio::time::sleep(std::time::Duration::from_micros(pause)).await;
+            group.crash(leader);
+            attempt.abort();
+        }
+        group.check()?;
+        let down: Vec<RadiantId> = group.all().into_iter().filter(|id| !group.up().contains(id)).collect();
+        if group.up().len() < 3 {
+            let back = down[lab.below(down.len() as u64) as usize];
+            group.restart(back).await?;
+        }
+    }
+    for id in group.all() {
+        if !group.up().contains(&id) {
+            group.restart(id).await?;
+        }
+    }
+    group.converge().await
+}
+
+pub(super) async fn churn_loses_nothing(lab: &Lab<'_>) -> Result<(), Broken> {
+    let mut group = lab.found(5).await?;
+    group.net.weather(Weather { lost: 30, doubled: 30, late: 30, ..Weather::FOUL });
+    let mut leaders = BTreeMap::new();
+    for _ in 0..25 {
+        match lab.below(4) {
+            0 if group.up().len() > 3 => {
+                let up = group.up();
+                let victim = up[lab.below(up.len() as u64) as usize];
+                group.crash(victim);
+            }
+            1 => {
+                let down = group.all().into_iter().find(|id| !group.up().contains(id));
+                if let Some(id) = down {
+                    group.restart(id).await?;
+                }
+            }
+            2 if group.up().len() > 4 => {
+                let all = group.all();
+                let one = all[lab.below(all.len() as u64) as usize];
+                group.net.part(&[one], &all);
+            }
+            _ => group.net.heal(),
+        }
+        let reachable: Vec<RadiantId> = group
+            .up()
+            .into_iter()
+            .filter(|id| group.up().iter().filter(|other| group.net.connected(*id, **other)).count() >= 3)
+            .collect();
+        if reachable.len() >= 3 {
+            group.write_to(&reachable).await?;
+        } else {
+            group.pass(1).await;
+        }
+        ensure_one_leader_a_term(&group, &mut leaders)?;
+        group.check()?;
+    }
+    group.net.heal();
+    for id in group.all() {
+        if !group.up().contains(&id) {
+            group.restart(id).await?;
+        }
+    }
+    group.converge().await
+}

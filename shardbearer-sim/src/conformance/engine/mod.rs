@@ -1,0 +1,258 @@
+//! The laws of [`ConsensusEngine`](shardbearer_core::engine::ConsensusEngine) and its factory. They bring their own
+//! network, disks and data, so that an engine from any crate is checked by one line:
+//!
+//! ```text
+//! conformance::engine::check(&Subject::new(Arc::new(MyFactory)));
+//! ```
+//!
+//! Each law founds groups of members and does to them what the world does: cuts and mends links ([`net`]),
+//! loses, doubles and delays frames, takes the power away ([`disk`]: what was not synced is gone; [`data`]:
+//! back to what was persisted). Time is virtual where the engine waits through tokio's timers
+//! ([`Subject::virtual_time`]): minutes pass in milliseconds.
+//!
+//! A law that needs what the engine's capabilities do not claim is skipped, and the skip is shown.
+
+mod agreement;
+pub mod card;
+pub mod data;
+pub mod disk;
+mod durability;
+mod elections;
+pub mod group;
+mod membership;
+pub mod net;
+mod reads;
+mod shutdown;
+mod snapshots;
+pub mod world;
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngCore, SeedableRng};
+use shardbearer_core::engine::{Capabilities, EngineFactory, EngineLimits, Timing};
+use shardbearer_core::log::LogStore;
+
+use self::group::Group;
+use super::Broken;
+
+/// Puts something between an engine and its log: the log, and whether the member lived before.
+pub type Between = Arc<dyn Fn(Arc<dyn LogStore>, bool) -> Arc<dyn LogStore>>;
+
+/// An engine under test.
+#[derive(Clone)]
+pub struct Subject {
+    /// Makes it.
+    pub factory: Arc<dyn EngineFactory>,
+    /// What everything random is drawn from. The same seed is the same weather.
+    pub seed: u64,
+    /// Whether time may be virtual: the engine waits through tokio's timers or the `World` only.
+    pub virtual_time: bool,
+    /// For broken doubles.
+    pub between: Option<Between>,
+}
+
+impl Subject {
+    /// A subject on virtual time.
+    pub fn new(factory: Arc<dyn EngineFactory>) -> Self {
+        Subject { factory, seed: 1, virtual_time: true, between: None }
+    }
+}
+
+/// What a law gets: the subject, and where groups come from.
+pub struct Lab<'a> {
+    subject: &'a Subject,
+    timing: Timing,
+    limits: Cell<EngineLimits>,
+    rng: RefCell<StdRng>,
+}
+
+impl<'a> Lab<'a> {
+    fn new(subject: &'a Subject) -> Self {
+        let real = Timing {
+            heartbeat: Duration::from_millis(30),
+            election_min: Duration::from_millis(150),
+            election_max: Duration::from_millis(300),
+        };
+        Lab {
+            subject,
+            timing: if subject.virtual_time { Timing::default() } else { real },
+            limits: Cell::default(),
+            rng: RefCell::new(StdRng::seed_from_u64(subject.seed)),
+        }
+    }
+
+    /// A founded group of `count`.
+    async fn found(&'a self, count: u64) -> Result<Group<'a>, Broken> {
+        Group::found(self, count).await
+    }
+
+    /// Makes engines opened from now on compact their logs after so many entries, and keep few behind.
+    fn compact_after(&self, entries: u64) {
+        self.limits.set(EngineLimits {
+            compact_after_entries: entries,
+            keep_entries: entries / 4,
+            ..EngineLimits::default()
+        });
+    }
+
+    fn draw(&self) -> u64 {
+        self.rng.borrow_mut().next_u64()
+    }
+
+    /// A number below `bound`.
+    fn below(&self, bound: u64) -> u64 {
+        self.draw() % bound
+    }
+
+    fn factory(&self) -> &dyn EngineFactory {
+        &*self.subject.factory
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.factory().capabilities()
+    }
+
+    fn wrap_log(&self, log: Arc<dyn LogStore>, again: bool) -> Arc<dyn LogStore> {
+        match &self.subject.between {
+            Some(between) => between(log, again),
+            None => log,
+        }
+    }
+}
+
+/// What an engine must claim for a law to apply to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// Nothing: the law is for all.
+    Nothing,
+    /// `Capabilities::linearizable_reads`.
+    LinearizableReads,
+    /// `Capabilities::reconfigure`.
+    Reconfigure,
+    /// `Capabilities::snapshots`.
+    Snapshots,
+}
+
+impl Needs {
+    fn met(self, capabilities: &Capabilities) -> bool {
+        match self {
+            Needs::Nothing => true,
+            Needs::LinearizableReads => capabilities.linearizable_reads,
+            Needs::Reconfigure => capabilities.reconfigure,
+            Needs::Snapshots => capabilities.snapshots,
+        }
+    }
+}
+
+/// What a law found out, later.
+pub type Finding<'a> = Pin<Box<dyn Future<Output = Result<(), Broken>> + 'a>>;
+
+/// A law of engines.
+pub struct Law {
+    /// A sentence.
+    pub name: &'static str,
+    /// To whom it applies.
+    pub needs: Needs,
+    /// Finds out.
+    pub run: for<'a> fn(&'a Lab<'a>) -> Finding<'a>,
+}
+
+/// Names each function a law, by its own name.
+macro_rules! laws {
+    ($($needs:ident: $($room:ident :: $law:ident)+;)+) => {
+        &[$($(Law {
+            name: stringify!($law),
+            needs: Needs::$needs,
+            run: |lab| Box::pin($room::$law(lab)),
+        },)+)+]
+    };
+}
+
+/// All laws.
+pub const LAWS: &[Law] = laws! {
+    Nothing:
+        elections::a_first_leader_is_elected_and_stays
+        elections::another_leads_when_the_leader_is_cut_off
+        elections::many_elections_never_give_two_leaders_of_one_term
+        elections::nobody_leads_without_a_quorum
+        elections::a_member_that_only_hears_does_not_depose_the_leader
+        elections::a_member_that_only_speaks_does_not_depose_the_leader
+        elections::a_campaign_and_a_hand_over_move_the_lead
+        agreement::all_members_apply_what_was_acknowledged
+        agreement::an_idle_or_healthy_group_resends_nothing_needlessly
+        agreement::followers_that_fail_are_not_missed
+        agreement::a_new_leader_goes_on_where_the_old_one_failed
+        agreement::writes_at_once_are_each_applied_once
+        agreement::a_hundred_submits_in_a_minority_do_not_succeed
+        agreement::a_partitioned_leader_rejoins_and_its_own_entries_vanish_or_stay_everywhere
+        agreement::a_long_wrong_log_is_backed_up_fast
+        agreement::a_foul_network_delays_and_changes_nothing
+        agreement::what_was_refused_is_never_applied
+        agreement::rubbish_from_a_peer_has_no_effect
+        durability::acknowledged_writes_survive_a_crash_of_all
+        durability::crashes_one_after_the_other_lose_nothing
+        durability::terms_do_not_go_back_over_crashes
+        durability::commitment_needs_the_own_term
+        durability::churn_loses_nothing
+        shutdown::pending_submits_end_when_the_member_closes
+        shutdown::a_closed_member_says_so_and_refuses;
+    LinearizableReads:
+        reads::reads_after_a_barrier_see_every_acknowledged_write
+        reads::a_partitioned_old_leader_does_not_answer_reads
+        reads::a_leader_that_stood_still_does_not_answer_old_reads
+        reads::reads_through_churn_are_never_old;
+    Snapshots:
+        snapshots::a_member_far_behind_is_brought_up_by_an_image
+        snapshots::images_arrive_over_a_foul_network
+        snapshots::images_and_crashes_lose_nothing
+        snapshots::logs_stay_short;
+    Reconfigure:
+        membership::a_member_is_added
+        membership::a_member_is_removed
+        membership::the_leader_is_replaced
+        membership::a_member_is_replaced_while_another_is_down;
+};
+
+/// Runs one law; `None` if it does not apply.
+pub fn violation(law: &Law, subject: &Subject) -> Option<Result<(), Broken>> {
+    let lab = Lab::new(subject);
+    if !law.needs.met(&lab.capabilities()) {
+        return None;
+    }
+    Some(in_runtime(subject, (law.run)(&lab)))
+}
+
+/// Runs a future in a runtime of its own, on virtual time if the subject allows it.
+fn in_runtime<T>(subject: &Subject, future: impl Future<Output = T>) -> T {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().start_paused(subject.virtual_time);
+    runtime.build().expect("a runtime of one thread needs nothing but memory").block_on(future)
+}
+
+/// Runs all laws; panics with what is broken.
+///
+/// # Panics
+/// With everything that is broken, if anything is.
+pub fn check(subject: &Subject) {
+    let mut broken = Vec::new();
+    for law in LAWS {
+        match violation(law, subject) {
+            Some(Ok(())) => {}
+            Some(Err(what)) => broken.push(format!("{}: {what}", law.name)),
+            None => println!("skipped, as {:?} is not claimed: {}", law.needs, law.name),
+        }
+    }
+    let name = subject.factory.name();
+    assert!(
+        broken.is_empty(),
+        "{name} breaks {} of {} laws:\n{}",
+        broken.len(),
+        LAWS.len(),
+        broken.join("\n")
+    );
+}

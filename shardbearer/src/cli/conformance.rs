@@ -1,0 +1,79 @@
+//! `conformance`: whether an engine of this build keeps the laws of engines, and what it costs.
+
+use std::sync::Arc;
+
+use clap::Args;
+use serde::Serialize;
+use serde_json::Value;
+use shardbearer_core::engine::EngineFactory;
+use shardbearer_sim::conformance::engine::{LAWS, Subject, card, violation};
+
+use super::Global;
+use super::output::{self, Output};
+use crate::engine::Engines;
+
+/// Arguments of `conformance`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  shardbearer conformance --engine openraft
+  shardbearer conformance --engine omnipaxos --seeds 20
+  shardbearer --output json conformance --engine openraft | jq .card
+
+Needs no cluster: the laws bring their own network, disks and time.")]
+pub(super) struct Conformance {
+    /// The engine
+    #[arg(long, value_name = "NAME")]
+    engine: String,
+    /// Runs all laws this many times, each time with other delays, losses and crashes
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    seeds: u64,
+}
+
+/// What became of a law.
+#[derive(Debug, Serialize)]
+struct Outcome {
+    law: &'static str,
+    seed: u64,
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
+}
+
+impl Conformance {
+    pub(super) async fn run(self, global: &Global) -> anyhow::Result<()> {
+        let factory = Engines::default().find(&self.engine).map_err(anyhow::Error::msg)?;
+        let (output, seeds) = (global.output, self.seeds);
+        // Each law has a runtime of its own, which must not be inside this one.
+        tokio::task::spawn_blocking(move || run(&factory, seeds, output)).await?
+    }
+}
+
+fn run(factory: &Arc<dyn EngineFactory>, seeds: u64, output: Output) -> anyhow::Result<()> {
+    let mut outcomes = Vec::new();
+    for seed in 1..=seeds {
+        let subject = Subject { seed, ..Subject::new(factory.clone()) };
+        for law in LAWS {
+            let (outcome, why) = match violation(law, &subject) {
+                Some(Ok(())) => ("kept", None),
+                Some(Err(broken)) => ("broken", Some(broken.to_string())),
+                None => ("skipped", Some(format!("{:?} is not claimed", law.needs))),
+            };
+            if output == Output::Table {
+                let words = why.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+                output::line(format_args!("{outcome:8}{}{words}", law.name))?;
+            }
+            outcomes.push(Outcome { law: law.name, seed, outcome, why });
+        }
+    }
+    let card = card::measure(&Subject::new(factory.clone())).map_err(|broken| anyhow::anyhow!("{broken}"))?;
+    match output {
+        Output::Table => output::line(format_args!("\n{card}"))?,
+        Output::Json => {
+            let card: Value = serde_json::from_str(&card.json())?;
+            output::json(&serde_json::json!({ "laws": outcomes, "card": card }))?;
+        }
+    }
+    let broken = outcomes.iter().filter(|outcome| outcome.outcome == "broken").count();
+    anyhow::ensure!(broken == 0, "{} breaks {broken} of {} laws", factory.name(), outcomes.len());
+    Ok(())
+}

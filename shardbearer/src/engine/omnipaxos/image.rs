@@ -1,0 +1,144 @@
+//! Images to members that the log does not reach any more. The library has images of its own, but makes them from entries
+//! in memory; ours come from the data, in chunks that are acknowledged and may come twice.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use shardbearer_core::engine::SnapshotWriter;
+use shardbearer_core::ids::RadiantId;
+use shardbearer_core::transport::{CallError, Channel, Frame};
+use tokio::sync::oneshot;
+
+use super::Shared;
+use super::wire;
+
+/// A chunk that is not acknowledged by then is sent again.
+const CHUNK_DEADLINE: Duration = Duration::from_secs(2);
+
+/// How often. The last is acknowledged when the image is installed, which takes as long as writing the data.
+const CHUNK_ATTEMPTS: usize = 5;
+const INSTALL_ATTEMPTS: usize = 300;
+
+/// What the receiver says.
+const TAKEN: u8 = 1;
+const REFUSED: u8 = 0;
+
+/// The image on its way in, and the transfer that was installed last, because its answer may have been lost.
+#[derive(Default)]
+pub struct Images {
+    current: Option<Receiving>,
+    installed: Option<u64>,
+}
+
+struct Receiving {
+    transfer: u64,
+    next: u64,
+    writer: Box<dyn SnapshotWriter>,
+}
+
+/// Sends an image to a member unless one is on its way already.
+pub fn start(shared: &Arc<Shared>, to: RadiantId) {
+    if !shared.sending.lock().insert(to) {
+        return;
+    }
+    let shared = shared.clone();
+    shared.context.world.clone().spawn("omnipaxos-image", async move {
+        let sent = shared.closing.run_until_cancelled(send(&shared, to)).await;
+        if let Some(Err(why)) = sent {
+            tracing::debug!(order = %shared.context.order, %to, why, "an image did not arrive");
+        }
+        shared.sending.lock().remove(&to);
+    });
+}
+
+async fn send(shared: &Shared, to: RadiantId) -> Result<(), String> {
+    let reader = shared.context.applier.snapshot().await;
+    let mut reader = reader.map_err(|error| error.to_string())?;
+    let transfer = shared.context.world.id() as u64; // any number that two transfers hardly share
+    let (mut number, mut next) = (0, None);
+    loop {
+        // Reading may wait for the disk; one chunk ahead tells which is the last.
+        let read = shared.context.world.block(move || {
+            let chunk = match next {
+                Some(chunk) => Ok(Some(chunk)),
+                None => reader.next(),
+            };
+            (chunk, reader.next(), reader)
+        });
+        let (chunk, following, back) = read.await.ok_or("reading the image failed")?;
+        reader = back;
+        let chunk = chunk.map_err(|error| error.to_string())?;
+        next = following.map_err(|error| error.to_string())?;
+        let Some(bytes) = chunk else { return Err("an empty image".into()) };
+        let last = next.is_none();
+        let frame = wire::encode_frame(&wire::Frame::Chunk { transfer, number, last, bytes });
+        deliver(shared, to, frame, if last { INSTALL_ATTEMPTS } else { CHUNK_ATTEMPTS }).await?;
+        if last {
+            return Ok(());
+        }
+        number += 1;
+    }
+}
+
+async fn deliver(shared: &Shared, to: RadiantId, body: Bytes, attempts: usize) -> Result<(), String> {
+    for _ in 0..attempts {
+        let frame = Frame { channel: Channel::Engine(shared.context.order), body: body.clone() };
+        match shared.context.transport.call(to, frame, CHUNK_DEADLINE).await {
+            Ok(answer) if answer.first() == Some(&TAKEN) => return Ok(()),
+            Ok(_) => return Err("it was refused".into()),
+            Err(CallError::Unknown { .. }) => {}
+            Err(error @ CallError::Unreachable { .. }) => return Err(error.to_string()),
+        }
+    }
+    Err("no answer".into())
+}
+
+/// Takes a chunk, and says whether.
+pub async fn receive(shared: &Shared, transfer: u64, number: u64, last: bool, bytes: Bytes) -> Bytes {
+    let taken = take(shared, transfer, number, last, bytes).await;
+    if let Err(why) = &taken {
+        tracing::debug!(order = %shared.context.order, why, "a piece of an image is refused");
+    }
+    Bytes::copy_from_slice(&[if taken.is_ok() { TAKEN } else { REFUSED }])
+}
+
+/// One transfer at a time: a new one takes over, because its sender knows nothing of the old one.
+async fn take(shared: &Shared, transfer: u64, number: u64, last: bool, bytes: Bytes) -> Result<(), String> {
+    let mut images = shared.images.lock().await;
+    if images.installed == Some(transfer) {
+        return Ok(());
+    }
+    if images.current.as_ref().is_some_and(|current| current.transfer == transfer && number < current.next) {
+        return Ok(());
+    }
+    let mut current = match images.current.take() {
+        _ if number == 0 => {
+            let writer = shared.context.applier.receive_snapshot().await;
+            Receiving { transfer, next: 0, writer: writer.map_err(|error| error.to_string())? }
+        }
+        Some(current) if current.transfer == transfer && current.next == number => current,
+        other => {
+            images.current = other;
+            return Err(format!("chunk {number} of an unknown transfer"));
+        }
+    };
+    let write = shared.context.world.block(move || {
+        let written = current.writer.write(&bytes);
+        current.next += 1;
+        (current, written)
+    });
+    let (current, written) = write.await.ok_or("writing the image failed")?;
+    written.map_err(|error| error.to_string())?;
+    if !last {
+        images.current = Some(current);
+        return Ok(());
+    }
+    let finish = shared.context.world.block(move || current.writer.finish());
+    let received = finish.await.ok_or("finishing the image failed")?.map_err(|error| error.to_string())?;
+    let (done, outcome) = oneshot::channel();
+    shared.installs.send((received, done)).await.map_err(|_| "closing".to_owned())?;
+    outcome.await.map_err(|_| "closing".to_owned())??;
+    images.installed = Some(transfer);
+    Ok(())
+}
