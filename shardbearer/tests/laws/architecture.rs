@@ -39,7 +39,7 @@ const CRATES: &[Crate] = &[
     Crate {
         name: "shardbearer-sim",
         ours: &["shardbearer-core", "shardbearer-state"],
-        others: Some(&["bytes", "rand", "tokio"]),
+        others: Some(&["async-trait", "bytes", "rand", "tokio"]),
         never: &["shardbearer", "shardbearer-client"],
     },
     Crate {
