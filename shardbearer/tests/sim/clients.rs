@@ -69,7 +69,9 @@ fn deadline(rng: &mut StdRng) -> Duration {
 
 fn revision(answer: &Answer) -> Option<u64> {
     match answer {
-        Answer::Found(seen) | Answer::Failed(seen) => Some(seen.as_ref().map_or(0, |(_, revision)| *revision)),
+        Answer::Found(seen) | Answer::Failed(seen) => {
+            Some(seen.as_ref().map_or(0, |(_, revision)| *revision))
+        }
         Answer::Wrote(revision) => Some(*revision),
         Answer::Unknown | Answer::Refused | Answer::Counted(..) => None,
     }

@@ -48,7 +48,13 @@ struct Sightings {
 type Standing = BTreeMap<Bytes, (String, u64)>;
 
 impl Cluster {
-    pub fn new(universe: Arc<Universe>, profile: &Profile, folder: &Path, engines: &Engines, flaw: Option<Flaw>) -> Arc<Cluster> {
+    pub fn new(
+        universe: Arc<Universe>,
+        profile: &Profile,
+        folder: &Path,
+        engines: &Engines,
+        flaw: Option<Flaw>,
+    ) -> Arc<Cluster> {
         let net = Net::new(&universe, profile.weather);
         let mut rng = universe.rng("machines");
         let address = |number: usize| format!("10.0.0.{number}:7400");
@@ -68,13 +74,20 @@ impl Cluster {
             machine
         });
         let machines = machines.collect();
-        Arc::new(Cluster { universe: universe.clone(), net, machines, history: History::default(), seen: Mutex::default() })
+        Arc::new(Cluster {
+            universe: universe.clone(),
+            net,
+            machines,
+            history: History::default(),
+            seen: Mutex::default(),
+        })
     }
 
     /// Does what a plan says.
     pub async fn perform(&self, act: Act) {
         self.universe.event(format_args!("{act:?}"));
-        let addresses = |one: usize, other: usize| (&self.machines[one].address, &self.machines[other].address);
+        let addresses =
+            |one: usize, other: usize| (&self.machines[one].address, &self.machines[other].address);
         let ways = |one: usize, cut: bool, says: bool, hears: bool| {
             for other in (0..RADIANTS).filter(|other| *other != one) {
                 let (from, to) = addresses(one, other);
@@ -149,7 +162,10 @@ impl Cluster {
                 }
                 if let Some(other) = known.filter(|other| *other != cluster.me) {
                     let term = status.term;
-                    return Err(format!("order {order} has two heralds in term {term}: {other} and {}", cluster.me));
+                    return Err(format!(
+                        "order {order} has two heralds in term {term}: {other} and {}",
+                        cluster.me
+                    ));
                 }
             }
         }
@@ -167,7 +183,8 @@ impl Cluster {
                 if let Some((other, expected)) = standing.insert(position, (machine.name.clone(), rows))
                     && expected != rows
                 {
-                    let why = format!("order {order}: {other} and {} applied the same and differ", machine.name);
+                    let why =
+                        format!("order {order}: {other} and {} applied the same and differ", machine.name);
                     return Err(why);
                 }
             }

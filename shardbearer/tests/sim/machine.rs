@@ -44,7 +44,13 @@ struct Process {
 }
 
 impl Machine {
-    pub fn new(universe: &Arc<Universe>, net: &Arc<Net>, disk: Arc<Disk>, config: Config, engines: Engines) -> Machine {
+    pub fn new(
+        universe: &Arc<Universe>,
+        net: &Arc<Net>,
+        disk: Arc<Disk>,
+        config: Config,
+        engines: Engines,
+    ) -> Machine {
         Machine {
             name: config.radiant.name.clone(),
             address: config.listen.grpc.clone(),
@@ -149,9 +155,11 @@ impl Machine {
         self.net.detach(&self.address);
         let Process { life, main, running, opened, links, .. } = process;
         drop((running, opened));
-        main.abort();
-        // Cancelled is what it should be.
-        let _ = main.await;
+        if !main.is_finished() {
+            main.abort();
+            // Cancelled is what it should be.
+            let _ = main.await;
+        }
         life.end().await;
         let links = links.lock().take();
         if let Some(links) = links {

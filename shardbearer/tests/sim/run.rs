@@ -140,7 +140,8 @@ async fn live(cluster: &Arc<Cluster>, profile: &Profile) -> Result<(), String> {
     director.kill();
     director.end().await;
     stop_if_broken(cluster)?;
-    recovered.map_err(|_| format!("not within {LIVENESS:?} after all was healed: {}", what_is_missing(cluster)))
+    recovered
+        .map_err(|_| format!("not within {LIVENESS:?} after all was healed: {}", what_is_missing(cluster)))
 }
 
 fn stop_if_broken(cluster: &Cluster) -> Result<(), String> {

@@ -2,7 +2,7 @@
 //!
 //! - [`log`], [`machine`], [`network`]: openraft's three seams over ours
 //! - [`wire`]: its messages as bytes
-//! - [`runtime`]: its tasks and random numbers, from our [`World`](shardbearer_core::world::World)
+//! - [`runtime`], [`mod@watch`]: its tasks, random numbers and channels, from our [`World`](shardbearer_core::world::World)
 //! - [`types`]: its types, and positions in both countings
 //!
 //! **Lease reads.** A herald answers reads without asking anybody while a quorum acknowledged it within four fifths
@@ -19,6 +19,7 @@ mod network;
 mod receive;
 mod runtime;
 mod types;
+mod watch;
 mod wire;
 
 use std::sync::Arc;
@@ -37,7 +38,6 @@ use shardbearer_core::engine::{
 use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::RadiantId;
 use shardbearer_core::log::LogPos;
-use tokio::sync::watch;
 
 use self::log::OrderLog;
 use self::machine::OrderMachine;
@@ -73,7 +73,7 @@ impl EngineFactory for OpenraftFactory {
 struct Openraft {
     context: EngineContext,
     raft: Raft,
-    status: watch::Sender<EngineStatus>,
+    status: tokio::sync::watch::Sender<EngineStatus>,
     /// Before this moment (monotonic, ns) the member neither votes nor stands, see the lease above.
     votes_from_ns: u64,
     /// Until this moment (monotonic, ns) a lead that was offered to another gives no lease.
@@ -103,6 +103,9 @@ impl Openraft {
             election_timeout_min: milliseconds(timing.election_min),
             election_timeout_max: milliseconds(timing.election_max),
             enable_pre_vote: Some(true),
+            // A herald that restarts may have lost what it had applied and, of its own log, what was not synced: in its old
+            // term it would answer reads from the past, and give positions away twice.
+            enable_leader_restore: Some(false),
             enable_elect: false, // until it may vote, see `ready_to_vote`
             max_payload_entries: 1_024,
             snapshot_policy: SnapshotPolicy::LogsSinceLast(context.limits.compact_after_entries),
@@ -132,7 +135,7 @@ impl Openraft {
             votes_from_ns: context.world.monotonic_ns() + wait,
             context,
             raft,
-            status: watch::Sender::new(EngineStatus::default()),
+            status: tokio::sync::watch::Sender::new(EngineStatus::default()),
             no_lease_until_ns: AtomicU64::new(0),
             receiving: tokio::sync::Mutex::new(None),
             closed: AtomicBool::new(false),
