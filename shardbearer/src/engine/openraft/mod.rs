@@ -30,6 +30,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use openraft::error::{ClientWriteError, RaftError};
 use openraft::raft::linearizable_read::LinearizerOption;
+use openraft::rt::{Watch, WatchReceiver, WatchSender};
 use openraft::{Config, SnapshotPolicy};
 use parking_lot::Mutex;
 use shardbearer_core::engine::{
@@ -73,7 +74,7 @@ impl EngineFactory for OpenraftFactory {
 struct Openraft {
     context: EngineContext,
     raft: Raft,
-    status: tokio::sync::watch::Sender<EngineStatus>,
+    status: watch::Sender<EngineStatus>,
     /// Before this moment (monotonic, ns) the member neither votes nor stands, see the lease above.
     votes_from_ns: u64,
     /// Until this moment (monotonic, ns) a lead that was offered to another gives no lease.
@@ -135,7 +136,7 @@ impl Openraft {
             votes_from_ns: context.world.monotonic_ns() + wait,
             context,
             raft,
-            status: tokio::sync::watch::Sender::new(EngineStatus::default()),
+            status: watch::Ordered::channel(EngineStatus::default()).0,
             no_lease_until_ns: AtomicU64::new(0),
             receiving: tokio::sync::Mutex::new(None),
             closed: AtomicBool::new(false),
@@ -172,7 +173,6 @@ impl Openraft {
     /// must be applied, because before that it does not know what its predecessors committed.
     fn under_lease(&self) -> Option<LogPos> {
         use openraft::Instant;
-        use openraft::async_runtime::watch::WatchReceiver;
         if self.context.world.monotonic_ns() < self.no_lease_until_ns.load(Ordering::Acquire) {
             return None;
         }
@@ -193,7 +193,6 @@ impl Openraft {
     /// Takes openraft's metrics over into the status.
     fn refresh(&self) {
         use openraft::Instant;
-        use openraft::async_runtime::watch::WatchReceiver;
         let metrics = self.raft.metrics().borrow_watched().clone();
         let single = metrics.membership_config.voter_ids().count() <= 1;
         let herald = metrics.current_leader.map(RadiantId);
@@ -254,7 +253,6 @@ impl Openraft {
 
 /// Follows openraft's metrics until it stops.
 async fn watch_metrics(engine: Arc<Openraft>) {
-    use openraft::async_runtime::watch::WatchReceiver;
     let mut metrics = engine.raft.metrics();
     loop {
         // The lease runs out without an event, so look regularly too.
@@ -262,7 +260,7 @@ async fn watch_metrics(engine: Arc<Openraft>) {
         let changed = tokio::time::timeout(tick, metrics.changed()).await;
         engine.refresh();
         engine.compact_if_large().await;
-        if matches!(changed, Ok(Err(_))) || engine.status.borrow().closed {
+        if matches!(changed, Ok(Err(_))) || engine.status.borrow_watched().closed {
             engine.refresh();
             return;
         }
@@ -348,14 +346,14 @@ impl ConsensusEngine for Openraft {
     }
 
     fn status(&self) -> EngineStatus {
-        self.status.borrow().clone()
+        self.status.borrow_watched().clone()
     }
 
     async fn changed(&self, since: u64) -> EngineStatus {
         let mut status = self.status.subscribe();
         // The sender lives as long as the engine, so this ends only with a status.
-        match status.wait_for(|status| status.version != since || status.closed).await {
-            Ok(status) => status.clone(),
+        match status.wait_until(|status| status.version != since || status.closed).await {
+            Ok(status) => status,
             Err(_) => self.status(),
         }
     }
@@ -366,10 +364,11 @@ impl ConsensusEngine for Openraft {
         }
         // An error here says that it has stopped already.
         let _ = self.raft.shutdown().await;
-        self.status.send_modify(|status| {
+        self.status.send_if_modified(|status| {
             status.closed = true;
             status.leading = false;
             status.version += 1;
+            true
         });
     }
 }
