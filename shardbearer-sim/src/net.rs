@@ -87,7 +87,7 @@ pub struct Net {
 
 /// What happens to one message.
 enum Fate {
-    Lost,
+    Lost { silently: bool },
     Arrives(Vec<Duration>),
 }
 
@@ -144,9 +144,14 @@ impl Net {
         let mut state = lock(&self.state);
         let State { rng, weather, cut, clogged, .. } = &mut *state;
         let way = (from.to_owned(), to.to_owned());
-        if cut.get(&way).copied().unwrap_or(false) || (weather.lost > 0.0 && rng.random_bool(weather.lost)) {
+        // A cut is noticed late or never; a single loss mostly breaks the connection.
+        if cut.get(&way).copied().unwrap_or(false) {
+            self.universe.trace.cover("message cut off");
+            return Fate::Lost { silently: rng.random_bool(0.5) };
+        }
+        if weather.lost > 0.0 && rng.random_bool(weather.lost) {
             self.universe.trace.cover("message lost");
-            return Fate::Lost;
+            return Fate::Lost { silently: rng.random_bool(0.1) };
         }
         let held = clogged.get(&way).map_or(0, |until| until.saturating_sub(now));
         let mut travel = || {
@@ -195,8 +200,7 @@ impl Net {
         let (sender, receiver) = oneshot::channel();
         let sender = Arc::new(Mutex::new(Some(sender)));
         match self.fate(from, to) {
-            // Silence, or a broken connection, each as often as the other.
-            Fate::Lost => self.lose(sender),
+            Fate::Lost { silently } => self.lose(sender, silently),
             Fate::Arrives(arrivals) => {
                 // Of two copies one may be declined and the other not, so that neither proves anything.
                 let only = arrivals.len() == 1;
@@ -216,15 +220,15 @@ impl Net {
     fn arrive(self: Arc<Self>, from: String, to: String, message: Message, sender: Answer, only: bool) {
         let found = lock(&self.state).hosts.get(&to).cloned();
         let Some((life, host)) = found else {
-            return if only { reply(&sender, Err(format!("nobody is at {to}"))) } else { self.lose(sender) };
+            return if only { reply(&sender, Err(format!("nobody is at {to}"))) } else { self.lose(sender, false) };
         };
         let what = message.kind;
         self.universe.trace.bytes(self.universe.now_ms(), what, &message.body);
         life.spawn("message-in", async move {
             let answer = host.receive(message).await;
             match self.fate(&to, &from) {
-                Fate::Lost => self.lose(sender),
-                Fate::Arrives(_) if answer.is_err() && !only => self.lose(sender),
+                Fate::Lost { silently } => self.lose(sender, silently),
+                Fate::Arrives(_) if answer.is_err() && !only => self.lose(sender, false),
                 Fate::Arrives(arrivals) => {
                     let travel = arrivals.into_iter().min().unwrap_or_default();
                     self.life.clone().spawn("answer", async move {
@@ -240,9 +244,9 @@ impl Net {
     }
 
     /// Makes the caller notice nothing, or that the connection broke.
-    fn lose(&self, sender: Answer) {
+    fn lose(&self, sender: Answer, silently: bool) {
         const LONGER_THAN_ANY_DEADLINE: Duration = Duration::from_secs(30);
-        if lock(&self.state).rng.random_bool(0.5) {
+        if silently {
             self.life.spawn("silence", async move {
                 tokio::time::sleep(LONGER_THAN_ANY_DEADLINE).await;
                 drop(sender);

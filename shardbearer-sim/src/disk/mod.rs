@@ -29,8 +29,6 @@ pub enum Flaw {
     ForgetsHardState,
     /// Now and then a row of a shard is not stored.
     LosesRows,
-    /// What shards remember of sessions is not stored.
-    ForgetsSessions,
 }
 
 /// How long a disk takes.

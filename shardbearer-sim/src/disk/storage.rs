@@ -16,9 +16,6 @@ use crate::world::Life;
 /// Batches that may be lost; a real engine writes the older ones by itself.
 const UNSYNCED_MAX: usize = 200;
 
-/// The first byte of keys under which shards remember sessions, see `shardbearer-state/src/keys.rs`.
-const SESSION: u8 = 0x03;
-
 /// The rows of a space.
 pub type Rows = BTreeMap<Bytes, Bytes>;
 
@@ -82,16 +79,13 @@ impl SimStorage {
 
     /// What the disk makes of a batch, given its flaw.
     fn spoil(&self, batch: Batch, rng: &mut StdRng) -> Batch {
-        let lost = |space: Space, key: &[u8], rng: &mut StdRng| match self.disk.flaw {
-            Some(Flaw::ForgetsSessions) => {
-                matches!(space, Space::Shard { .. }) && key.first() == Some(&SESSION)
-            }
+        let lost = |space: Space, rng: &mut StdRng| match self.disk.flaw {
             Some(Flaw::LosesRows) => matches!(space, Space::Shard { .. }) && rng.random_ratio(1, 500),
             Some(Flaw::AcksBeforeDurable | Flaw::ForgetsHardState) | None => false,
         };
         let mut spoilt = Batch::default();
         for (space, key, value) in batch.into_rows() {
-            if !lost(space, &key, rng) {
+            if !lost(space, rng) {
                 spoilt.set(space, key, value);
             }
         }

@@ -1,6 +1,5 @@
 //! A machine on which a radiant is started, crashed and stopped: what outlives the process.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -182,10 +181,5 @@ impl Machine {
         if let Some(process) = self.process.lock().as_ref() {
             process.life.pause(paused);
         }
-    }
-
-    /// Where the radiant's identity is.
-    pub fn folder(&self) -> &PathBuf {
-        &self.config.radiant.data_dir
     }
 }

@@ -7,6 +7,7 @@
 
 mod clients;
 mod cluster;
+mod doubles;
 mod environment;
 mod machine;
 mod run;
