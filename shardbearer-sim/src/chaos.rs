@@ -127,6 +127,14 @@ pub const PROFILES: &[Profile] = &[
         drift_ppm: 0,
     },
     Profile {
+        name: "pause",
+        faults: &[Pause, Pause, Pause, Jump],
+        pause_ms: (50, 600),
+        weather: Weather::FAIR,
+        budget: 1,
+        drift_ppm: 20_000,
+    },
+    Profile {
         name: "slow",
         faults: &[Pause, Jump, SlowDisk, Clog],
         pause_ms: (100, 1_500),
@@ -190,11 +198,14 @@ pub fn plan(profile: &Profile, radiants: usize, from_ms: u64, to_ms: u64, rng: &
     for _ in 0..lanes {
         let mut now = from_ms;
         loop {
-            now += rng.random_range(profile.pause_ms.0..=profile.pause_ms.1);
+            now += 10 + rng.random_range(profile.pause_ms.0..=profile.pause_ms.1);
+            if now >= to_ms {
+                break;
+            }
             let fault = profile.faults[rng.random_range(0..profile.faults.len())];
             let lasts = lasts_ms(fault, rng);
             if now + lasts >= to_ms {
-                break;
+                continue;
             }
             if profile.budget == usize::MAX {
                 for radiant in 0..radiants {
@@ -208,7 +219,14 @@ pub fn plan(profile: &Profile, radiants: usize, from_ms: u64, to_ms: u64, rng: &
                 damaged[victim] = now + lasts;
                 let other = (victim + rng.random_range(1..radiants)) % radiants;
                 let (begin, end) = acts(fault, victim, other, lasts, rng);
-                steps.push(Step { at_ms: now, act: begin });
+                let mut at_ms = now;
+                if matches!(begin, Act::Crash(_)) && rng.random_bool(0.5) {
+                    // A slow disk has more to lose.
+                    steps.push(Step { at_ms, act: Act::Pace(victim, slow(rng)) });
+                    at_ms += rng.random_range(20..lasts.min(300));
+                    steps.push(Step { at_ms, act: Act::Pace(victim, Pace::USUAL) });
+                }
+                steps.push(Step { at_ms, act: begin });
                 steps.extend(end.map(|act| Step { at_ms: now + lasts, act }));
             }
             now += lasts;
@@ -216,6 +234,10 @@ pub fn plan(profile: &Profile, radiants: usize, from_ms: u64, to_ms: u64, rng: &
     }
     steps.sort_by_key(|step| step.at_ms);
     steps
+}
+
+fn slow(rng: &mut StdRng) -> Pace {
+    Pace { sync_ms_min: 20, sync_ms_max: rng.random_range(50..800), stall_every: 100 }
 }
 
 fn lasts_ms(fault: Fault, rng: &mut StdRng) -> u64 {
@@ -241,8 +263,7 @@ fn acts(fault: Fault, victim: usize, other: usize, lasts: u64, rng: &mut StdRng)
         Clog => (Act::Clog(victim, lasts), None),
         Jump => (Act::Jump(victim, rng.random_range(-3_600_000..3_600_000)), None),
         SlowDisk => {
-            let slow = Pace { sync_ms_min: 20, sync_ms_max: rng.random_range(50..800) };
-            (Act::Pace(victim, slow), Some(Act::Pace(victim, Pace::USUAL)))
+            (Act::Pace(victim, slow(rng)), Some(Act::Pace(victim, Pace::USUAL)))
         }
         FailingDisk => (Act::Fail(victim), Some(Act::Start(victim))),
         FullDisk => (Act::Fill(victim, true), Some(Act::Fill(victim, false))),

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
 use rand::{RngCore, SeedableRng};
 use shardbearer_core::world::{Nature, Task, Work, World};
 use tokio::task::JoinHandle;
@@ -171,13 +172,14 @@ impl Life {
         lock(&self.state).dead
     }
 
-    /// Stops giving its tasks the thread, or goes on.
+    /// Stops giving its tasks the thread, or goes on: in any order, as threads would.
     pub fn pause(&self, paused: bool) {
-        let waiting = {
+        let mut waiting = {
             let mut state = lock(&self.state);
             state.paused = paused;
             if paused { Vec::new() } else { std::mem::take(&mut state.waiting) }
         };
+        waiting.shuffle(&mut *lock(&self.rng));
         waiting.into_iter().for_each(Waker::wake);
     }
 }

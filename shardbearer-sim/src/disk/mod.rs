@@ -38,11 +38,13 @@ pub struct Pace {
     pub sync_ms_min: u64,
     /// Longest sync, in milliseconds.
     pub sync_ms_max: u64,
+    /// Every how many syncs one takes fifty times as long.
+    pub stall_every: u32,
 }
 
 impl Pace {
     /// A solid state disk.
-    pub const USUAL: Pace = Pace { sync_ms_min: 1, sync_ms_max: 3 };
+    pub const USUAL: Pace = Pace { sync_ms_min: 1, sync_ms_max: 3, stall_every: 100 };
 }
 
 /// What goes wrong with a disk at the moment.
@@ -155,6 +157,7 @@ impl Disk {
     fn sync_ms(&self) -> u64 {
         let mut state = lock(&self.state);
         let pace = state.pace;
-        state.rng.random_range(pace.sync_ms_min..=pace.sync_ms_max)
+        let usual = state.rng.random_range(pace.sync_ms_min..=pace.sync_ms_max);
+        if state.rng.random_ratio(1, pace.stall_every) { usual * 50 } else { usual }
     }
 }

@@ -25,7 +25,7 @@ pub async fn client(cluster: Arc<Cluster>, number: usize, until_ms: u64) {
     let mut seen = vec![0; REGISTERS];
     let mut written = 0;
     while cluster.universe.now_ms() < until_ms {
-        tokio::time::sleep(Duration::from_millis(rng.random_range(0..60))).await;
+        tokio::time::sleep(Duration::from_millis(rng.random_range(0..50))).await;
         let machine = &cluster.machines[rng.random_range(0..cluster.machines.len())];
         let counter = rng.random_bool(0.3);
         let register = rng.random_range(0..REGISTERS);
@@ -64,7 +64,11 @@ fn counter_key(number: usize) -> Bytes {
 
 /// Mostly patient; the impatient make outcomes unknown.
 fn deadline(rng: &mut StdRng) -> Duration {
-    Duration::from_millis(if rng.random_bool(0.1) { rng.random_range(1..100) } else { 3_000 })
+    Duration::from_millis(match rng.random_range(0..10) {
+        0 => rng.random_range(1..100),
+        1..7 => rng.random_range(200..800),
+        _ => 3_000,
+    })
 }
 
 fn revision(answer: &Answer) -> Option<u64> {
@@ -117,7 +121,7 @@ pub async fn execute(machine: &Machine, command: Command, deadline: Duration) ->
         let results = running.door.execute(request).await;
         let _ = sender.send(results);
     });
-    let answer = tokio::time::timeout(deadline + Duration::from_secs(1), answer).await;
+    let answer = tokio::time::timeout(deadline + Duration::from_millis(50), answer).await;
     answer.ok()?.ok()?.pop()
 }
 

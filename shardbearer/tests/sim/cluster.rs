@@ -159,6 +159,8 @@ impl Cluster {
                 let known = seen.heralds.insert((order, status.term), cluster.me);
                 if known.is_none() {
                     self.universe.trace.cover("lead taken");
+                    let (name, term) = (&machine.name, status.term);
+                    self.universe.event(format_args!("{name} leads order {order} in term {term}"));
                 }
                 if let Some(other) = known.filter(|other| *other != cluster.me) {
                     let term = status.term;

@@ -27,9 +27,9 @@ use shardbearer_sim::world::{Life, Universe};
 /// So small that a short run compacts its logs many times and outages need snapshots.
 const LIMITS: EngineLimits = EngineLimits {
     message_bytes_max: 64 << 10,
-    compact_after_entries: 40,
+    compact_after_entries: 25,
     compact_after_bytes: 1 << 20,
-    keep_entries: 10,
+    keep_entries: 5,
 };
 
 /// What one life of a radiant stands on.

@@ -17,10 +17,10 @@ use tokio::time::Instant;
 use super::clients::{self, execute, operate};
 use super::cluster::{Cluster, RADIANTS, SHARDS};
 
-const CLIENTS: usize = 4;
+const CLIENTS: usize = 8;
 
 /// Virtual time with faults.
-const SAFETY_MS: u64 = 15_000;
+const SAFETY_MS: u64 = 12_000;
 
 /// Virtual time within which a healed cluster must do everything that it should.
 const LIVENESS: Duration = Duration::from_secs(30);
@@ -84,7 +84,7 @@ pub fn run(scenario: &Scenario) -> Result<Passed, Box<Broken>> {
             Some(what) => Err(what),
             None => verdict.and_then(|()| Revisions.judge(&cluster.history.operations())),
         };
-        let digest = universe.trace.digest();
+        let (digest, covered) = (universe.trace.digest(), universe.trace.covered());
         for machine in &cluster.machines {
             machine.crash().await;
         }
@@ -92,7 +92,7 @@ pub fn run(scenario: &Scenario) -> Result<Passed, Box<Broken>> {
         match verdict {
             Ok(()) => Ok(Passed {
                 digest,
-                covered: universe.trace.covered(),
+                covered,
                 operations: cluster.history.operations().len(),
             }),
             Err(what) => {

@@ -111,7 +111,7 @@ impl Openraft {
             max_payload_entries: 1_024,
             snapshot_policy: SnapshotPolicy::LogsSinceLast(context.limits.compact_after_entries),
             max_in_snapshot_log_to_keep: context.limits.keep_entries,
-            purge_batch_size: 256,
+            purge_batch_size: context.limits.compact_after_entries.min(256),
             ..Config::default()
         };
         let config = config.validate().map_err(|error| refuse(error.to_string()))?;
