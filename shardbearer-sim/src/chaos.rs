@@ -262,9 +262,7 @@ fn acts(fault: Fault, victim: usize, other: usize, lasts: u64, rng: &mut StdRng)
         Parting => (Act::Part(victim, other, true), Some(Act::Part(victim, other, false))),
         Clog => (Act::Clog(victim, lasts), None),
         Jump => (Act::Jump(victim, rng.random_range(-3_600_000..3_600_000)), None),
-        SlowDisk => {
-            (Act::Pace(victim, slow(rng)), Some(Act::Pace(victim, Pace::USUAL)))
-        }
+        SlowDisk => (Act::Pace(victim, slow(rng)), Some(Act::Pace(victim, Pace::USUAL))),
         FailingDisk => (Act::Fail(victim), Some(Act::Start(victim))),
         FullDisk => (Act::Fill(victim, true), Some(Act::Fill(victim, false))),
     }

@@ -220,7 +220,11 @@ impl Net {
     fn arrive(self: Arc<Self>, from: String, to: String, message: Message, sender: Answer, only: bool) {
         let found = lock(&self.state).hosts.get(&to).cloned();
         let Some((life, host)) = found else {
-            return if only { reply(&sender, Err(format!("nobody is at {to}"))) } else { self.lose(sender, false) };
+            return if only {
+                reply(&sender, Err(format!("nobody is at {to}")))
+            } else {
+                self.lose(sender, false)
+            };
         };
         let what = message.kind;
         self.universe.trace.bytes(self.universe.now_ms(), what, &message.body);

@@ -9,15 +9,15 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use rand::Rng;
 use shardbearer::config::Config;
-use shardbearer::engine::Engines;
 use shardbearer_core::ids::{ClusterId, OrderId, RadiantId};
 use shardbearer_core::storage::Space;
 use shardbearer_sim::chaos::{Act, Profile};
-use shardbearer_sim::disk::{Disk, Flaw};
+use shardbearer_sim::disk::Disk;
 use shardbearer_sim::history::History;
 use shardbearer_sim::net::Net;
 use shardbearer_sim::world::Universe;
 
+use super::doubles::Defects;
 use super::machine::Machine;
 
 /// Of every virtual cluster.
@@ -48,13 +48,7 @@ struct Sightings {
 type Standing = BTreeMap<Bytes, (String, u64)>;
 
 impl Cluster {
-    pub fn new(
-        universe: Arc<Universe>,
-        profile: &Profile,
-        folder: &Path,
-        engines: &Engines,
-        flaw: Option<Flaw>,
-    ) -> Arc<Cluster> {
+    pub fn new(universe: Arc<Universe>, profile: &Profile, folder: &Path, defects: &Defects) -> Arc<Cluster> {
         let net = Net::new(&universe, profile.weather);
         let mut rng = universe.rng("machines");
         let address = |number: usize| format!("10.0.0.{number}:7400");
@@ -67,8 +61,8 @@ impl Cluster {
             config.bootstrap.expect = RADIANTS as u32;
             config.bootstrap.orders = ORDERS;
             config.bootstrap.shards = SHARDS;
-            let disk = Disk::new(&universe, &config.radiant.name, flaw);
-            let machine = Machine::new(&universe, &net, disk, config, engines.clone());
+            let disk = Disk::new(&universe, &config.radiant.name, defects.disk);
+            let machine = Machine::new(&universe, &net, disk, config, (defects.engines)(), defects.agreeable);
             let drift = rng.random_range(-profile.drift_ppm..=profile.drift_ppm);
             machine.clock.drift_ppm.store(drift, std::sync::atomic::Ordering::Relaxed);
             machine

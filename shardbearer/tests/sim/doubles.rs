@@ -1,29 +1,37 @@
 //! Broken doubles: what the simulation must notice, and within how many seeds. A check that was never seen to fail
 //! proves nothing.
 
-use std::sync::Arc;
+mod beacons;
+mod engines;
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use shardbearer::engine::Engines;
-use shardbearer::engine::openraft::OpenraftFactory;
-use shardbearer_core::engine::{
-    Capabilities, ConsensusEngine, EngineContext, EngineError, EngineFactory, EngineStatus,
-};
-use shardbearer_core::error::RequestError;
-use shardbearer_core::ids::{OrderId, RadiantId};
-use shardbearer_core::log::LogPos;
-use shardbearer_proto::convert;
 use shardbearer_sim::chaos;
 use shardbearer_sim::disk::Flaw;
 
+pub use self::beacons::Agreeable;
+use self::engines::{Defect, with};
 use super::run::{Scenario, run};
+
+/// What is wrong with a cluster; by default nothing.
+#[derive(Clone, Copy)]
+pub struct Defects {
+    pub disk: Option<Flaw>,
+    pub engines: fn() -> Engines,
+    pub agreeable: bool,
+}
+
+const NONE: Defects = Defects { disk: None, engines: Engines::default, agreeable: false };
+
+impl Default for Defects {
+    fn default() -> Self {
+        NONE
+    }
+}
 
 /// A promise that is broken on purpose.
 struct Double {
     name: &'static str,
-    flaw: Option<Flaw>,
-    engines: fn() -> Engines,
+    defects: Defects,
     profile: &'static str,
     /// Runs within which it has to be noticed.
     seeds: u64,
@@ -34,43 +42,45 @@ struct Double {
 const DOUBLES: &[Double] = &[
     Double {
         name: "a log that acknowledges before it is durable",
-        flaw: Some(Flaw::AcksBeforeDurable),
-        engines: Engines::default,
+        defects: Defects { disk: Some(Flaw::AcksBeforeDurable), ..NONE },
         profile: "all-crash",
         seeds: 10,
-        words: &["was answered before", "differ", "both", "after", "made twice", "should have"],
+        words: &["was answered before", "differ", "is both", "after", "made twice", "should have"],
     },
     Double {
         name: "a disk that forgets votes",
-        flaw: Some(Flaw::ForgetsHardState),
-        engines: Engines::default,
+        defects: Defects { disk: Some(Flaw::ForgetsHardState), ..NONE },
         profile: "all-crash",
         seeds: 10,
         words: &["two heralds"],
     },
     Double {
         name: "a storage that loses rows",
-        flaw: Some(Flaw::LosesRows),
-        engines: Engines::default,
+        defects: Defects { disk: Some(Flaw::LosesRows), ..NONE },
         profile: "calm",
         seeds: 2,
         words: &["applied the same and differ"],
     },
     Double {
         name: "an order that forgets who asked, so that a repeated request applies twice",
-        flaw: None,
-        engines: || with(Defect::Forgetful),
+        defects: Defects { engines: || with(Defect::Forgetful), ..NONE },
         profile: "net",
         seeds: 10,
-        words: &["took effect twice", "should have"],
+        words: &["took effect twice", "should have", "made twice"],
     },
     Double {
         name: "a herald that answers reads without asking whether it still is one",
-        flaw: None,
-        engines: || with(Defect::Hasty),
+        defects: Defects { engines: || with(Defect::Hasty), ..NONE },
         profile: "pause",
-        seeds: 10,
+        seeds: 20,
         words: &["was answered before"],
+    },
+    Double {
+        name: "founders that are said to agree without having been asked",
+        defects: Defects { agreeable: true, ..NONE },
+        profile: "calm",
+        seeds: 10,
+        words: &["two clusters"],
     },
 ];
 
@@ -85,114 +95,12 @@ fn every_broken_double_is_noticed() {
 fn notice(double: &Double) -> Result<(), String> {
     let profile = chaos::profile(double.profile).expect("one of the profiles");
     for seed in 0..double.seeds {
-        let seed = std::env::var("SIM_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(seed);
-        let scenario = Scenario { seed, profile, flaw: double.flaw, engines: (double.engines)() };
-        if let Err(broken) = run(&scenario) {
-            println!("{}: noticed with seed {seed}: {}", double.name, broken.what);
-            if double.words.iter().any(|words| broken.what.contains(words)) {
-                return Ok(());
-            }
-            return Err(format!("{}: noticed, but not for what it is: {}", double.name, broken.what));
-        }
+        let Err(broken) = run(&Scenario { seed, profile, defects: double.defects }) else { continue };
+        println!("{}: noticed with seed {seed}: {}", double.name, broken.what);
+        return match double.words.iter().any(|words| broken.what.contains(words)) {
+            true => Ok(()),
+            false => Err(format!("{}: noticed, but not for what it is: {}", double.name, broken.what)),
+        };
     }
     Err(format!("{}: not noticed within {} seeds", double.name, double.seeds))
-}
-
-/// What is wrong with an engine.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Defect {
-    /// Its herald believes in itself, and answers reads at once.
-    Hasty,
-    /// It proposes without the ids of requests.
-    Forgetful,
-}
-
-fn with(defect: Defect) -> Engines {
-    let mut engines = Engines::default();
-    engines.register(Arc::new(Factory(defect)));
-    engines
-}
-
-/// Makes engines with a defect.
-struct Factory(Defect);
-
-#[async_trait]
-impl EngineFactory for Factory {
-    fn name(&self) -> &'static str {
-        OpenraftFactory.name()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        OpenraftFactory.capabilities()
-    }
-
-    async fn open(&self, context: EngineContext) -> Result<Arc<dyn ConsensusEngine>, EngineError> {
-        let (me, order) = (context.me, context.order);
-        Ok(Arc::new(Defective { defect: self.0, me, order, inner: OpenraftFactory.open(context).await? }))
-    }
-}
-
-struct Defective {
-    defect: Defect,
-    me: RadiantId,
-    order: OrderId,
-    inner: Arc<dyn ConsensusEngine>,
-}
-
-impl Defective {
-    fn believe(&self, status: EngineStatus) -> EngineStatus {
-        match self.defect {
-            Defect::Hasty => {
-                EngineStatus { leading: status.herald == Some(self.me) && !status.closed, ..status }
-            }
-            Defect::Forgetful => status,
-        }
-    }
-}
-
-#[async_trait]
-impl ConsensusEngine for Defective {
-    async fn propose(&self, entry: Bytes) -> Result<Bytes, RequestError> {
-        if self.defect != Defect::Forgetful || self.order.is_control() {
-            return self.inner.propose(entry).await;
-        }
-        let mut entry = convert::entry_from_bytes(entry).expect("the order's own");
-        entry.items.iter_mut().for_each(|item| item.id = None);
-        self.inner.propose(convert::entry_to_bytes(&entry)).await
-    }
-
-    async fn read_barrier(&self) -> Result<LogPos, RequestError> {
-        match self.defect {
-            Defect::Hasty => Ok(LogPos::default()),
-            Defect::Forgetful => self.inner.read_barrier().await,
-        }
-    }
-
-    async fn receive(&self, from: RadiantId, frame: Bytes) -> Option<Bytes> {
-        self.inner.receive(from, frame).await
-    }
-
-    async fn reconfigure(&self, members: Vec<RadiantId>) -> Result<(), RequestError> {
-        self.inner.reconfigure(members).await
-    }
-
-    async fn hand_over(&self, to: RadiantId) -> Result<(), RequestError> {
-        self.inner.hand_over(to).await
-    }
-
-    async fn campaign(&self) -> Result<(), RequestError> {
-        self.inner.campaign().await
-    }
-
-    fn status(&self) -> EngineStatus {
-        self.believe(self.inner.status())
-    }
-
-    async fn changed(&self, since: u64) -> EngineStatus {
-        self.believe(self.inner.changed(since).await)
-    }
-
-    async fn close(&self) {
-        self.inner.close().await;
-    }
 }

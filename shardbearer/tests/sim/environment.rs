@@ -24,6 +24,8 @@ use shardbearer_sim::disk::Disk;
 use shardbearer_sim::net::{Failure, Host, Message, Net};
 use shardbearer_sim::world::{Life, Universe};
 
+use super::doubles::Agreeable;
+
 /// So small that a short run compacts its logs many times and outages need snapshots.
 const LIMITS: EngineLimits = EngineLimits {
     message_bytes_max: 64 << 10,
@@ -39,6 +41,8 @@ pub struct Virtual {
     pub disk: Arc<Disk>,
     pub life: Arc<Life>,
     pub address: String,
+    /// Whether its beacons lie, see [`Agreeable`].
+    pub agreeable: bool,
     /// The transport, once there is one: it has to be closed by force after a crash.
     pub links: Arc<Mutex<Option<Arc<VirtualLinks>>>>,
 }
@@ -59,7 +63,8 @@ impl Environment for Virtual {
     }
 
     fn beacons(&self) -> Arc<dyn Beacons> {
-        Arc::new(VirtualBeacons { net: self.net.clone(), from: self.address.clone() })
+        let beacons = VirtualBeacons { net: self.net.clone(), from: self.address.clone() };
+        if self.agreeable { Arc::new(Agreeable::new(beacons)) } else { Arc::new(beacons) }
     }
 
     fn transport(&self, cluster: ClusterId, me: RadiantId, inbound: Arc<dyn Inbound>) -> Arc<dyn Links> {
@@ -188,7 +193,7 @@ impl Head {
     }
 }
 
-struct VirtualBeacons {
+pub struct VirtualBeacons {
     net: Arc<Net>,
     from: String,
 }

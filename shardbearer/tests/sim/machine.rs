@@ -26,6 +26,7 @@ pub struct Machine {
     net: Arc<Net>,
     config: Config,
     engines: Engines,
+    agreeable: bool,
     starts: AtomicU64,
     failing: AtomicBool,
     process: Mutex<Option<Process>>,
@@ -49,6 +50,7 @@ impl Machine {
         disk: Arc<Disk>,
         config: Config,
         engines: Engines,
+        agreeable: bool,
     ) -> Machine {
         Machine {
             name: config.radiant.name.clone(),
@@ -59,6 +61,7 @@ impl Machine {
             net: net.clone(),
             config,
             engines,
+            agreeable,
             starts: AtomicU64::new(0),
             failing: AtomicBool::new(false),
             process: Mutex::new(None),
@@ -81,6 +84,7 @@ impl Machine {
             disk: self.disk.clone(),
             life: life.clone(),
             address: self.address.clone(),
+            agreeable: self.agreeable,
             links: Arc::clone(&links),
         });
         let prepared = match node::prepare_in(environment, self.config.clone(), self.engines.clone()) {

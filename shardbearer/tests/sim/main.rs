@@ -51,7 +51,10 @@ fn many_seeds() {
         let passed = run(&scenario).unwrap_or_else(|broken| panic!("{broken}"));
         if twice(seed) {
             let again = run(&scenario).unwrap_or_else(|broken| panic!("{broken}"));
-            assert_eq!(passed.digest, again.digest, "seed {seed} did not do the same again; SIM_TRACE shows where");
+            assert_eq!(
+                passed.digest, again.digest,
+                "seed {seed} did not do the same again; SIM_TRACE shows where"
+            );
         }
         passed
     });

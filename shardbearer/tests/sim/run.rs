@@ -6,16 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::Rng;
-use shardbearer::engine::Engines;
 use shardbearer_core::kv::{Command, Condition, Expiry, Reply};
 use shardbearer_sim::chaos::{PROFILES, Profile, plan};
-use shardbearer_sim::disk::Flaw;
 use shardbearer_sim::history::{Answer, Ask, Judge, Revisions};
 use shardbearer_sim::world::{Clock, Life, Universe, block_on};
 use tokio::time::Instant;
 
 use super::clients::{self, execute, operate};
 use super::cluster::{Cluster, RADIANTS, SHARDS};
+use super::doubles::Defects;
 
 const CLIENTS: usize = 8;
 
@@ -30,15 +29,14 @@ const LIVENESS: Duration = Duration::from_secs(30);
 pub struct Scenario {
     pub seed: u64,
     pub profile: &'static Profile,
-    pub flaw: Option<Flaw>,
-    pub engines: Engines,
+    pub defects: Defects,
 }
 
 impl Scenario {
     /// The scenario that a seed stands for.
     pub fn of(seed: u64) -> Scenario {
         let profile = &PROFILES[(seed % PROFILES.len() as u64) as usize];
-        Scenario { seed, profile, flaw: None, engines: Engines::default() }
+        Scenario { seed, profile, defects: Defects::default() }
     }
 }
 
@@ -77,8 +75,8 @@ pub fn run(scenario: &Scenario) -> Result<Passed, Box<Broken>> {
     let folder = folder.expect("a folder");
     block_on(async {
         let universe = Universe::new(scenario.seed);
-        let Scenario { profile, flaw, engines, .. } = scenario;
-        let cluster = Cluster::new(universe.clone(), profile, folder.path(), engines, *flaw);
+        let Scenario { profile, defects, .. } = scenario;
+        let cluster = Cluster::new(universe.clone(), profile, folder.path(), defects);
         let verdict = live(&cluster, profile).await;
         let verdict = match universe.trace.first_broken() {
             Some(what) => Err(what),
@@ -90,11 +88,7 @@ pub fn run(scenario: &Scenario) -> Result<Passed, Box<Broken>> {
         }
         cluster.net.end().await;
         match verdict {
-            Ok(()) => Ok(Passed {
-                digest,
-                covered,
-                operations: cluster.history.operations().len(),
-            }),
+            Ok(()) => Ok(Passed { digest, covered, operations: cluster.history.operations().len() }),
             Err(what) => {
                 Err(Box::new(Broken { scenario: scenario.clone(), what, tail: universe.trace.tail() }))
             }
