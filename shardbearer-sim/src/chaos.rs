@@ -208,7 +208,17 @@ pub fn plan(profile: &Profile, radiants: usize, from_ms: u64, to_ms: u64, rng: &
                 continue;
             }
             if profile.budget == usize::MAX {
+                let slow = rng.random_bool(0.5).then(|| slow(rng));
+                let begin = now;
+                if slow.is_some() {
+                    // A slow disk has more to lose.
+                    now += rng.random_range(20..300);
+                }
                 for radiant in 0..radiants {
+                    if let Some(slow) = slow {
+                        steps.push(Step { at_ms: begin, act: Act::Pace(radiant, slow) });
+                        steps.push(Step { at_ms: now, act: Act::Pace(radiant, Pace::USUAL) });
+                    }
                     steps.push(Step { at_ms: now, act: Act::Crash(radiant) });
                     let back = now + lasts + rng.random_range(0..500);
                     steps.push(Step { at_ms: back, act: Act::Start(radiant) });
@@ -221,7 +231,6 @@ pub fn plan(profile: &Profile, radiants: usize, from_ms: u64, to_ms: u64, rng: &
                 let (begin, end) = acts(fault, victim, other, lasts, rng);
                 let mut at_ms = now;
                 if matches!(begin, Act::Crash(_)) && rng.random_bool(0.5) {
-                    // A slow disk has more to lose.
                     steps.push(Step { at_ms, act: Act::Pace(victim, slow(rng)) });
                     at_ms += rng.random_range(20..lasts.min(300));
                     steps.push(Step { at_ms, act: Act::Pace(victim, Pace::USUAL) });

@@ -204,6 +204,9 @@ impl LogStore for SimLog {
     ) -> Result<Vec<LogRecord>, LogError> {
         let state = lock(&self.disk.state);
         let Some(log) = state.log.live.get(&order) else { return Ok(Vec::new()) };
+        if range.start <= log.purged.index && log.purged.index > 0 {
+            return Ok(Vec::new());
+        }
         let wanted = log.entries.iter().filter(|record| range.contains(&record.position.index));
         let mut found: Vec<LogRecord> = Vec::new();
         let mut bytes = 0;
