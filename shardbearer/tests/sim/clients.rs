@@ -22,7 +22,7 @@ const COUNTERS: usize = 3;
 /// One client until the end of the safety phase.
 pub async fn client(cluster: Arc<Cluster>, number: usize, until_ms: u64) {
     let mut rng = cluster.universe.rng(&format!("client {number}"));
-    let mut seen = vec![0; REGISTERS];
+    let mut seen = [0; REGISTERS];
     let mut written = 0;
     while cluster.universe.now_ms() < until_ms {
         tokio::time::sleep(Duration::from_millis(rng.random_range(0..50))).await;
