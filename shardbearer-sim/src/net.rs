@@ -54,6 +54,8 @@ pub struct Message {
     pub head: Bytes,
     /// The rest.
     pub body: Bytes,
+    /// Whether it never arrives twice.
+    pub once: bool,
 }
 
 /// Why a call got no answer.
@@ -139,7 +141,7 @@ impl Net {
         state.weather = Weather::FAIR;
     }
 
-    fn fate(&self, from: &str, to: &str) -> Fate {
+    fn fate(&self, from: &str, to: &str, once: bool) -> Fate {
         let now = self.universe.now_ms();
         let mut state = lock(&self.state);
         let State { rng, weather, cut, clogged, .. } = &mut *state;
@@ -161,7 +163,7 @@ impl Net {
         };
         let mut arrivals = vec![travel()];
         let second = travel();
-        if weather.doubled > 0.0 && rng.random_bool(weather.doubled) {
+        if !once && weather.doubled > 0.0 && rng.random_bool(weather.doubled) {
             self.universe.trace.cover("message doubled");
             arrivals.push(second);
         }
@@ -199,7 +201,7 @@ impl Net {
     ) -> oneshot::Receiver<Result<Bytes, String>> {
         let (sender, receiver) = oneshot::channel();
         let sender = Arc::new(Mutex::new(Some(sender)));
-        match self.fate(from, to) {
+        match self.fate(from, to, message.once) {
             Fate::Lost { silently } => self.lose(sender, silently),
             Fate::Arrives(arrivals) => {
                 // Of two copies one may be declined and the other not, so that neither proves anything.
@@ -230,7 +232,7 @@ impl Net {
         self.universe.trace.bytes(self.universe.now_ms(), what, &message.body);
         life.spawn("message-in", async move {
             let answer = host.receive(message).await;
-            match self.fate(&to, &from) {
+            match self.fate(&to, &from, true) {
                 Fate::Lost { silently } => self.lose(sender, silently),
                 Fate::Arrives(_) if answer.is_err() && !only => self.lose(sender, false),
                 Fate::Arrives(arrivals) => {

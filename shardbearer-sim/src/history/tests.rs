@@ -9,11 +9,9 @@ fn history(lines: &[&str]) -> Vec<Operation> {
 
 fn operation(line: &str) -> Operation {
     let words: Vec<&str> = line.split_whitespace().collect();
-    let seen = |word: &str| match word.split_once('@') {
-        Some((value, revision)) => {
-            Some((Bytes::copy_from_slice(value.as_bytes()), revision.parse().expect("a revision")))
-        }
-        None => None,
+    let seen = |word: &str| -> Seen {
+        let (value, revision) = word.split_once('@')?;
+        Some((Bytes::copy_from_slice(value.as_bytes()), revision.parse().expect("a revision")))
     };
     let bytes = |word: &str| Bytes::copy_from_slice(word.as_bytes());
     let ask = match words[2].split_once(':') {

@@ -93,8 +93,14 @@ pub async fn operate(
     let number = cluster.history.begin(client, key, ask.clone());
     let answer = match execute(machine, command(key, &ask), deadline).await {
         Some(Ok(reply)) => answer_of(reply),
-        Some(Err(RequestError::Refused(_))) => Answer::Refused,
-        Some(Err(RequestError::Unknown(_))) | None => Answer::Unknown,
+        Some(Err(error)) => {
+            cluster.universe.event(format_args!("client {client} is told: {error}"));
+            match error {
+                RequestError::Refused(_) => Answer::Refused,
+                RequestError::Unknown(_) => Answer::Unknown,
+            }
+        }
+        None => Answer::Unknown,
     };
     if answer == Answer::Unknown {
         cluster.universe.trace.cover("unknown outcome");

@@ -206,7 +206,7 @@ impl VirtualBeacons {
         body: Bytes,
         deadline: Duration,
     ) -> Result<Bytes, String> {
-        let message = Message { kind, head: Bytes::new(), body };
+        let message = Message { kind, head: Bytes::new(), body, once: false };
         let answer = self.net.call(&self.from, address, message, deadline).await;
         answer.map_err(|(Failure::Unreachable(why) | Failure::Unknown(why))| why)
     }
@@ -257,7 +257,9 @@ impl VirtualLinks {
             }
         }
         let head = Head { cluster: self.cluster, from: self.me, to, channel: frame.channel };
-        Message { kind: FRAME, head: head.encode(), body: frame.body }
+        // As the real transport: who is refused must be able to rely on it.
+        let once = matches!(frame.channel, Channel::Forward | Channel::Control);
+        Message { kind: FRAME, head: head.encode(), body: frame.body, once }
     }
 }
 
