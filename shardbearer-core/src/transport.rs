@@ -59,6 +59,9 @@ pub trait Transport: Send + Sync {
 
     /// Sends and waits for the answer, at most for `deadline`. A peer that has nothing to say
     /// (it does not run that order) answers at once, which is `Unreachable` here.
+    ///
+    /// Requests of clients and those to the control order are delivered at most once: of two deliveries one
+    /// could be refused and the other carried out, and a refusal would prove nothing.
     async fn call(&self, to: RadiantId, frame: Frame, deadline: Duration) -> Result<Bytes, CallError>;
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 use shardbearer_core::ids::{OrderId, RadiantId};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 /// An order's herald as of a term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,15 +20,11 @@ pub struct Lead {
 }
 
 /// The table of leads.
+#[derive(Default)]
 pub struct Leads {
     known: RwLock<BTreeMap<OrderId, Lead>>,
-    version: watch::Sender<u64>,
-}
-
-impl Default for Leads {
-    fn default() -> Self {
-        Leads { known: RwLock::default(), version: watch::Sender::new(0) }
-    }
+    /// Wakes who waits in the order in which they began to: a watch channel draws lots, and no run could be repeated.
+    news: Notify,
 }
 
 impl Leads {
@@ -53,7 +49,7 @@ impl Leads {
         if news {
             known.insert(lead.order, lead);
             drop(known);
-            self.version.send_modify(|version| *version += 1);
+            self.news.notify_waiters();
         }
     }
 
@@ -67,16 +63,15 @@ impl Leads {
             lead.herald = hint.unwrap_or(RadiantId::NONE);
             drop(known);
             if hint.is_some() {
-                self.version.send_modify(|version| *version += 1);
+                self.news.notify_waiters();
             }
         }
     }
 
     /// Waits until anything changes, at most so long.
     pub async fn changed(&self, at_most: Duration) {
-        let mut version = self.version.subscribe();
         // A timeout is as good as news: the caller looks again either way.
-        let _ = tokio::time::timeout(at_most, version.changed()).await;
+        let _ = tokio::time::timeout(at_most, self.news.notified()).await;
     }
 }
 

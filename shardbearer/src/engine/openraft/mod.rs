@@ -3,7 +3,7 @@
 //! - [`log`], [`machine`], [`network`]: openraft's three seams over ours
 //! - [`lease`]: reads that ask nobody, and why that is sound
 //! - [`wire`]: its messages as bytes
-//! - [`runtime`]: its tasks and random numbers, from our [`World`](shardbearer_core::world::World)
+//! - [`runtime`], [`mod@watch`]: its tasks, random numbers and channels, from our [`World`](shardbearer_core::world::World)
 //! - [`types`]: its types, and positions in both countings
 
 mod lease;
@@ -15,6 +15,7 @@ mod runtime;
 #[cfg(test)]
 mod tests;
 mod types;
+mod watch;
 mod wire;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use openraft::error::{ClientWriteError, RaftError};
 use openraft::raft::linearizable_read::LinearizerOption;
+use openraft::rt::{Watch, WatchReceiver, WatchSender};
 use openraft::{Config, SnapshotPolicy};
 use parking_lot::Mutex;
 use shardbearer_core::engine::{
@@ -33,7 +35,6 @@ use shardbearer_core::engine::{
 use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::RadiantId;
 use shardbearer_core::log::LogPos;
-use tokio::sync::watch;
 
 use self::log::OrderLog;
 use self::machine::OrderMachine;
@@ -150,7 +151,7 @@ impl Openraft {
             votes_from_ns: context.world.monotonic_ns() + wait,
             context,
             raft,
-            status: watch::Sender::new(EngineStatus::default()),
+            status: watch::Ordered::channel(EngineStatus::default()).0,
             no_lease_until_ns: AtomicU64::new(0),
             suspended_ns: AtomicU64::new(suspended_ns),
             asked_term: AtomicU64::new(0),
@@ -181,7 +182,6 @@ impl Openraft {
     /// Takes openraft's metrics over into the status.
     fn refresh(&self) {
         use openraft::Instant;
-        use openraft::async_runtime::watch::WatchReceiver;
         let metrics = self.raft.metrics().borrow_watched().clone();
         let single = metrics.membership_config.voter_ids().count() <= 1;
         let herald = metrics.current_leader.map(RadiantId);
@@ -234,7 +234,7 @@ impl Openraft {
             due
         };
         if due {
-            let applied = self.status.borrow().applied;
+            let applied = self.status.borrow_watched().applied;
             let _ = self.raft.trigger().snapshot().await;
             let _ = self.raft.trigger().purge_log(applied.saturating_sub(64)).await;
         }
@@ -243,7 +243,6 @@ impl Openraft {
 
 /// Follows openraft's metrics until it stops.
 async fn watch_metrics(engine: Arc<Openraft>) {
-    use openraft::async_runtime::watch::WatchReceiver;
     let mut metrics = engine.raft.metrics();
     loop {
         // The lease runs out without an event, so look regularly too.
@@ -251,7 +250,7 @@ async fn watch_metrics(engine: Arc<Openraft>) {
         let changed = tokio::time::timeout(tick, metrics.changed()).await;
         engine.refresh();
         engine.compact_if_large().await;
-        if matches!(changed, Ok(Err(_))) || engine.status.borrow().closed {
+        if matches!(changed, Ok(Err(_))) || engine.status.borrow_watched().closed {
             engine.refresh();
             return;
         }
@@ -333,14 +332,14 @@ impl ConsensusEngine for Openraft {
     }
 
     fn status(&self) -> EngineStatus {
-        self.status.borrow().clone()
+        self.status.borrow_watched().clone()
     }
 
     async fn changed(&self, since: u64) -> EngineStatus {
         let mut status = self.status.subscribe();
         // The sender lives as long as the engine, so this ends only with a status.
-        match status.wait_for(|status| status.version != since || status.closed).await {
-            Ok(status) => status.clone(),
+        match status.wait_until(|status| status.version != since || status.closed).await {
+            Ok(status) => status,
             Err(_) => self.status(),
         }
     }
@@ -351,10 +350,11 @@ impl ConsensusEngine for Openraft {
         }
         // An error here says that it has stopped already.
         let _ = self.raft.shutdown().await;
-        self.status.send_modify(|status| {
+        self.status.send_if_modified(|status| {
             status.closed = true;
             status.leading = false;
             status.version += 1;
+            true
         });
     }
 }

@@ -31,7 +31,7 @@ pub async fn inside<F: Future>(world: &World, starting: F) -> F::Output {
     WORLD.scope(world.clone(), Seeded::scope(seed, starting)).await
 }
 
-/// tokio, except that tasks are started by the world.
+/// tokio, except that tasks are started by the world, and who waits for the same is woken in order.
 #[derive(Debug)]
 pub struct Worldly(TokioRuntime);
 
@@ -73,7 +73,7 @@ impl AsyncRuntime for Worldly {
     type Timeout<R, T: Future<Output = R> + OptionalSend> = <TokioRuntime as AsyncRuntime>::Timeout<R, T>;
     type ThreadLocalRng = <TokioRuntime as AsyncRuntime>::ThreadLocalRng;
     type Mpsc = <TokioRuntime as AsyncRuntime>::Mpsc;
-    type Watch = <TokioRuntime as AsyncRuntime>::Watch;
+    type Watch = super::watch::Ordered;
     type Oneshot = <TokioRuntime as AsyncRuntime>::Oneshot;
     type Mutex<T: OptionalSend + 'static> = <TokioRuntime as AsyncRuntime>::Mutex<T>;
 

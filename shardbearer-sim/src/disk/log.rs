@@ -1,0 +1,252 @@
+//! The log of one machine: readable at once, durable after a sync that all writes of its time share.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand::Rng;
+use rand::rngs::StdRng;
+use shardbearer_core::ids::OrderId;
+use shardbearer_core::log::{Bounds, LogDone, LogError, LogPos, LogRecord, LogStore, LogWrite};
+
+use super::{Disk, Flaw, Trouble};
+use crate::lock;
+use crate::world::Life;
+
+/// One order's log.
+#[derive(Clone, Debug, Default)]
+struct OrderLog {
+    purged: LogPos,
+    entries: VecDeque<LogRecord>,
+    hard: Option<Bytes>,
+}
+
+impl OrderLog {
+    fn last(&self) -> LogPos {
+        self.entries.back().map_or(self.purged, |record| record.position)
+    }
+
+    fn apply(&mut self, write: &LogWrite) -> Result<(), LogError> {
+        match write {
+            LogWrite::Append(record) => {
+                let last = self.last();
+                let empty = last == LogPos::default();
+                if record.position.index != last.index + 1 && !empty {
+                    let why = format!("{:?} does not follow {last:?}", record.position);
+                    return Err(LogError::Misuse(why));
+                }
+                self.entries.push_back(record.clone());
+            }
+            LogWrite::Truncate { from } => self.entries.retain(|record| record.position.index < *from),
+            LogWrite::Hard(hard) => self.hard = Some(hard.clone()),
+            LogWrite::Purge { upto } => {
+                self.entries.retain(|record| record.position.index > upto.index);
+                self.purged = self.purged.max(*upto);
+            }
+        }
+        Ok(())
+    }
+}
+
+enum Change {
+    Writes(Vec<LogWrite>),
+    Remove,
+}
+
+/// What is in the log, on disk and on the way there.
+#[derive(Default)]
+pub(super) struct LogState {
+    live: BTreeMap<OrderId, OrderLog>,
+    durable: BTreeMap<OrderId, OrderLog>,
+    pending: VecDeque<(OrderId, Change, Option<LogDone>)>,
+    syncing: bool,
+}
+
+impl LogState {
+    fn settle(&mut self, count: usize) -> Vec<LogDone> {
+        let mut done = Vec::new();
+        for (order, change, report) in self.pending.drain(..count) {
+            match change {
+                Change::Writes(writes) => {
+                    let log = self.durable.entry(order).or_default();
+                    for write in &writes {
+                        log.apply(write).expect("was applied to the live log before");
+                    }
+                }
+                Change::Remove => drop(self.durable.remove(&order)),
+            }
+            done.extend(report);
+        }
+        done
+    }
+
+    /// Keeps a prefix of what was not synced. Returns how many writes were kept and lost.
+    pub(super) fn crash(&mut self, rng: &mut StdRng, flaw: Option<Flaw>) -> (usize, usize) {
+        let total = self.pending.len();
+        let kept = rng.random_range(0..=total);
+        // Nobody who waited is left.
+        drop(self.settle(kept));
+        self.pending.clear();
+        self.syncing = false;
+        if flaw == Some(Flaw::ForgetsHardState) {
+            self.durable.values_mut().for_each(|log| log.hard = None);
+        }
+        self.live = self.durable.clone();
+        (kept, total - kept)
+    }
+}
+
+/// The log as one life sees it.
+pub struct SimLog {
+    disk: Arc<Disk>,
+    life: Arc<Life>,
+}
+
+impl SimLog {
+    pub(super) fn open(disk: Arc<Disk>, life: Arc<Life>) -> Arc<SimLog> {
+        Arc::new(SimLog { disk, life })
+    }
+
+    fn check(&self) -> Result<(), LogError> {
+        if self.life.is_dead() {
+            return Err(LogError::Poisoned("the radiant is dead".into()));
+        }
+        match lock(&self.disk.state).trouble {
+            Trouble::None => Ok(()),
+            Trouble::Failing => Err(LogError::Io("the disk fails".into())),
+        }
+    }
+
+    /// Syncs until nothing waits.
+    async fn sync(disk: Arc<Disk>) {
+        loop {
+            let count = {
+                let mut state = lock(&disk.state);
+                let count = state.log.pending.len();
+                state.log.syncing = count > 0;
+                count
+            };
+            if count == 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(disk.sync_ms())).await;
+            let failing = lock(&disk.state).trouble == Trouble::Failing;
+            if failing {
+                // Nothing that waited became durable, and nothing ever will in this life.
+                let pending: Vec<_> = {
+                    let mut state = lock(&disk.state);
+                    state.log.pending.iter_mut().filter_map(|(_, _, report)| report.take()).collect()
+                };
+                disk.universe.trace.cover("sync failed");
+                let fail = |report: LogDone| report(Err(LogError::Io("the sync failed".into())));
+                pending.into_iter().for_each(fail);
+                return;
+            }
+            let done = lock(&disk.state).log.settle(count);
+            done.into_iter().for_each(|report| report(Ok(())));
+        }
+    }
+
+    fn enqueue(&self, order: OrderId, change: Change, report: Option<LogDone>) {
+        let start = {
+            let mut state = lock(&self.disk.state);
+            state.log.pending.push_back((order, change, report));
+            !std::mem::replace(&mut state.log.syncing, true)
+        };
+        if start {
+            self.life.spawn("log-sync", SimLog::sync(self.disk.clone()));
+        }
+    }
+}
+
+impl LogStore for SimLog {
+    fn write(&self, order: OrderId, writes: Vec<LogWrite>, done: LogDone) -> Result<(), LogError> {
+        self.check()?;
+        {
+            let mut state = lock(&self.disk.state);
+            let log = state.log.live.entry(order).or_default();
+            // Whole or not at all.
+            let mut changed = log.clone();
+            for write in &writes {
+                changed.apply(write)?;
+            }
+            *log = changed;
+        }
+        let now = self.disk.universe.now_ms();
+        for write in &writes {
+            let (what, bytes) = match write {
+                LogWrite::Append(record) => ("append", record.payload.clone()),
+                LogWrite::Hard(hard) => ("hard", hard.clone()),
+                LogWrite::Truncate { .. } => ("truncate", Bytes::new()),
+                LogWrite::Purge { .. } => ("purge", Bytes::new()),
+            };
+            self.disk.universe.trace.bytes(now, what, &bytes);
+            if matches!(write, LogWrite::Truncate { .. }) {
+                self.disk.universe.trace.cover("log truncated");
+            }
+        }
+        if self.disk.flaw == Some(Flaw::AcksBeforeDurable) {
+            self.enqueue(order, Change::Writes(writes), None);
+            self.life.spawn("log-lie", async move { done(Ok(())) });
+        } else {
+            self.enqueue(order, Change::Writes(writes), Some(done));
+        }
+        Ok(())
+    }
+
+    fn entries(
+        &self,
+        order: OrderId,
+        range: Range<u64>,
+        bytes_max: usize,
+    ) -> Result<Vec<LogRecord>, LogError> {
+        let state = lock(&self.disk.state);
+        let Some(log) = state.log.live.get(&order) else { return Ok(Vec::new()) };
+        if range.start <= log.purged.index && log.purged.index > 0 {
+            return Ok(Vec::new());
+        }
+        let wanted = log.entries.iter().filter(|record| range.contains(&record.position.index));
+        let mut found: Vec<LogRecord> = Vec::new();
+        let mut bytes = 0;
+        for record in wanted {
+            bytes += record.payload.len();
+            if bytes > bytes_max && !found.is_empty() {
+                break;
+            }
+            found.push(record.clone());
+        }
+        Ok(found)
+    }
+
+    fn bounds(&self, order: OrderId) -> Bounds {
+        let state = lock(&self.disk.state);
+        state.log.live.get(&order).map_or_else(Bounds::default, |log| Bounds {
+            purged: log.purged,
+            last: log.last(),
+            hard: log.hard.clone(),
+        })
+    }
+
+    fn orders(&self) -> Vec<OrderId> {
+        lock(&self.disk.state).log.live.keys().copied().collect()
+    }
+
+    fn remove(&self, order: OrderId) -> Result<(), LogError> {
+        self.check()?;
+        lock(&self.disk.state).log.live.remove(&order);
+        self.enqueue(order, Change::Remove, None);
+        Ok(())
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        self.orders().into_iter().map(|order| self.held_bytes(order)).sum()
+    }
+
+    fn held_bytes(&self, order: OrderId) -> u64 {
+        let state = lock(&self.disk.state);
+        let entries = state.log.live.get(&order).map(|log| &log.entries);
+        entries.into_iter().flatten().map(|record| record.payload.len() as u64).sum()
+    }
+}

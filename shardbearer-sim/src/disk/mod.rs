@@ -1,0 +1,163 @@
+//! The disks of one machine: a log and a storage in memory that forget what was not synced.
+//!
+//! [`Disk`] outlives the lives of its radiant. Each start opens [`log::SimLog`] and [`storage::SimStorage`] on it; at a crash
+//! [`Disk::crash`] throws away a suffix, of random length, of what was not synced: what a loss of power leaves after
+//! recovery cut off a torn tail. A [`Flaw`] makes a disk break its promises, for tests that must notice.
+
+pub mod log;
+pub mod storage;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use rand::Rng;
+use rand::rngs::StdRng;
+use shardbearer_core::ids::OrderId;
+use shardbearer_core::storage::Space;
+
+use self::log::{LogState, SimLog};
+use self::storage::{Rows, SimStorage, StorageState};
+use crate::lock;
+use crate::world::{Life, Universe};
+
+/// A promise that a disk breaks on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// Writes are reported durable before they are.
+    AcksBeforeDurable,
+    /// What engines must never forget, such as votes, is lost at every crash.
+    ForgetsHardState,
+    /// Now and then a row of a shard is not stored.
+    LosesRows,
+}
+
+/// How long a disk takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Shortest sync, in milliseconds.
+    pub sync_ms_min: u64,
+    /// Longest sync, in milliseconds.
+    pub sync_ms_max: u64,
+    /// Every how many syncs one takes fifty times as long.
+    pub stall_every: u32,
+}
+
+impl Pace {
+    /// A solid state disk.
+    pub const USUAL: Pace = Pace { sync_ms_min: 1, sync_ms_max: 3, stall_every: 100 };
+}
+
+/// What goes wrong with a disk at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// Nothing.
+    None,
+    /// The next write to the log fails, and all after it.
+    Failing,
+}
+
+struct State {
+    rng: StdRng,
+    pace: Pace,
+    trouble: Trouble,
+    free_bytes: u64,
+    log: LogState,
+    storage: StorageState,
+}
+
+/// The disks of one machine.
+pub struct Disk {
+    universe: Arc<Universe>,
+    name: String,
+    flaw: Option<Flaw>,
+    state: Mutex<State>,
+}
+
+const PLENTY: u64 = 1 << 40;
+
+impl Disk {
+    /// Empty disks.
+    pub fn new(universe: &Arc<Universe>, name: &str, flaw: Option<Flaw>) -> Arc<Disk> {
+        let state = State {
+            rng: universe.rng(&format!("disk of {name}")),
+            pace: Pace::USUAL,
+            trouble: Trouble::None,
+            free_bytes: PLENTY,
+            log: LogState::default(),
+            storage: StorageState::default(),
+        };
+        let state = Mutex::new(state);
+        Arc::new(Disk { universe: universe.clone(), name: name.to_owned(), flaw, state })
+    }
+
+    /// Opens the log for a life.
+    pub fn open_log(self: &Arc<Self>, life: &Arc<Life>) -> Arc<SimLog> {
+        SimLog::open(self.clone(), life.clone())
+    }
+
+    /// Opens the storage for a life.
+    pub fn open_storage(self: &Arc<Self>, life: &Arc<Life>) -> Arc<SimStorage> {
+        SimStorage::open(self.clone(), life.clone())
+    }
+
+    /// Loses what was not synced, or some of it, and mends what failed.
+    pub fn crash(&self) {
+        let mut state = lock(&self.state);
+        let State { rng, log, storage, trouble, .. } = &mut *state;
+        let (kept, lost) = log.crash(rng, self.flaw);
+        let (batches_kept, batches_lost) = storage.crash(rng);
+        *trouble = Trouble::None;
+        drop(state);
+        if lost > 0 {
+            self.universe.trace.cover("unsynced log writes lost");
+        }
+        if lost > 0 && kept > 0 {
+            self.universe.trace.cover("log torn between unsynced writes");
+        }
+        if batches_lost > 0 {
+            self.universe.trace.cover("applied batches lost");
+        }
+        self.universe.event(format_args!(
+            "{}: disk keeps {kept} and loses {lost} unsynced log writes, {batches_kept} and {batches_lost} batches",
+            self.name
+        ));
+    }
+
+    /// Changes how long syncs take.
+    pub fn set_pace(&self, pace: Pace) {
+        lock(&self.state).pace = pace;
+    }
+
+    /// Makes the disk fail from now on.
+    pub fn set_trouble(&self, trouble: Trouble) {
+        lock(&self.state).trouble = trouble;
+    }
+
+    /// Makes the disk full, or gives it space again.
+    pub fn set_full(&self, full: bool) {
+        lock(&self.state).free_bytes = if full { 0 } else { PLENTY };
+    }
+
+    /// Free bytes.
+    pub fn free_bytes(&self) -> u64 {
+        lock(&self.state).free_bytes
+    }
+
+    /// All that is stored of an order's data, synced or not.
+    pub fn rows_of(&self, order: OrderId) -> BTreeMap<Space, Arc<Rows>> {
+        let state = lock(&self.state);
+        let spaces = state.storage.live();
+        spaces
+            .iter()
+            .filter(|(space, _)| space.order() == order)
+            .map(|(space, rows)| (*space, rows.clone()))
+            .collect()
+    }
+
+    fn sync_ms(&self) -> u64 {
+        let mut state = lock(&self.state);
+        let pace = state.pace;
+        let usual = state.rng.random_range(pace.sync_ms_min..=pace.sync_ms_max);
+        if state.rng.random_ratio(1, pace.stall_every) { usual * 50 } else { usual }
+    }
+}

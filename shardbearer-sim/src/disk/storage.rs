@@ -1,0 +1,153 @@
+//! The storage of one machine: batches in memory, of which a crash takes back the latest that were not synced.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rand::Rng;
+use rand::rngs::StdRng;
+use shardbearer_core::storage::{Batch, Durability, KeyRange, Space, StorageEngine, StorageError, View};
+
+use super::{Disk, Flaw};
+use crate::lock;
+use crate::world::Life;
+
+/// Batches that may be lost; a real engine writes the older ones by itself.
+const UNSYNCED_MAX: usize = 200;
+
+/// The rows of a space.
+pub type Rows = BTreeMap<Bytes, Bytes>;
+
+type Spaces = BTreeMap<Space, Arc<Rows>>;
+
+/// What is stored, on disk and on the way there.
+#[derive(Default)]
+pub(super) struct StorageState {
+    live: Arc<Spaces>,
+    durable: Arc<Spaces>,
+    unsynced: VecDeque<Batch>,
+}
+
+fn apply(spaces: &mut Arc<Spaces>, batch: &Batch) {
+    let spaces = Arc::make_mut(spaces);
+    for (space, key, value) in batch.iter() {
+        let rows = Arc::make_mut(spaces.entry(space).or_default());
+        match value {
+            Some(value) => drop(rows.insert(key.clone(), value.clone())),
+            None => drop(rows.remove(key)),
+        }
+    }
+}
+
+impl StorageState {
+    pub(super) fn live(&self) -> Arc<Spaces> {
+        self.live.clone()
+    }
+
+    fn settle(&mut self, count: usize) {
+        for batch in self.unsynced.drain(..count) {
+            apply(&mut self.durable, &batch);
+        }
+    }
+
+    /// Keeps a prefix of what was not synced. Returns how many batches were kept and lost.
+    pub(super) fn crash(&mut self, rng: &mut StdRng) -> (usize, usize) {
+        let total = self.unsynced.len();
+        let kept = rng.random_range(0..=total);
+        self.settle(kept);
+        self.unsynced.clear();
+        self.live = self.durable.clone();
+        (kept, total - kept)
+    }
+}
+
+/// The storage as one life sees it.
+pub struct SimStorage {
+    disk: Arc<Disk>,
+    life: Arc<Life>,
+}
+
+impl SimStorage {
+    pub(super) fn open(disk: Arc<Disk>, life: Arc<Life>) -> Arc<SimStorage> {
+        Arc::new(SimStorage { disk, life })
+    }
+
+    fn check(&self) -> Result<(), StorageError> {
+        if self.life.is_dead() { Err(StorageError::Io("the radiant is dead".into())) } else { Ok(()) }
+    }
+
+    /// What the disk makes of a batch, given its flaw.
+    fn spoil(&self, batch: Batch, rng: &mut StdRng) -> Batch {
+        let lost = |space: Space, rng: &mut StdRng| match self.disk.flaw {
+            Some(Flaw::LosesRows) => matches!(space, Space::Shard { .. }) && rng.random_ratio(1, 500),
+            Some(Flaw::AcksBeforeDurable | Flaw::ForgetsHardState) | None => false,
+        };
+        let mut spoilt = Batch::default();
+        for (space, key, value) in batch.into_rows() {
+            if !lost(space, rng) {
+                spoilt.set(space, key, value);
+            }
+        }
+        spoilt
+    }
+}
+
+impl StorageEngine for SimStorage {
+    fn view(&self) -> Box<dyn View> {
+        Box::new(Picture(lock(&self.disk.state).storage.live()))
+    }
+
+    fn commit(&self, batch: Batch, durability: Durability) -> Result<(), StorageError> {
+        self.check()?;
+        let mut state = lock(&self.disk.state);
+        let super::State { rng, storage, .. } = &mut *state;
+        let batch = if self.disk.flaw.is_some() { self.spoil(batch, rng) } else { batch };
+        apply(&mut storage.live, &batch);
+        storage.unsynced.push_back(batch);
+        let count = match durability {
+            Durability::Synced => storage.unsynced.len(),
+            Durability::Buffered => storage.unsynced.len().saturating_sub(UNSYNCED_MAX),
+        };
+        storage.settle(count);
+        Ok(())
+    }
+
+    fn drop_space(&self, space: Space) -> Result<(), StorageError> {
+        self.check()?;
+        let mut state = lock(&self.disk.state);
+        let storage = &mut state.storage;
+        Arc::make_mut(&mut storage.live).remove(&space);
+        Arc::make_mut(&mut storage.durable).remove(&space);
+        storage.unsynced.iter_mut().for_each(|batch| batch.forget_space(space));
+        Ok(())
+    }
+
+    fn spaces(&self) -> Result<Vec<Space>, StorageError> {
+        Ok(lock(&self.disk.state).storage.live.keys().copied().collect())
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        let live = lock(&self.disk.state).storage.live();
+        live.values().map(|rows| rows.len() as u64).sum()
+    }
+}
+
+struct Picture(Arc<Spaces>);
+
+impl View for Picture {
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
+        Ok(self.0.get(&space).and_then(|rows| rows.get(key)).cloned())
+    }
+
+    fn scan(&self, space: Space, range: &KeyRange) -> shardbearer_core::storage::Rows<'_> {
+        let Some(rows) = self.0.get(&space) else { return Box::new(std::iter::empty()) };
+        let end = match &range.end {
+            Some(end) if end.as_slice() <= range.start.as_slice() => return Box::new(std::iter::empty()),
+            Some(end) => Bound::Excluded(end.as_slice()),
+            None => Bound::Unbounded,
+        };
+        let rows = rows.range::<[u8], _>((Bound::Included(range.start.as_slice()), end));
+        Box::new(rows.map(|(key, value)| Ok((key.clone(), value.clone()))))
+    }
+}

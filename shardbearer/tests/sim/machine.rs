@@ -1,0 +1,189 @@
+//! A machine on which a radiant is started, crashed and stopped: what outlives the process.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use shardbearer::config::Config;
+use shardbearer::engine::Engines;
+use shardbearer::node::{self, NodeError, Running};
+use shardbearer_sim::disk::{Disk, Trouble};
+use shardbearer_sim::net::Net;
+use shardbearer_sim::world::{Clock, Life, Universe};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::environment::{Virtual, VirtualLinks};
+
+/// One machine.
+pub struct Machine {
+    pub name: String,
+    pub address: String,
+    pub disk: Arc<Disk>,
+    pub clock: Arc<Clock>,
+    universe: Arc<Universe>,
+    net: Arc<Net>,
+    config: Config,
+    engines: Engines,
+    agreeable: bool,
+    starts: AtomicU64,
+    failing: AtomicBool,
+    process: Mutex<Option<Process>>,
+}
+
+/// One start of the radiant.
+struct Process {
+    life: Arc<Life>,
+    stop: CancellationToken,
+    main: JoinHandle<()>,
+    opened: mpsc::Receiver<Arc<Running>>,
+    running: Option<Arc<Running>>,
+    result: Arc<Mutex<Option<Result<(), NodeError>>>>,
+    links: Arc<Mutex<Option<Arc<VirtualLinks>>>>,
+}
+
+impl Machine {
+    pub fn new(
+        universe: &Arc<Universe>,
+        net: &Arc<Net>,
+        disk: Arc<Disk>,
+        config: Config,
+        engines: Engines,
+        agreeable: bool,
+    ) -> Machine {
+        Machine {
+            name: config.radiant.name.clone(),
+            address: config.listen.grpc.clone(),
+            disk,
+            clock: Arc::default(),
+            universe: universe.clone(),
+            net: net.clone(),
+            config,
+            engines,
+            agreeable,
+            starts: AtomicU64::new(0),
+            failing: AtomicBool::new(false),
+            process: Mutex::new(None),
+        }
+    }
+
+    /// Starts the radiant, unless it runs.
+    pub fn start(&self) {
+        let mut process = self.process.lock();
+        if process.is_some() {
+            return;
+        }
+        let start = self.starts.fetch_add(1, Ordering::Relaxed);
+        self.universe.event(format_args!("{} starts for time {}", self.name, start + 1));
+        let life = Life::begin(&self.universe, &format!("{}.{start}", self.name), &self.clock);
+        let links = Arc::default();
+        let environment = Arc::new(Virtual {
+            universe: self.universe.clone(),
+            net: self.net.clone(),
+            disk: self.disk.clone(),
+            life: life.clone(),
+            address: self.address.clone(),
+            agreeable: self.agreeable,
+            links: Arc::clone(&links),
+        });
+        let prepared = match node::prepare_in(environment, self.config.clone(), self.engines.clone()) {
+            Ok(prepared) => prepared,
+            Err(error) => return self.universe.trace.broken(format!("{} cannot start: {error}", self.name)),
+        };
+        let stop = CancellationToken::new();
+        let (sender, opened) = mpsc::channel(1);
+        let result = Arc::new(Mutex::new(None));
+        let (ended, stopping) = (result.clone(), stop.clone());
+        let main = life.main(async move {
+            let how = prepared.run(stopping, sender, true).await;
+            *ended.lock() = Some(how);
+        });
+        *process = Some(Process { life, stop, main, opened, running: None, result, links });
+    }
+
+    /// The running radiant and its life, if it serves.
+    pub fn running(&self) -> Option<(Arc<Running>, Arc<Life>)> {
+        let mut process = self.process.lock();
+        let process = process.as_mut()?;
+        if process.running.is_none() {
+            process.running = process.opened.try_recv().ok();
+        }
+        if process.result.lock().is_some() {
+            return None;
+        }
+        process.running.clone().map(|running| (running, process.life.clone()))
+    }
+
+    /// Says what is wrong if the radiant ended by itself and not for a failing disk.
+    pub fn check(&self) -> Result<(), String> {
+        let process = self.process.lock();
+        let Some(process) = process.as_ref() else { return Ok(()) };
+        match process.result.lock().as_ref() {
+            Some(Err(error)) if !self.failing.load(Ordering::Relaxed) => {
+                Err(format!("{} ended: {error}", self.name))
+            }
+            Some(Ok(())) if !process.stop.is_cancelled() => Err(format!("{} ended by itself", self.name)),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Kills the radiant, if it runs; the disk forgets what was not synced.
+    pub async fn crash(&self) {
+        let process = self.process.lock().take();
+        let Some(process) = process else { return };
+        self.universe.event(format_args!("{} crashes", self.name));
+        self.universe.trace.cover("crash");
+        process.life.kill();
+        self.bury(process).await;
+    }
+
+    /// Stops the radiant in an orderly way.
+    pub async fn stop(&self) {
+        let process = self.process.lock().take();
+        let Some(mut process) = process else { return };
+        self.universe.event(format_args!("{} stops", self.name));
+        self.universe.trace.cover("orderly stop");
+        process.stop.cancel();
+        process.running = None;
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(30), &mut process.main).await;
+        if ended.is_err() {
+            self.universe.trace.broken(format!("{} does not stop within 30 s", self.name));
+        }
+        process.life.kill();
+        self.bury(process).await;
+    }
+
+    async fn bury(&self, process: Process) {
+        self.net.detach(&self.address);
+        let Process { life, main, running, opened, links, .. } = process;
+        drop((running, opened));
+        if !main.is_finished() {
+            main.abort();
+            // Cancelled is what it should be.
+            let _ = main.await;
+        }
+        life.end().await;
+        let links = links.lock().take();
+        if let Some(links) = links {
+            shardbearer::transport::Links::close(links.as_ref());
+        }
+        self.disk.crash();
+        self.failing.store(false, Ordering::Relaxed);
+    }
+
+    /// Makes the disk fail; the radiant is expected to end.
+    pub fn fail(&self) {
+        self.universe.event(format_args!("{}: the disk fails", self.name));
+        self.failing.store(true, Ordering::Relaxed);
+        self.disk.set_trouble(Trouble::Failing);
+    }
+
+    /// Stops or continues giving the radiant the processor.
+    pub fn pause(&self, paused: bool) {
+        self.universe.event(format_args!("{} paused: {paused}", self.name));
+        if let Some(process) = self.process.lock().as_ref() {
+            process.life.pause(paused);
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Whole radiants in a virtual world: the production assembly on a virtual network, virtual disks and virtual time.
+//!
+//! ```text
+//!   SIM_SEED=7 cargo test -p shardbearer --test sim -- --nocapture one_seed     one run again
+//!   scripts/sim.sh 1000                                                         many, in parallel
+//! ```
+
+mod clients;
+mod cluster;
+mod doubles;
+mod environment;
+mod machine;
+mod run;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use shardbearer_sim::chaos;
+
+use self::run::{Passed, Scenario, run};
+
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is no number: {text}")))
+}
+
+/// The seed that `SIM_SEED` names, otherwise seed 0.
+#[test]
+fn one_seed() {
+    let mut scenario = Scenario::of(number("SIM_SEED").unwrap_or(0));
+    if let Ok(name) = std::env::var("SIM_PROFILE") {
+        scenario.profile = chaos::profile(&name).unwrap_or_else(|| panic!("there is no profile {name}"));
+    }
+    match run(&scenario) {
+        Ok(passed) => println!("{:?}\n{} operations", passed.covered, passed.operations),
+        Err(broken) => panic!("{broken}"),
+    }
+}
+
+/// Three seeds a profile, which fits into a minute of CI; `SIM_SEEDS` and `SIM_FIRST` choose others. Every tenth runs twice, and has
+/// to do the same again.
+#[test]
+fn many_seeds() {
+    let first = number("SIM_FIRST").unwrap_or(0);
+    let seeds = first..first + number("SIM_SEEDS").unwrap_or(SEEDS);
+    let twice = |seed: u64| seed.is_multiple_of(10);
+    let covered = sweep(seeds.clone(), |seed| {
+        let scenario = Scenario::of(seed);
+        let passed = run(&scenario).unwrap_or_else(|broken| panic!("{broken}"));
+        if twice(seed) {
+            let again = run(&scenario).unwrap_or_else(|broken| panic!("{broken}"));
+            assert_eq!(
+                passed.digest, again.digest,
+                "seed {seed} did not do the same again; SIM_TRACE shows where"
+            );
+        }
+        passed
+    });
+    println!("{} seeds", seeds.end - seeds.start);
+    for (what, count) in covered {
+        println!("{count:>9} {what}");
+    }
+}
+
+const SEEDS: u64 = 24;
+
+/// Runs seeds on all processors and adds up what they reached.
+fn sweep(seeds: Range<u64>, one: impl Fn(u64) -> Passed + Sync) -> BTreeMap<&'static str, u64> {
+    let next = AtomicU64::new(seeds.start);
+    let total = Mutex::new(BTreeMap::new());
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    let stop = StopOthers(&next, seeds.end);
+                    let passed = one(seed);
+                    std::mem::forget(stop);
+                    let mut total = total.lock();
+                    *total.entry("operations").or_default() += passed.operations as u64;
+                    for (what, count) in passed.covered {
+                        *total.entry(what).or_default() += count;
+                    }
+                }
+            });
+        }
+    });
+    total.into_inner()
+}
+
+/// Lets nobody begin another seed after a failure.
+struct StopOthers<'a>(&'a AtomicU64, u64);
+
+impl Drop for StopOthers<'_> {
+    fn drop(&mut self) {
+        self.0.store(self.1, Ordering::Relaxed);
+    }
+}

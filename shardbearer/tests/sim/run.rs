@@ -1,0 +1,195 @@
+//! One run: founding, a safety phase with faults, a liveness phase without, and the verdict.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::Rng;
+use shardbearer_core::kv::{Command, Condition, Expiry, Reply};
+use shardbearer_sim::chaos::{PROFILES, Profile, plan};
+use shardbearer_sim::history::{Answer, Ask, Judge, Revisions};
+use shardbearer_sim::world::{Clock, Life, Universe, block_on};
+use tokio::time::Instant;
+
+use super::clients::{self, execute, operate};
+use super::cluster::{Cluster, RADIANTS, SHARDS};
+use super::doubles::Defects;
+
+const CLIENTS: usize = 8;
+
+/// Virtual time with faults.
+const SAFETY_MS: u64 = 12_000;
+
+/// Virtual time within which a healed cluster must do everything that it should.
+const LIVENESS: Duration = Duration::from_secs(30);
+
+/// What is simulated.
+#[derive(Clone)]
+pub struct Scenario {
+    pub seed: u64,
+    pub profile: &'static Profile,
+    pub defects: Defects,
+}
+
+impl Scenario {
+    /// The scenario that a seed stands for.
+    pub fn of(seed: u64) -> Scenario {
+        let profile = &PROFILES[(seed % PROFILES.len() as u64) as usize];
+        Scenario { seed, profile, defects: Defects::default() }
+    }
+}
+
+/// A run that kept all invariants.
+pub struct Passed {
+    pub digest: u64,
+    pub covered: BTreeMap<&'static str, u64>,
+    pub operations: usize,
+}
+
+/// A run that did not.
+pub struct Broken {
+    pub scenario: Scenario,
+    pub what: String,
+    pub tail: String,
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Scenario { seed, profile, .. } = &self.scenario;
+        writeln!(f, "{}", self.tail)?;
+        writeln!(f, "seed {seed}, profile {}: {}", profile.name, self.what)?;
+        write!(
+            f,
+            "again: SIM_SEED={seed} SIM_PROFILE={} cargo test -p shardbearer --test sim -- --nocapture one_seed",
+            profile.name
+        )
+    }
+}
+
+/// Runs a scenario to its verdict.
+pub fn run(scenario: &Scenario) -> Result<Passed, Box<Broken>> {
+    // In memory where there is such a place: syncs of real disks would only take time.
+    let memory = std::path::Path::new("/dev/shm");
+    let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    let folder = folder.expect("a folder");
+    block_on(async {
+        let universe = Universe::new(scenario.seed);
+        let Scenario { profile, defects, .. } = scenario;
+        let cluster = Cluster::new(universe.clone(), profile, folder.path(), defects);
+        let verdict = live(&cluster, profile).await;
+        let verdict = match universe.trace.first_broken() {
+            Some(what) => Err(what),
+            None => verdict.and_then(|()| Revisions.judge(&cluster.history.operations())),
+        };
+        let (digest, covered) = (universe.trace.digest(), universe.trace.covered());
+        for machine in &cluster.machines {
+            machine.crash().await;
+        }
+        cluster.net.end().await;
+        match verdict {
+            Ok(()) => Ok(Passed { digest, covered, operations: cluster.history.operations().len() }),
+            Err(what) => {
+                Err(Box::new(Broken { scenario: scenario.clone(), what, tail: universe.trace.tail() }))
+            }
+        }
+    })
+}
+
+async fn live(cluster: &Arc<Cluster>, profile: &Profile) -> Result<(), String> {
+    let universe = &cluster.universe;
+    let director = Life::begin(universe, "director", &Arc::new(Clock::default()));
+    let watched = cluster.clone();
+    director.spawn("watch", async move { watched.watch().await });
+
+    let mut rng = universe.rng("director");
+    let mut starts: Vec<(u64, usize)> = (0..RADIANTS).map(|one| (rng.random_range(0..800), one)).collect();
+    starts.sort_unstable();
+    // Sometimes the founding itself is disturbed.
+    let from = rng.random_range(800..4_000);
+    let steps = plan(profile, RADIANTS, from, SAFETY_MS, &mut rng);
+    let start = Instant::now();
+    for (at, one) in starts {
+        tokio::time::sleep_until(start + Duration::from_millis(at)).await;
+        cluster.machines[one].start();
+    }
+    for number in 0..CLIENTS {
+        director.spawn("client", clients::client(cluster.clone(), number, SAFETY_MS));
+    }
+    for step in steps {
+        tokio::time::sleep_until(start + Duration::from_millis(step.at_ms)).await;
+        cluster.perform(step.act).await;
+        stop_if_broken(cluster)?;
+    }
+    tokio::time::sleep_until(start + Duration::from_millis(SAFETY_MS)).await;
+
+    universe.event(format_args!("all is healed"));
+    cluster.net.heal();
+    for machine in &cluster.machines {
+        machine.pause(false);
+        machine.disk.set_full(false);
+        machine.start();
+    }
+    let recovered = tokio::time::timeout(LIVENESS, recover(cluster, &mut rng)).await;
+    director.kill();
+    director.end().await;
+    stop_if_broken(cluster)?;
+    recovered
+        .map_err(|_| format!("not within {LIVENESS:?} after all was healed: {}", what_is_missing(cluster)))
+}
+
+fn stop_if_broken(cluster: &Cluster) -> Result<(), String> {
+    cluster.universe.trace.first_broken().map_or(Ok(()), Err)
+}
+
+/// Everybody serves every shard, final reads are done, and replicas are the same.
+async fn recover(cluster: &Cluster, rng: &mut rand::rngs::StdRng) {
+    const PATIENCE: Duration = Duration::from_secs(3);
+    const AGAIN: Duration = Duration::from_millis(100);
+    for machine in &cluster.machines {
+        for key in (0..SHARDS * 4).map(|number| format!("alive-{number}")) {
+            let value = machine.name.clone();
+            let put = Command::Put {
+                key: key.clone().into(),
+                value: value.clone().into(),
+                condition: Condition::Always,
+                expiry: Expiry::Never,
+                previous: false,
+            };
+            while !matches!(execute(machine, put.clone(), PATIENCE).await, Some(Ok(Reply::Written { .. }))) {
+                tokio::time::sleep(AGAIN).await;
+            }
+        }
+    }
+    for key in clients::keys() {
+        loop {
+            let machine = &cluster.machines[rng.random_range(0..RADIANTS)];
+            let answer = operate(cluster, machine, CLIENTS, &key, Ask::Read, PATIENCE).await;
+            if matches!(answer, Answer::Found(_)) {
+                break;
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+    while !converged(cluster) {
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// Whether all members of every order stand at the same position.
+fn converged(cluster: &Cluster) -> bool {
+    let all_up = cluster.machines.iter().all(|machine| machine.running().is_some());
+    let positions = cluster.same_position_same_rows();
+    all_up && positions.is_ok_and(|positions| positions.values().all(|count| *count == 1))
+}
+
+fn what_is_missing(cluster: &Cluster) -> String {
+    let down: Vec<&str> = cluster
+        .machines
+        .iter()
+        .filter(|machine| machine.running().is_none())
+        .map(|machine| machine.name.as_str())
+        .collect();
+    let positions = cluster.same_position_same_rows();
+    format!("not serving: {down:?}; positions by order: {positions:?}")
+}
