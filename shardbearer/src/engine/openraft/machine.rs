@@ -7,7 +7,7 @@
 use std::io;
 use std::sync::Arc;
 
-use futures_util::{Stream, StreamExt};
+use futures_util::{FutureExt, Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
 use parking_lot::Mutex;
@@ -15,6 +15,7 @@ use shardbearer_core::engine::{Applied, Applier, Committed, ReceivedSnapshot};
 use shardbearer_core::ids::OrderId;
 use shardbearer_core::log::LogStore;
 use shardbearer_core::storage::StorageError;
+use shardbearer_core::world::World;
 
 use super::network::Transfers;
 use super::types::{
@@ -37,6 +38,8 @@ pub enum Image {
 /// One order's data. Clones are the same data.
 #[derive(Clone)]
 pub struct OrderMachine {
+    /// Who has threads for work that waits for disks.
+    pub world: World,
     pub applier: Arc<dyn Applier>,
     /// The last snapshot that was persisted.
     pub current: Arc<Mutex<Option<SnapshotMeta>>>,
@@ -66,11 +69,19 @@ pub fn meta(applied: &Applied) -> Result<SnapshotMeta, io::Error> {
 /// Work that takes as long as the disk takes for all of an order's data: on a thread of its own, or the heartbeats of
 /// every order would wait for it.
 async fn on_disk<T: Send + 'static>(
+    world: &World,
     work: impl Future<Output = Result<T, StorageError>> + Send + 'static,
 ) -> Result<T, io::Error> {
     let runtime = tokio::runtime::Handle::current();
-    let done = tokio::task::spawn_blocking(move || runtime.block_on(work)).await;
-    done.map_err(io::Error::other)?.map_err(failed)
+    let mut work = Box::pin(work);
+    let done = world.block(move || {
+        // What only waits for a disk is done with one poll, also where there is but one thread.
+        let done = work.as_mut().now_or_never();
+        done.unwrap_or_else(|| runtime.block_on(work))
+    });
+    done.await
+        .unwrap_or_else(|| Err(StorageError::Io("the work on the disk panicked".into())))
+        .map_err(failed)
 }
 
 impl RaftSnapshotBuilder<Types> for OrderMachine {
@@ -78,7 +89,7 @@ impl RaftSnapshotBuilder<Types> for OrderMachine {
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         let applier = self.applier.clone();
-        let meta = meta(&on_disk(async move { applier.persist().await }).await?)?;
+        let meta = meta(&on_disk(&self.world, async move { applier.persist().await }).await?)?;
         *self.current.lock() = Some(meta.clone());
         Ok(Snapshot { meta, snapshot: Image::Local })
     }
@@ -141,7 +152,7 @@ impl RaftStateMachine<Types> for OrderMachine {
         };
         let meta = meta(&received.applied)?;
         let applier = self.applier.clone();
-        on_disk(async move { applier.install(received).await }).await?;
+        on_disk(&self.world, async move { applier.install(received).await }).await?;
         *self.current.lock() = Some(meta);
         Ok(())
     }

@@ -127,6 +127,7 @@ impl Openraft {
         };
         let transfers = Transfers::default();
         let machine = OrderMachine {
+            world: context.world.clone(),
             applier: context.applier.clone(),
             current: Arc::default(),
             transfers: transfers.clone(),

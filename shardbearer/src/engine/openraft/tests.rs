@@ -215,7 +215,16 @@ async fn nobody_waits_while_an_order_is_installed_or_persisted() {
 }
 
 fn machine(applier: Arc<dyn Applier>, log: Arc<SegmentedLog>, transfers: Transfers) -> OrderMachine {
-    OrderMachine { applier, current: Arc::default(), transfers, held_bytes_max: 1 << 20, log, order: ORDER }
+    let world = Real::create().0;
+    OrderMachine {
+        world,
+        applier,
+        current: Arc::default(),
+        transfers,
+        held_bytes_max: 1 << 20,
+        log,
+        order: ORDER,
+    }
 }
 
 /// Whoever is being brought up by an image needs the log from there on; but not at any price.
