@@ -16,6 +16,12 @@ const WRITES: u32 = 100;
 const READS: u32 = 20;
 const FAILOVERS: usize = 5;
 
+/// The largest group whose failures are tried.
+pub const SIZES: usize = 7;
+
+/// A group that acknowledges nothing for so many election timeouts does not survive.
+const SILENCE: u32 = 20;
+
 /// How a barrier comes to be linearizable, as it was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Means {
@@ -54,18 +60,22 @@ pub struct Card {
     pub membership_change: bool,
     /// Who is far behind gets an image.
     pub snapshots: bool,
-    /// Failures survived by groups of one to seven.
-    pub survives: [usize; 7],
-    /// Frames sent for one write among three, heartbeats taken off, answers included.
+    /// Failures that groups of one to [`SIZES`] survived: so many lost their power one after the other, the leader
+    /// first, and a write was acknowledged after each. `None` where the engine refuses that many members.
+    pub survives: [Option<usize>; SIZES],
+    /// Members of the group in which the rest was measured: three, or one.
+    pub members: usize,
+    /// Frames sent for one write of such a group, heartbeats taken off, answers included.
     pub messages_per_write: f64,
-    /// Syncs of all three disks for one write that is alone.
+    /// Syncs of all disks for one write that is alone.
     pub syncs_per_write: f64,
-    /// Frames in one election timeout of three that have nothing to do.
+    /// Frames in one election timeout of members that have nothing to do.
     pub idle_messages: f64,
-    /// From the leader's loss of power to the next acknowledged write, with the default times.
-    pub failover_ms: u64,
+    /// From the leader's loss of power to the next acknowledged write, with the default times; `None` if there is
+    /// none before it is back.
+    pub failover_ms: Option<u64>,
     /// The longest of them.
-    pub failover_ms_max: u64,
+    pub failover_ms_max: Option<u64>,
 }
 
 /// Measures an engine.
@@ -91,21 +101,49 @@ async fn measured(lab: &Lab<'_>) -> Result<Card, Broken> {
         Some(id) => group.read(id).await.is_ok(),
         None => false,
     };
-    let failovers = failovers(&mut group).await?;
-    let milliseconds = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let mut survives = [None; SIZES];
+    for (count, survived) in (1..).zip(&mut survives) {
+        *survived = survived_by(lab, count).await?;
+    }
+    let failovers = match survives[2] {
+        Some(1..) => failovers(&mut group).await?,
+        Some(0) | None => Vec::new(),
+    };
+    let milliseconds = |duration: &Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     Ok(Card {
         engine: lab.factory().name(),
         linearizable_reads,
         follower_reads,
         membership_change: capabilities.reconfigure,
         snapshots: capabilities.snapshots,
-        survives: std::array::from_fn(|n| (capabilities.tolerates)(n + 1)),
+        survives,
+        members: group.all().len(),
         messages_per_write,
         syncs_per_write,
         idle_messages: idle * group.timing().election_max.as_secs_f64(),
-        failover_ms: milliseconds(failovers[failovers.len() / 2]),
-        failover_ms_max: milliseconds(failovers[failovers.len() - 1]),
+        failover_ms: failovers.get(failovers.len() / 2).map(milliseconds),
+        failover_ms_max: failovers.last().map(milliseconds),
     })
+}
+
+/// How many members of a group fail one after the other until it acknowledges nothing any more.
+async fn survived_by(lab: &Lab<'_>, count: usize) -> Result<Option<usize>, Broken> {
+    if lab.factory().refuses(count).is_some() {
+        return Ok(None);
+    }
+    let mut group = lab.found(count as u64).await?;
+    group.write().await?;
+    for failures in 0..count {
+        let leader = group.leader().await?;
+        group.crash(leader);
+        let rest = group.up();
+        let silence = group.timing().election_max * SILENCE;
+        let written = tokio::time::timeout(silence, group.write_to(&rest)).await;
+        if !matches!(written, Ok(Ok(_))) {
+            return Ok(Some(failures));
+        }
+    }
+    Ok(Some(count))
 }
 
 /// Frames a second of a group that has nothing to do.
@@ -162,21 +200,23 @@ async fn failovers(group: &mut Group<'_>) -> Result<Vec<Duration>, Broken> {
 impl Card {
     /// The card as one JSON object. Nothing in it needs escaping but the name, which is a plain word.
     pub fn json(&self) -> String {
-        let survives = self.survives.map(|failures| failures.to_string()).join(",");
+        let number = |one: Option<u64>| one.map_or_else(|| "null".to_owned(), |one| one.to_string());
+        let survives = self.survives.map(|failures| number(failures.map(|failures| failures as u64))).join(",");
         format!(
             "{{\"engine\":\"{}\",\"linearizable_reads\":\"{}\",\"follower_reads\":{},\"membership_change\":{},\
-             \"snapshots\":{},\"survives\":[{survives}],\"messages_per_write\":{:.1},\"syncs_per_write\":{:.1},\
-             \"idle_messages\":{:.1},\"failover_ms\":{},\"failover_ms_max\":{}}}",
+             \"snapshots\":{},\"survives\":[{survives}],\"members\":{},\"messages_per_write\":{:.1},\
+             \"syncs_per_write\":{:.1},\"idle_messages\":{:.1},\"failover_ms\":{},\"failover_ms_max\":{}}}",
             self.engine.escape_default(),
             self.linearizable_reads.name(),
             self.follower_reads,
             self.membership_change,
             self.snapshots,
+            self.members,
             self.messages_per_write,
             self.syncs_per_write,
             self.idle_messages,
-            self.failover_ms,
-            self.failover_ms_max,
+            number(self.failover_ms),
+            number(self.failover_ms_max),
         )
     }
 }
@@ -184,21 +224,24 @@ impl Card {
 impl fmt::Display for Card {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let yes = |yes| if yes { "yes" } else { "no" };
-        let survives: Vec<String> = self
-            .survives
-            .iter()
-            .enumerate()
-            .map(|(n, failures)| format!("{failures} of {}", n + 1))
+        let survives: Vec<String> = (1..)
+            .zip(&self.survives)
+            .filter_map(|(count, failures)| failures.map(|failures| format!("{failures} of {count}")))
             .collect();
+        let members = self.members;
         writeln!(f, "engine              {}", self.engine)?;
         writeln!(f, "linearizable reads  {}", self.linearizable_reads.name())?;
         writeln!(f, "follower reads      {}", yes(self.follower_reads))?;
         writeln!(f, "membership change   {}", yes(self.membership_change))?;
         writeln!(f, "snapshots           {}", yes(self.snapshots))?;
         writeln!(f, "failures survived   {}", survives.join(", "))?;
-        writeln!(f, "messages per write  {:.1} (three members, answers included)", self.messages_per_write)?;
-        writeln!(f, "syncs per write     {:.1} (three disks)", self.syncs_per_write)?;
+        writeln!(f, "members below       {members}")?;
+        writeln!(f, "messages per write  {:.1}, answers included", self.messages_per_write)?;
+        writeln!(f, "syncs per write     {:.1}, of all disks", self.syncs_per_write)?;
         writeln!(f, "messages when idle  {:.1} per election timeout", self.idle_messages)?;
-        write!(f, "failover            {} ms, at most {} ms", self.failover_ms, self.failover_ms_max)
+        match (self.failover_ms, self.failover_ms_max) {
+            (Some(usual), Some(longest)) => write!(f, "failover            {usual} ms, at most {longest} ms"),
+            (_, _) => write!(f, "failover            none: it goes on when the member is back"),
+        }
     }
 }

@@ -6,7 +6,7 @@ use shardbearer_core::ids::RadiantId;
 
 use super::super::{Broken, ensure, ensure_eq};
 use super::Lab;
-use super::group::{Group, ids};
+use super::group::Group;
 
 pub(super) async fn a_first_leader_is_elected_and_stays(lab: &Lab<'_>) -> Result<(), Broken> {
     for count in [3, 5] {
@@ -22,7 +22,7 @@ pub(super) async fn a_first_leader_is_elected_and_stays(lab: &Lab<'_>) -> Result
                 group.up().iter().all(|id| group.status(*id).herald == Some(leader))
             })
             .await?;
-        ensure_eq!(group.status(leader).members, ids(count), "members");
+        ensure_eq!(group.status(leader).members, group.all(), "members");
     }
     Ok(())
 }
