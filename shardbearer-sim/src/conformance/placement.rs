@@ -5,6 +5,7 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
@@ -39,11 +40,20 @@ pub fn check(placement: &dyn Placement) {
 }
 
 /// A question.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Case {
     shards: Vec<ShardId>,
     orders: Vec<OrderView>,
     current: Vec<OrderId>,
+}
+
+impl fmt::Debug for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let orders = self.orders.iter().map(|order| format!("{}*{}", order.id, order.weight));
+        let owners: Vec<u64> = self.current.iter().map(|owner| owner.0).collect();
+        let orders: Vec<String> = orders.collect();
+        write!(f, "{} shards, orders*weights {}, owners {owners:?}", self.shards.len(), orders.join(" "))
+    }
 }
 
 impl Case {

@@ -204,8 +204,9 @@ impl Transport for Way {
             tokio::spawn(async move {
                 net.on_its_way([from, to], delay).await;
                 let Some(engine) = net.member(to) else { return };
-                let Some(answer) = engine.receive(from, body).await else { return };
-                let Some(delay) = net.fate(to, from, answer.len()).pop() else { return };
+                let answer = engine.receive(from, body).await;
+                let length = answer.as_ref().map_or(0, Bytes::len);
+                let Some(delay) = net.fate(to, from, length).pop() else { return };
                 net.on_its_way([to, from], delay).await;
                 // The caller may have given up.
                 let _ = answered.send(answer).await;
@@ -214,6 +215,7 @@ impl Transport for Way {
         // Kept open, so that a lost frame looks like silence and not like an answer.
         let answer = tokio::time::timeout(deadline, answers.recv()).await;
         drop(answered);
-        answer.map_err(|_| silence())?.ok_or_else(silence)
+        let declined = || CallError::Unreachable { to, why: "it has nothing to say".into() };
+        answer.map_err(|_| silence())?.ok_or_else(silence)?.ok_or_else(declined)
     }
 }
