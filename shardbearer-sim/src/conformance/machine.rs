@@ -93,7 +93,9 @@ impl View for Store {
         let (start, end) = (range.start.clone(), range.end.clone());
         let wanted = move |key: &Bytes| *key >= start && end.as_ref().is_none_or(|end| *key < *end);
         let rows = self.0.get(&space).into_iter().flatten();
-        Box::new(rows.filter(move |(key, _)| wanted(key)).map(|(key, value)| Ok((key.clone(), value.clone()))))
+        Box::new(
+            rows.filter(move |(key, _)| wanted(key)).map(|(key, value)| Ok((key.clone(), value.clone()))),
+        )
     }
 }
 
@@ -162,7 +164,11 @@ where
             let replies = one.apply(vec![command.clone()])?;
             let others = other.apply(vec![command.clone()])?;
             ensure_eq!(others, replies, "replies to {command:?}, command {step} of history {seed}");
-            ensure_same(&one.store, &other.store, &format!("after {command:?}, command {step} of history {seed}"))?;
+            ensure_same(
+                &one.store,
+                &other.store,
+                &format!("after {command:?}, command {step} of history {seed}"),
+            )?;
             ensure_eq!(other.machine.spaces(), one.machine.spaces(), "spaces after command {step} of {seed}");
         }
     }
@@ -293,7 +299,11 @@ where
         other.store.0.extend(theirs.0.clone());
         for command in history(subject, seed) {
             let replies = one.apply(vec![command.clone()])?;
-            ensure_eq!(other.apply(vec![command.clone()])?, replies, "replies to {command:?} beside others' rows");
+            ensure_eq!(
+                other.apply(vec![command.clone()])?,
+                replies,
+                "replies to {command:?} beside others' rows"
+            );
             other.restart()?;
         }
         let (mine, rest): (BTreeMap<_, _>, BTreeMap<_, _>) =

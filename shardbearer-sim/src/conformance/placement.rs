@@ -153,8 +153,8 @@ fn equal_orders_keep_as_much_as_they_can(placement: &dyn Placement) -> Result<()
         let (each, more) = (case.shards.len() / case.orders.len(), case.shards.len() % case.orders.len());
         let held = count(&case.current);
         let held = case.orders.iter().map(|order| held.get(&order.id).copied().unwrap_or(0));
-        let (small, large): (usize, usize) =
-            held.fold((0, 0), |(small, large), held| (small + held.min(each), large + usize::from(held > each)));
+        let (small, large): (usize, usize) = held
+            .fold((0, 0), |(small, large), held| (small + held.min(each), large + usize::from(held > each)));
         ensure_eq!(kept, small + large.min(more), "shards that stay, for {case:?}");
     }
     Ok(())

@@ -138,8 +138,9 @@ fn watch<P: Protocol + Clone + Debug>(
             for step in 0..STEPS {
                 let event = choose(&net, &mut rng, ROUGH);
                 net.happen(event)?;
-                look(seed, &net, &mut rng)
-                    .map_err(|broken| Broken(format!("{size} members, seed {seed}, step {step}: {broken}")))?;
+                look(seed, &net, &mut rng).map_err(|broken| {
+                    Broken(format!("{size} members, seed {seed}, step {step}: {broken}"))
+                })?;
             }
         }
     }
@@ -172,7 +173,11 @@ fn the_same_inputs_have_the_same_outputs<P: Protocol + Clone + Debug>(
                 let event = choose(&one, &mut rng, ROUGH);
                 one.happen(event.clone())?;
                 other.happen(event.clone())?;
-                ensure_eq!(other.said, one.said, "{size} members, seed {seed}, step {step}: {event:?} led to");
+                ensure_eq!(
+                    other.said,
+                    one.said,
+                    "{size} members, seed {seed}, step {step}: {event:?} led to"
+                );
                 ensure!(
                     format!("{one:?}") == format!("{other:?}"),
                     "{size} members, seed {seed}, step {step}: after {event:?} they differ"
@@ -239,14 +244,18 @@ fn nonsense_is_no_panic<P: Protocol + Clone + Debug>(subject: &Subject<P>) -> Re
             }
             let members: Vec<RadiantId> =
                 (0..rng.random_range(0..4)).map(|_| RadiantId(rng.random_range(0..4))).collect();
-            let decided = Configuration { epoch: Epoch(rng.random()), previous: Epoch(rng.random()), members };
+            let decided =
+                Configuration { epoch: Epoch(rng.random()), previous: Epoch(rng.random()), members };
             let ticket = Ticket(rng.random());
             let input = match rng.random_range(0..5) {
                 0 => Input::Reconfigure { ticket, change: Change::Agree(decided.members) },
                 1 => Input::Reconfigure { ticket, change: Change::Decided(decided) },
                 2 => Input::HandOver { ticket, to: RadiantId(rng.random_range(0..9)) },
                 3 => Input::Campaign,
-                _ => Input::Installed { from: RadiantId(2), applied: Applied { position: nonsense(rng), ..Applied::default() } },
+                _ => Input::Installed {
+                    from: RadiantId(2),
+                    applied: Applied { position: nonsense(rng), ..Applied::default() },
+                },
             };
             member.step(input, &mut Ready::default());
             for input in [Input::Tick, Input::ReadBarrier { ticket: Ticket(rng.random()) }, Input::Tick] {
@@ -259,7 +268,8 @@ fn nonsense_is_no_panic<P: Protocol + Clone + Debug>(subject: &Subject<P>) -> Re
 }
 
 fn nonsense(rng: &mut StdRng) -> LogPos {
-    let number = |rng: &mut StdRng| if rng.random_ratio(1, 4) { rng.random() } else { rng.random_range(0..20) };
+    let number =
+        |rng: &mut StdRng| if rng.random_ratio(1, 4) { rng.random() } else { rng.random_range(0..20) };
     LogPos { term: number(rng), index: number(rng) }
 }
 
@@ -289,7 +299,10 @@ fn talk_ends_when_nothing_happens<P: Protocol + Clone + Debug>(subject: &Subject
                 net.happen(Event::Deliver(0))?;
                 delivered += 1;
             }
-            ensure!(delivered <= most, "{size} members still talk after {delivered} messages, and no tick passed");
+            ensure!(
+                delivered <= most,
+                "{size} members still talk after {delivered} messages, and no tick passed"
+            );
         }
     }
     Ok(())

@@ -139,7 +139,8 @@ fn keys_are_spread_evenly(subject: &Subject<'_>) -> Result<(), Broken> {
         }
     }
     let mean = keys / shards;
-    let (least, most) = (counts.iter().min().copied().unwrap_or(0), counts.iter().max().copied().unwrap_or(0));
+    let (least, most) =
+        (counts.iter().min().copied().unwrap_or(0), counts.iter().max().copied().unwrap_or(0));
     // Shards differ by one slot, which is half of a shard that has two; the rest is chance.
     ensure!(
         least > 0 && most <= mean * 4,

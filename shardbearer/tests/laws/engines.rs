@@ -7,7 +7,7 @@ use shardbearer::engine::omnipaxos::OmnipaxosFactory;
 use shardbearer::engine::openraft::OpenraftFactory;
 use shardbearer::engine::solo::SoloFactory;
 use shardbearer_core::engine::EngineFactory;
-use shardbearer_sim::conformance::engine::{Subject, card, check};
+use shardbearer_sim::conformance::engine::{LAWS, Subject, card, check};
 
 fn check_engine(factory: Arc<dyn EngineFactory>) {
     let seeds = std::env::var("SHARDBEARER_SEEDS").map_or(1, |seeds| seeds.parse().expect("a number"));
@@ -68,4 +68,19 @@ fn cards_say_what_was_measured() {
         assert_eq!(json["survives"][4].as_u64().unwrap_or(0), failures as u64);
         assert_eq!(json["failover_ms"].as_u64(), card.failover_ms);
     }
+}
+
+/// The document has every law, and names none that there is not.
+#[test]
+fn the_scenarios_in_the_docs_are_the_laws() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/testing.md");
+    let text = std::fs::read_to_string(path).expect("the document is there");
+    let section = text.split("### Scenarios of engines").nth(1).expect("there is such a section");
+    let section = section.split("\n#").next().unwrap_or_default();
+    let rows = section.lines().filter(|line| line.starts_with("| ") && line.contains('`'));
+    let mut named: Vec<&str> = rows.flat_map(|row| row.split('`').skip(1).step_by(2)).collect();
+    let mut laws: Vec<&str> = LAWS.iter().map(|law| law.name).collect();
+    named.sort_unstable();
+    laws.sort_unstable();
+    assert_eq!(named, laws);
 }

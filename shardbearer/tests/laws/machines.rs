@@ -111,7 +111,8 @@ fn entry(rng: &mut StdRng, step: u64) -> Entry {
 /// A change of the configuration, some before the founding and some after.
 fn control(rng: &mut StdRng, step: u64) -> ControlCommand {
     let name = |rng: &mut StdRng| format!("r{}", rng.random_range(0..4));
-    let doors = |rng: &mut StdRng| Doors { grpc: format!("h:{}", rng.random_range(0..3)), ..Doors::default() };
+    let doors =
+        |rng: &mut StdRng| Doors { grpc: format!("h:{}", rng.random_range(0..3)), ..Doors::default() };
     let change = if rng.random_ratio(1, 10) {
         let radiant = |id| Radiant {
             id: RadiantId(id),

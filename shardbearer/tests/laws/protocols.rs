@@ -83,13 +83,12 @@ impl<const FLAW: u8> Protocol for Flawed<FLAW> {
         self.0.step(input, &mut inner);
         let whim = FLAW == FOLLOWS_A_WHIM && WHIM.fetch_add(1, Ordering::Relaxed).is_multiple_of(5);
         ready.persist.append(&mut inner.persist);
-        let said = |envelope: shardbearer_core::protocol::Envelope<Words>| {
-            shardbearer_core::protocol::Envelope {
+        let said =
+            |envelope: shardbearer_core::protocol::Envelope<Words>| shardbearer_core::protocol::Envelope {
                 to: envelope.to,
                 message: Say(envelope.message),
                 entries: envelope.entries,
-            }
-        };
+            };
         if !whim {
             ready.now.extend(inner.now.into_iter().map(said));
         }

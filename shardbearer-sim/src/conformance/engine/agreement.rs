@@ -65,7 +65,10 @@ pub(super) async fn each_entry_goes_to_each_member_once(lab: &Lab<'_>) -> Result
     group.converge().await?;
     let sent = group.net.bytes() - before;
     let bound = WRITES * 2 * (LENGTH + BESIDES);
-    ensure!(sent <= bound, "{WRITES} entries of {LENGTH} bytes took {sent} bytes to two others, allowed {bound}");
+    ensure!(
+        sent <= bound,
+        "{WRITES} entries of {LENGTH} bytes took {sent} bytes to two others, allowed {bound}"
+    );
     Ok(())
 }
 

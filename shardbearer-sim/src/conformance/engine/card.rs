@@ -201,7 +201,8 @@ impl Card {
     /// The card as one JSON object. Nothing in it needs escaping but the name, which is a plain word.
     pub fn json(&self) -> String {
         let number = |one: Option<u64>| one.map_or_else(|| "null".to_owned(), |one| one.to_string());
-        let survives = self.survives.map(|failures| number(failures.map(|failures| failures as u64))).join(",");
+        let survives =
+            self.survives.map(|failures| number(failures.map(|failures| failures as u64))).join(",");
         format!(
             "{{\"engine\":\"{}\",\"linearizable_reads\":\"{}\",\"follower_reads\":{},\"membership_change\":{},\
              \"snapshots\":{},\"survives\":[{survives}],\"members\":{},\"messages_per_write\":{:.1},\
