@@ -59,6 +59,7 @@ impl EngineFactory for OpenraftFactory {
         Capabilities {
             linearizable_reads: true,
             reconfigure: true,
+            members_decided_elsewhere: false,
             snapshots: true,
             tolerates: |members| members.saturating_sub(1) / 2,
         }
@@ -208,6 +209,7 @@ impl Openraft {
                 .flatten()
                 .map(|(member, id)| (RadiantId(*member), id.as_ref().map_or(0, |id| id.index + 1)))
                 .collect(),
+            complete: false,
             closed,
             failure,
         };
