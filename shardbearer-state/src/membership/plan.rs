@@ -142,6 +142,13 @@ impl Sight<'_> {
         progress.complete && progress.term == order.configuration().epoch.0
     }
 
+    /// Whether all members of a chain are up and have taken their list over. One list after the other: who misses one
+    /// cannot know whether it was left out, and may not lead any more.
+    fn is_settled(&self, order: &Order) -> bool {
+        let members = order.configuration().members;
+        members.into_iter().all(|member| self.is_up(member) && self.is_complete(order, member))
+    }
+
     fn blocked(&mut self, why: String) {
         if !self.blockers.contains(&why) {
             self.blockers.push(why);
@@ -207,8 +214,7 @@ impl Sight<'_> {
             return None;
         }
         let now = order.configuration();
-        // One list after the other: it must be certain who may lead the next.
-        if !now.members.iter().all(|member| self.is_up(*member) && self.is_complete(order, *member)) {
+        if !self.is_settled(order) {
             return None;
         }
         let head = self.progress(order, *now.members.first()?).applied;
@@ -305,6 +311,9 @@ impl Sight<'_> {
         let without = |ids: &[RadiantId], one: RadiantId| -> Vec<RadiantId> {
             ids.iter().copied().filter(|id| *id != one).collect()
         };
+        if !self.is_settled(order) {
+            return None;
+        }
         // A learner counts for nothing, so it is simply replaced.
         let hopeless = now.learners.iter().copied().find(|id| self.is_lost(*id) || self.gives_away(*id));
         if let Some(learner) = hopeless {
@@ -316,9 +325,6 @@ impl Sight<'_> {
             }
             let learners = without(&now.learners, learner).into_iter().chain(free).collect();
             return list(now.members, learners, format!("{who} is {}", self.why_not(learner)));
-        }
-        if !now.members.iter().all(|member| self.is_complete(order, *member)) {
-            return None;
         }
         let away = now.members.iter().copied().find(|id| self.gives_away(*id));
         let staying = order.seats().filter(|id| !self.gives_away(*id)).count();
