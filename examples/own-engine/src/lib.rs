@@ -213,6 +213,7 @@ impl Protocol for Star {
             term: TERM,
             members: self.members.clone(),
             matched: self.rays.iter().map(|(member, ray)| (*member, ray.have)).collect(),
+            complete: false,
         }
     }
 }

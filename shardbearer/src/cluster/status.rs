@@ -84,7 +84,8 @@ pub fn of_cluster(cluster: &Cluster) -> pb::StatusResponse {
                 problems.push(format!("order {} has no herald: its shards are not served", order.id));
             }
             let lead = herald(order.id);
-            let applied = lead.and_then(|lead| cluster.peers.of(lead)?.applied.get(&order.id).copied());
+            let applied =
+                lead.and_then(|lead| Some(cluster.peers.of(lead)?.progress.get(&order.id)?.applied));
             let term = cluster.leads.all().into_iter().find(|known| known.order == order.id);
             pb::OrderStatus {
                 id: order.id.0,

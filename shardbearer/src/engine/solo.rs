@@ -119,6 +119,7 @@ impl Protocol for Solo {
             term: TERM,
             members: vec![self.me],
             matched: Vec::new(),
+            complete: false,
         }
     }
 }
