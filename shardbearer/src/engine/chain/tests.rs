@@ -34,6 +34,7 @@ fn golden_traces() {
         include_str!("scripts/lost_on_the_way"),
         include_str!("scripts/head_replaced"),
         include_str!("scripts/newcomer_far_behind"),
+        include_str!("scripts/learner_behind_the_tail"),
     ] {
         let founders = vec![ONE, TWO, THREE];
         let mut starts = vec![Start::Found(founders); 3];
