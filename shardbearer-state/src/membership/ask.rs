@@ -74,7 +74,7 @@ pub fn ask(topology: &Topology, facts: &Facts, radiant: RadiantId, action: Actio
     }
     let gives_away = !matches!(action, Action::Join | Action::Undrain);
     if gives_away && played.orders_of(radiant).next().is_some() {
-        answer.change = None;
+        (answer.change, answer.steps) = (None, Vec::new());
         answer.blockers = blockers;
         if answer.blockers.is_empty() {
             answer.blockers.push(format!("{} could not give all its seats away", name(topology, radiant)));

@@ -24,6 +24,7 @@ use async_trait::async_trait;
 use shardbearer_core::engine::ConsensusEngine;
 use shardbearer_core::error::RequestError;
 use shardbearer_core::ids::{Incarnation, OrderId, RadiantId};
+use shardbearer_core::membership::Standing;
 use shardbearer_core::topology::{Doors, Topology};
 use shardbearer_core::world::World;
 use shardbearer_proto::pb;
@@ -120,7 +121,8 @@ impl Cluster {
 
 /// Where the radiants of a configuration are reached.
 pub fn addresses(topology: &Topology) -> BTreeMap<RadiantId, String> {
-    topology.radiants.iter().map(|radiant| (radiant.id, radiant.doors.grpc.clone())).collect()
+    let here = topology.radiants.iter().filter(|radiant| radiant.standing != Standing::Gone);
+    here.map(|radiant| (radiant.id, radiant.doors.grpc.clone())).collect()
 }
 
 #[async_trait]
