@@ -26,14 +26,28 @@ pub(super) struct Radiant {
 #[derive(Debug, Subcommand)]
 enum Part {
     /// Take a share of the seats; what arrives at a cluster is a spare until then
+    #[command(after_help = "Examples:
+  shardbearer radiant join r4
+  shardbearer radiant join r4 --dry-run")]
     Join(Named),
     /// Give all seats away and stay, without seats
+    #[command(after_help = "Examples:
+  shardbearer radiant drain r2
+  shardbearer --output json radiant drain r2 --dry-run | jq .blockers")]
     Drain(Named),
     /// Take seats again
+    #[command(after_help = "Examples:
+  shardbearer radiant undrain r2")]
     Undrain(Named),
     /// Give all seats away and leave the cluster for good
+    #[command(after_help = "Examples:
+  shardbearer radiant leave r1 --dry-run
+  shardbearer radiant leave r1")]
     Leave(Named),
     /// Have another radiant take all seats of one that is dead or is to go
+    #[command(after_help = "Examples:
+  shardbearer radiant replace r3 r5
+  shardbearer radiant replace r3 r5 --dry-run")]
     Replace {
         /// Name or id of the radiant that goes; it may be down
         old: String,
