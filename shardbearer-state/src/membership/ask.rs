@@ -85,6 +85,9 @@ pub fn ask(topology: &Topology, facts: &Facts, radiant: RadiantId, action: Actio
 
 /// Whoever is up does at once what the configuration asks of it.
 fn pretend(topology: &Topology, facts: &mut Facts) {
+    for seen in facts.seen.values_mut().filter(|seen| seen.silent_ms < facts.suspicion_ms) {
+        seen.up_for_ms = u64::MAX;
+    }
     for order in &topology.orders {
         let term = order.configuration().epoch.0;
         let furthest = order.seats().filter_map(|seat| facts.progress.get(&(order.id, seat)));

@@ -175,6 +175,17 @@ impl Sight<'_> {
         free.into_iter().min_by_key(|id| (self.load(*id), *id))
     }
 
+    /// Whether the one named to take a seat cannot do so just now.
+    fn waits_for_successor(&mut self, order: &Order, radiant: RadiantId, free: Option<RadiantId>) -> bool {
+        let named = self.successor_of(radiant);
+        let waits = !named.is_none() && free != Some(named) && order.seats().all(|seat| seat != named);
+        if waits {
+            let (who, to) = (name(self.topology, radiant), name(self.topology, named));
+            self.blocked(format!("{who} keeps its seat in order {} until {to} can take it", order.id));
+        }
+        waits
+    }
+
     fn successor_of(&self, radiant: RadiantId) -> RadiantId {
         successor(self.standing(radiant))
     }
@@ -265,6 +276,9 @@ impl Sight<'_> {
         if let Some(remove) = dead.or(away) {
             let who = name(self.topology, remove);
             let add = self.free(order, self.successor_of(remove));
+            if self.waits_for_successor(order, remove, add) {
+                return None;
+            }
             // Without anybody to take it the seat is given up only if somebody asked for that.
             if add.is_none() && !self.gives_away(remove) {
                 self.blocked(format!("{who} is down, and nobody is free to take its seat in order {id}"));
@@ -327,6 +341,12 @@ impl Sight<'_> {
             return list(now.members, learners, format!("{who} is {}", self.why_not(learner)));
         }
         let away = now.members.iter().copied().find(|id| self.gives_away(*id));
+        if let Some(away) = away {
+            let free = self.free(order, self.successor_of(away));
+            if self.waits_for_successor(order, away, free) {
+                return None;
+            }
+        }
         let staying = order.seats().filter(|id| !self.gives_away(*id)).count();
         if staying < order.roster.size as usize
             && let Some(free) = self.free(order, away.map_or(RadiantId::NONE, |id| self.successor_of(id)))

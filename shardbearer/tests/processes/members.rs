@@ -24,6 +24,12 @@ async fn orders(cluster: &Cluster, at: usize, what: &str, holds: impl Fn(&Value)
     }
 }
 
+/// Exit code and answer of a command.
+fn json(cluster: &Cluster, args: &[&str]) -> (i32, Value) {
+    let said = cluster.run(&[&["--output", "json"], args].concat());
+    (said.status.code().unwrap_or(-1), serde_json::from_slice(&said.stdout).unwrap_or_default())
+}
+
 fn has_members(order: &Value, count: usize) -> bool {
     order["members"].as_array().is_some_and(|members| members.len() == count)
 }
@@ -65,12 +71,17 @@ async fn a_spare_replaces_a_killed_radiant_and_then_another_may_fail() {
     cluster.ready().await;
     cluster.radiants[3].start();
     cluster.ready().await;
-    let json = |args: &[&str]| -> (i32, Value) {
-        let said = cluster.run(&[&["--output", "json"], args].concat());
-        let answer = serde_json::from_slice(&said.stdout).unwrap_or_default();
-        (said.status.code().unwrap_or(-1), answer)
-    };
-    let (code, dry) = json(&["radiant", "replace", "r2", "r4", "--dry-run"]);
+    let start = Instant::now();
+    loop {
+        let status = cluster.radiants[0].status().await.unwrap_or_default();
+        let radiants = status["radiants"].as_array().cloned().unwrap_or_default();
+        if radiants.len() == 4 && radiants.iter().all(|radiant| radiant["state"] == "up") {
+            break;
+        }
+        assert!(start.elapsed() < PATIENCE, "not all are heard: {status:#}");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let (code, dry) = json(&cluster, &["radiant", "replace", "r2", "r4", "--dry-run"]);
     assert_eq!((code, &dry["done"]), (0, &Value::Bool(false)), "{dry}");
     assert_eq!(dry["steps"].as_array().map(Vec::len), Some(3), "two seats, and then it is gone: {dry}");
 
@@ -85,11 +96,7 @@ async fn a_spare_replaces_a_killed_radiant_and_then_another_may_fail() {
     // The spare counts now: without it there would be no majority.
     cluster.radiants[0].kill();
     load.progress(SOME).await;
-    let (code, refused) = {
-        let said = cluster.run(&["--output", "json", "radiant", "leave", "r3"]);
-        let answer: Value = serde_json::from_slice(&said.stdout).unwrap_or_default();
-        (said.status.code().unwrap_or(-1), answer)
-    };
+    let (code, refused) = json(&cluster, &["radiant", "leave", "r3"]);
     assert_eq!(code, 1, "it would cost the quorum: {refused}");
     let why = refused["blockers"][0].as_str().unwrap_or_default();
     assert!(why.contains("which is no majority"), "{refused}");
