@@ -136,7 +136,7 @@ fn every_way_in_which_little_can_happen_keeps_all_promises() {
     let served = |count| {
         // The last is the head of two, the first of three.
         let mut founders = ALL[..count].to_vec();
-        founders.rotate_left(count % 2 ^ 1);
+        founders.rotate_left((count + 1) % 2);
         let mut net = Net::<Chain>::new(vec![Start::Found(founders); count]);
         let members: Vec<RadiantId> = net.members.keys().copied().collect();
         heal(&mut net, &members).expect("a calm start");
