@@ -14,7 +14,9 @@
 //!
 //! One change at a time in each order. What is not here: watching, waiting, telling.
 
+mod agreements;
 pub mod ask;
+mod lists;
 pub mod plan;
 #[cfg(test)]
 mod tests;

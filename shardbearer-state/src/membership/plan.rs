@@ -2,7 +2,8 @@
 //!
 //! One step at a time, the most urgent first: leave out who blocks a chain; take back who has caught up; give the seats of the
 //! dead and of those who drain to others; fill up what has too few; spread seats evenly. What cannot be done is said
-//! in sentences, and tried again when things have changed.
+//! in sentences, and tried again when things have changed. The two kinds of engines have a room each: [`super::lists`] and
+//! [`super::agreements`].
 
 use std::collections::BTreeMap;
 
@@ -15,7 +16,7 @@ use super::{name, successor};
 /// A radiant must have been up for so long before it gets a seat: one that comes and goes is of no use.
 const STEADY_MS: u64 = 1_000;
 /// A learner is caught up when it is no further behind: what is left costs its order a moment.
-const BEHIND_MAX: u64 = 256;
+pub(super) const BEHIND_MAX: u64 = 256;
 
 /// How the members of an engine's orders change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -94,62 +95,50 @@ pub fn next(topology: &Topology, facts: &Facts) -> Plan {
     Plan { step, blockers: sight.blockers }
 }
 
-struct Sight<'a> {
-    topology: &'a Topology,
+/// What is being looked at.
+pub(super) struct Sight<'a> {
+    pub(super) topology: &'a Topology,
     facts: &'a Facts,
     blockers: Vec<String>,
 }
 
 impl Sight<'_> {
-    fn kind(&self, order: &Order) -> Kind {
+    pub(super) fn kind(&self, order: &Order) -> Kind {
         self.facts.kinds.get(&order.engine).copied().unwrap_or_default()
     }
 
-    fn silent_ms(&self, radiant: RadiantId) -> u64 {
+    pub(super) fn silent_ms(&self, radiant: RadiantId) -> u64 {
         self.facts.seen.get(&radiant).map_or(u64::MAX, |seen| seen.silent_ms)
     }
 
-    fn is_up(&self, radiant: RadiantId) -> bool {
+    pub(super) fn is_up(&self, radiant: RadiantId) -> bool {
         self.silent_ms(radiant) < self.facts.suspicion_ms
     }
 
-    fn is_lost(&self, radiant: RadiantId) -> bool {
+    pub(super) fn is_lost(&self, radiant: RadiantId) -> bool {
         self.silent_ms(radiant) >= self.facts.grace_ms
     }
 
-    fn is_steady(&self, radiant: RadiantId) -> bool {
+    pub(super) fn is_steady(&self, radiant: RadiantId) -> bool {
         self.is_up(radiant) && self.facts.seen.get(&radiant).is_some_and(|seen| seen.up_for_ms >= STEADY_MS)
     }
 
-    fn standing(&self, radiant: RadiantId) -> Standing {
+    pub(super) fn standing(&self, radiant: RadiantId) -> Standing {
         self.topology.radiant(radiant).map_or(Standing::Gone, |radiant| radiant.standing)
     }
 
-    fn gives_away(&self, radiant: RadiantId) -> bool {
+    pub(super) fn gives_away(&self, radiant: RadiantId) -> bool {
         match self.standing(radiant) {
             Standing::Active | Standing::Spare => false,
             Standing::Draining { .. } | Standing::Leaving { .. } | Standing::Gone => true,
         }
     }
 
-    fn progress(&self, order: &Order, radiant: RadiantId) -> Progress {
+    pub(super) fn progress(&self, order: &Order, radiant: RadiantId) -> Progress {
         self.facts.progress.get(&(order.id, radiant)).copied().unwrap_or_default()
     }
 
-    /// Whether a member of a chain is known to have all that was acknowledged before the present list.
-    fn is_complete(&self, order: &Order, member: RadiantId) -> bool {
-        let progress = self.progress(order, member);
-        progress.complete && progress.term == order.configuration().epoch.0
-    }
-
-    /// Whether all members of a chain are up and have taken their list over. One list after the other: who misses one
-    /// cannot know whether it was left out, and may not lead any more.
-    fn is_settled(&self, order: &Order) -> bool {
-        let members = order.configuration().members;
-        members.into_iter().all(|member| self.is_up(member) && self.is_complete(order, member))
-    }
-
-    fn blocked(&mut self, why: String) {
+    pub(super) fn blocked(&mut self, why: String) {
         if !self.blockers.contains(&why) {
             self.blockers.push(why);
         }
@@ -161,7 +150,7 @@ impl Sight<'_> {
     }
 
     /// Who could take a seat in the order: the one named if it can, else whoever has the fewest.
-    fn free(&self, order: &Order, named: RadiantId) -> Option<RadiantId> {
+    pub(super) fn free(&self, order: &Order, named: RadiantId) -> Option<RadiantId> {
         let fits = |radiant: &&Radiant| {
             !self.gives_away(radiant.id)
                 && self.is_steady(radiant.id)
@@ -176,7 +165,12 @@ impl Sight<'_> {
     }
 
     /// Whether the one named to take a seat cannot do so just now.
-    fn waits_for_successor(&mut self, order: &Order, radiant: RadiantId, free: Option<RadiantId>) -> bool {
+    pub(super) fn waits_for_successor(
+        &mut self,
+        order: &Order,
+        radiant: RadiantId,
+        free: Option<RadiantId>,
+    ) -> bool {
         let named = self.successor_of(radiant);
         let waits = !named.is_none() && free != Some(named) && order.seats().all(|seat| seat != named);
         if waits {
@@ -186,64 +180,11 @@ impl Sight<'_> {
         waits
     }
 
-    fn successor_of(&self, radiant: RadiantId) -> RadiantId {
+    pub(super) fn successor_of(&self, radiant: RadiantId) -> RadiantId {
         successor(self.standing(radiant))
     }
 
-    /// Urgent: a chain stands still while a member is silent.
-    fn left_out(&mut self, order: &Order) -> Option<Step> {
-        if self.kind(order) != Kind::Elsewhere {
-            return None;
-        }
-        let now = order.configuration();
-        let silent: Vec<RadiantId> = now.members.iter().copied().filter(|id| !self.is_up(*id)).collect();
-        let first = *silent.first()?;
-        let up: Vec<RadiantId> = now.members.iter().copied().filter(|id| self.is_up(*id)).collect();
-        let Some(members) = self.headed(order, &up) else {
-            let lost = super::names(self.topology, &silent);
-            self.blocked(format!(
-                "order {} waits for {lost}: no other member is known to hold all that was acknowledged",
-                order.id
-            ));
-            return None;
-        };
-        let learners = now.learners.iter().chain(&silent).copied().collect();
-        let why = format!("{} is silent", name(self.topology, first));
-        Some(Step { change: MemberChange::List { order: order.id, members, learners }, why })
-    }
-
-    /// The members with one in front that may lead; none if nobody may.
-    fn headed(&self, order: &Order, members: &[RadiantId]) -> Option<Vec<RadiantId>> {
-        let head = members.iter().copied().find(|member| self.is_complete(order, *member))?;
-        let others = members.iter().copied().filter(|member| *member != head);
-        Some(std::iter::once(head).chain(others).collect())
-    }
-
-    /// A chain's learner that has caught up becomes its tail.
-    fn taken_back(&mut self, order: &Order) -> Option<Step> {
-        if self.kind(order) != Kind::Elsewhere {
-            return None;
-        }
-        let now = order.configuration();
-        if !self.is_settled(order) {
-            return None;
-        }
-        let head = self.progress(order, *now.members.first()?).applied;
-        let caught_up = |learner: &&RadiantId| {
-            let progress = self.progress(order, **learner);
-            !self.gives_away(**learner)
-                && self.is_steady(**learner)
-                && progress.term == now.epoch.0
-                && progress.applied + BEHIND_MAX >= head
-        };
-        let learner = *now.learners.iter().find(caught_up)?;
-        let members = now.members.iter().copied().chain([learner]).collect();
-        let learners = now.learners.iter().copied().filter(|id| *id != learner).collect();
-        let why = format!("{} has caught up", name(self.topology, learner));
-        Some(Step { change: MemberChange::List { order: order.id, members, learners }, why })
-    }
-
-    /// Seats of the dead and of those who drain go to others; what is missing is filled up.
+    /// Seats of the dead and of those who drain go to others.
     fn moved(&mut self, order: &Order) -> Option<Step> {
         match self.kind(order) {
             Kind::Agree => self.moved_by_agreement(order),
@@ -263,110 +204,7 @@ impl Sight<'_> {
         }
     }
 
-    fn moved_by_agreement(&mut self, order: &Order) -> Option<Step> {
-        let id = order.id;
-        if order.is_changing() {
-            // The herald is at it. Unless the newcomer is lost.
-            let lost = order.roster.learners.iter().find(|id| self.is_lost(**id) || self.gives_away(**id))?;
-            let why = format!("{} does not come", name(self.topology, *lost));
-            return Some(Step { change: MemberChange::Abandon { order: id }, why });
-        }
-        let dead = order.members.iter().copied().find(|id| self.is_lost(*id));
-        let away = order.members.iter().copied().find(|id| self.gives_away(*id));
-        if let Some(remove) = dead.or(away) {
-            let who = name(self.topology, remove);
-            let add = self.free(order, self.successor_of(remove));
-            if self.waits_for_successor(order, remove, add) {
-                return None;
-            }
-            // Without anybody to take it the seat is given up only if somebody asked for that.
-            if add.is_none() && !self.gives_away(remove) {
-                self.blocked(format!("{who} is down, and nobody is free to take its seat in order {id}"));
-                return None;
-            }
-            let why = match dead {
-                Some(_) => format!("{who} is down"),
-                None => format!("{who} is {}", super::word(self.standing(remove))),
-            };
-            return self.begin(order, add.unwrap_or_default(), remove, why);
-        }
-        if order.members.len() < order.roster.size as usize {
-            let add = self.free(order, RadiantId::NONE)?;
-            let why = format!("order {id} has {} members of {}", order.members.len(), order.roster.size);
-            return self.begin(order, add, RadiantId::NONE, why);
-        }
-        None
-    }
-
-    /// Begins a change unless a quorum would be missing before or after it.
-    fn begin(&mut self, order: &Order, add: RadiantId, remove: RadiantId, why: String) -> Option<Step> {
-        let mut after: Vec<RadiantId> = order.members.iter().copied().filter(|id| *id != remove).collect();
-        after.extend(Some(add).filter(|add| !add.is_none()));
-        for (members, when) in [(&order.members, "has"), (&after, "would then have")] {
-            let up = members.iter().filter(|id| self.is_up(**id)).count();
-            if up <= members.len() / 2 {
-                self.blocked(format!(
-                    "order {} {when} {up} of {} members up, which is no majority",
-                    order.id,
-                    members.len()
-                ));
-                return None;
-            }
-        }
-        Some(Step { change: MemberChange::Begin { order: order.id, add, remove }, why })
-    }
-
-    fn moved_by_list(&mut self, order: &Order) -> Option<Step> {
-        let id = order.id;
-        let now = order.configuration();
-        let list = |members, learners, why| {
-            Some(Step { change: MemberChange::List { order: id, members, learners }, why })
-        };
-        let without = |ids: &[RadiantId], one: RadiantId| -> Vec<RadiantId> {
-            ids.iter().copied().filter(|id| *id != one).collect()
-        };
-        if !self.is_settled(order) {
-            return None;
-        }
-        // A learner counts for nothing, so it is simply replaced.
-        let hopeless = now.learners.iter().copied().find(|id| self.is_lost(*id) || self.gives_away(*id));
-        if let Some(learner) = hopeless {
-            let who = name(self.topology, learner);
-            let free = self.free(order, self.successor_of(learner));
-            if free.is_none() && !self.gives_away(learner) {
-                self.blocked(format!("{who} is down, and nobody is free to take its seat in order {id}"));
-                return None;
-            }
-            let learners = without(&now.learners, learner).into_iter().chain(free).collect();
-            return list(now.members, learners, format!("{who} is {}", self.why_not(learner)));
-        }
-        let away = now.members.iter().copied().find(|id| self.gives_away(*id));
-        if let Some(away) = away {
-            let free = self.free(order, self.successor_of(away));
-            if self.waits_for_successor(order, away, free) {
-                return None;
-            }
-        }
-        let staying = order.seats().filter(|id| !self.gives_away(*id)).count();
-        if staying < order.roster.size as usize
-            && let Some(free) = self.free(order, away.map_or(RadiantId::NONE, |id| self.successor_of(id)))
-        {
-            let learners = now.learners.iter().copied().chain([free]).collect();
-            let why = format!("order {id} has {staying} members of {} that stay", order.roster.size);
-            return list(now.members, learners, why);
-        }
-        let away = away.filter(|_| now.learners.is_empty())?;
-        let who = name(self.topology, away);
-        let Some(members) = self.headed(order, &without(&now.members, away)) else {
-            self.blocked(format!(
-                "{who} is the last member of order {id}, and nobody is free to take its seat"
-            ));
-            return None;
-        };
-        list(members, now.learners, format!("{who} is {}", self.why_not(away)))
-    }
-
-    fn why_not(&self, radiant: RadiantId) -> &'static str {
+    pub(super) fn why_not(&self, radiant: RadiantId) -> &'static str {
         if self.gives_away(radiant) { super::word(self.standing(radiant)) } else { "down" }
     }
 

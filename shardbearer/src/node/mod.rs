@@ -10,6 +10,7 @@
 //!
 //! - [`doors`]: listeners and advertised addresses
 //! - [`environment`]: what a radiant stands on: the machine, or a simulation of one
+//! - [`founding`]: the first configuration as this radiant would have it
 //! - [`home`]: log and data of the radiant
 //! - [`inbound`]: frames of peers to whom they concern; strangers
 //! - [`join`]: being welcomed by a cluster that exists
@@ -19,6 +20,7 @@
 
 pub mod doors;
 pub mod environment;
+mod founding;
 mod home;
 mod inbound;
 mod join;
@@ -32,13 +34,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use shardbearer_core::bootstrap::Founder;
 use shardbearer_core::ids::{ClusterId, RadiantId};
-use shardbearer_core::membership::Standing;
-use shardbearer_core::topology::{Doors, Radiant, Topology};
+use shardbearer_core::topology::{Doors, Topology};
 use shardbearer_core::world::World;
 use shardbearer_proto::convert;
-use shardbearer_state::placement::{Founding, Slots, found};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -171,7 +170,7 @@ impl Prepared {
                 window: Duration::from_millis(config.bootstrap.window_ms),
                 world: world.clone(),
                 beacons: beacons.clone(),
-                found: founding(&config, &engines, &world),
+                found: founding::founding(&config, &engines, &world),
                 encode: convert::topology_to_bytes,
                 decode: |raw| convert::topology_from_bytes(raw).ok(),
             },
@@ -375,39 +374,4 @@ async fn find_cluster(
             }
         }
     }
-}
-
-/// The founding configuration as this radiant would have it.
-fn founding(config: &Config, engines: &Engines, world: &World) -> Arc<bootstrap::FoundTopology> {
-    let config = config.clone();
-    let control_engine = control_engine(&config.consensus.engine, engines);
-    let draw = world.rng();
-    let draw = parking_lot::Mutex::new(draw);
-    Arc::new(move |cluster, founders: &[Founder]| {
-        let founders = founders.iter().map(|founder| Radiant {
-            id: RadiantId::NONE,
-            name: founder.name.clone(),
-            incarnation: founder.incarnation,
-            doors: founder.doors.clone(),
-            standing: Standing::Active,
-        });
-        found(Founding {
-            cluster,
-            founders: founders.collect(),
-            orders: config.bootstrap.orders,
-            replication: config.bootstrap.replication,
-            engine: config.consensus.engine.clone(),
-            control_engine: control_engine.clone(),
-            scheme: Slots::new(config.bootstrap.shards).expect("the configuration was checked"),
-            draw: rand::RngCore::next_u64(&mut *draw.lock()),
-        })
-    })
-}
-
-/// Whoever decides on the members of others has to agree on his own.
-fn control_engine(data_engine: &str, engines: &Engines) -> String {
-    const AGREES: &str = "openraft";
-    let elsewhere =
-        engines.find(data_engine).is_ok_and(|factory| factory.capabilities().members_decided_elsewhere);
-    if elsewhere { AGREES } else { data_engine }.to_owned()
 }
