@@ -244,8 +244,9 @@ fn nonsense_is_no_panic<P: Protocol + Clone + Debug>(subject: &Subject<P>) -> Re
             }
             let members: Vec<RadiantId> =
                 (0..rng.random_range(0..4)).map(|_| RadiantId(rng.random_range(0..4))).collect();
-            let decided =
-                Configuration { epoch: Epoch(rng.random()), previous: Epoch(rng.random()), members };
+            let learners = vec![RadiantId(rng.random_range(0..6)); rng.random_range(0..3)];
+            let (epoch, previous) = (Epoch(rng.random()), Epoch(rng.random()));
+            let decided = Configuration { epoch, previous, members, learners };
             let ticket = Ticket(rng.random());
             let input = match rng.random_range(0..5) {
                 0 => Input::Reconfigure { ticket, change: Change::Agree(decided.members) },

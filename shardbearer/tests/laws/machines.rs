@@ -4,8 +4,9 @@ use bytes::Bytes;
 use rand::Rng;
 use rand::rngs::StdRng;
 use shardbearer_core::control::{Change, ControlCommand};
-use shardbearer_core::ids::{ClusterId, Incarnation, OrderId, RadiantId, SessionId, ShardId, TableId};
+use shardbearer_core::ids::{ClusterId, Epoch, Incarnation, OrderId, RadiantId, SessionId, ShardId, TableId};
 use shardbearer_core::kv::{Command, Condition, Entry, ExpireWhen, Expiry, Item, RequestId, Scan};
+use shardbearer_core::membership::{MemberChange, Standing};
 use shardbearer_core::topology::{Doors, Order, Radiant, Shard, Table, Topology};
 use shardbearer_sim::conformance::machine::{Subject, check};
 use shardbearer_state::controller::ControlMachine;
@@ -108,6 +109,24 @@ fn entry(rng: &mut StdRng, step: u64) -> Entry {
     Entry { items: items.collect(), time_ms: if rng.random_ratio(1, 20) { time(rng) } else { step } }
 }
 
+fn members(rng: &mut StdRng) -> MemberChange {
+    let radiant = |rng: &mut StdRng| RadiantId(rng.random_range(0..5));
+    let some = |rng: &mut StdRng| (0..rng.random_range(0..4)).map(|_| radiant(rng)).collect();
+    let order = OrderId(rng.random_range(0..4));
+    match rng.random_range(0..5) {
+        0 => MemberChange::Begin { order, add: radiant(rng), remove: radiant(rng) },
+        1 => MemberChange::Finish { order },
+        2 => MemberChange::Abandon { order },
+        3 => MemberChange::List { order, members: some(rng), learners: some(rng) },
+        _ => {
+            let to = radiant(rng);
+            let standings =
+                [Standing::Active, Standing::Spare, Standing::Draining { to }, Standing::Leaving { to }];
+            MemberChange::Stand { radiant: radiant(rng), standing: standings[rng.random_range(0..4)] }
+        }
+    }
+}
+
 /// A change of the configuration, some before the founding and some after.
 fn control(rng: &mut StdRng, step: u64) -> ControlCommand {
     let name = |rng: &mut StdRng| format!("r{}", rng.random_range(0..4));
@@ -118,13 +137,14 @@ fn control(rng: &mut StdRng, step: u64) -> ControlCommand {
             id: RadiantId(id),
             name: format!("r{id}"),
             incarnation: Incarnation(u128::from(id)),
-            doors: Doors::default(),
+            ..Radiant::default()
         };
         let order = |id| Order {
             id: OrderId(id),
             engine: "openraft".into(),
             members: vec![RadiantId(1), RadiantId(2)],
             preferred_herald: RadiantId(1),
+            ..Order::default()
         };
         let shards = (1..=rng.random_range(0..5)).map(|id| Shard { id: ShardId(id), order: OrderId(2) });
         Change::Found(Topology {
@@ -139,6 +159,9 @@ fn control(rng: &mut StdRng, step: u64) -> ControlCommand {
             }],
             ..Topology::default()
         })
+    } else if rng.random() {
+        // Sometimes on the configuration in force, mostly on one that is over or not there yet.
+        Change::Members { on: Epoch(rng.random_range(0..12)), change: members(rng) }
     } else {
         Change::Welcome {
             name: name(rng),

@@ -36,6 +36,28 @@ impl Means {
     }
 }
 
+/// How members change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemberChange {
+    /// Not at all.
+    None,
+    /// They agree on it: a fourth was made a member of three.
+    Agreed,
+    /// They are told: it is decided elsewhere. Claimed, and proved by the laws of it.
+    Told,
+}
+
+impl MemberChange {
+    /// A name for programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            MemberChange::None => "none",
+            MemberChange::Agreed => "agreed",
+            MemberChange::Told => "told",
+        }
+    }
+}
+
 /// What an engine is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Card {
@@ -45,8 +67,8 @@ pub struct Card {
     pub linearizable_reads: Means,
     /// Whether a follower answers a barrier.
     pub follower_reads: bool,
-    /// A fourth was made a member of three.
-    pub membership_change: bool,
+    /// How members change.
+    pub membership_change: MemberChange,
     /// Who was far behind got an image. Where nobody can be left behind, because the others wait: what is claimed.
     pub snapshots: bool,
     /// Failures that groups of one to [`SIZES`] survived: so many lost their power one after the other, the leader
@@ -83,13 +105,13 @@ impl Card {
         let survives =
             self.survives.map(|failures| number(failures.map(|failures| failures as u64))).join(",");
         format!(
-            "{{\"engine\":\"{}\",\"linearizable_reads\":\"{}\",\"follower_reads\":{},\"membership_change\":{},\
+            "{{\"engine\":\"{}\",\"linearizable_reads\":\"{}\",\"follower_reads\":{},\"membership_change\":\"{}\",\
              \"snapshots\":{},\"survives\":[{survives}],\"members\":{},\"messages_per_write\":{:.1},\
              \"syncs_per_write\":{:.1},\"idle_messages\":{:.1},\"failover_ms\":{},\"failover_ms_max\":{}}}",
             self.engine.escape_default(),
             self.linearizable_reads.name(),
             self.follower_reads,
-            self.membership_change,
+            self.membership_change.name(),
             self.snapshots,
             self.members,
             self.messages_per_write,
@@ -112,7 +134,7 @@ impl fmt::Display for Card {
         writeln!(f, "engine              {}", self.engine)?;
         writeln!(f, "linearizable reads  {}", self.linearizable_reads.name())?;
         writeln!(f, "follower reads      {}", yes(self.follower_reads))?;
-        writeln!(f, "membership change   {}", yes(self.membership_change))?;
+        writeln!(f, "membership change   {}", self.membership_change.name())?;
         writeln!(f, "snapshots           {}", yes(self.snapshots))?;
         writeln!(f, "failures survived   {}", survives.join(", "))?;
         writeln!(f, "members below       {members}")?;

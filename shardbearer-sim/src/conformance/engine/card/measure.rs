@@ -10,7 +10,7 @@ use super::super::super::Broken;
 use super::super::Lab;
 use super::super::group::{Group, PATIENCE, ids};
 use super::super::snapshots::left_behind;
-use super::{Card, Means, SIZES};
+use super::{Card, Means, MemberChange, SIZES};
 
 /// Writes and reads measured, and leaders that fail.
 const WRITES: u32 = 100;
@@ -47,7 +47,11 @@ pub(super) async fn all(lab: &Lab<'_>) -> Result<Card, Broken> {
         engine: lab.factory().name(),
         linearizable_reads,
         follower_reads,
-        membership_change: members_change(lab).await,
+        membership_change: match members_change(lab).await {
+            true => MemberChange::Agreed,
+            false if capabilities.members_decided_elsewhere => MemberChange::Told,
+            false => MemberChange::None,
+        },
         snapshots: images_arrive(lab).await?,
         survives,
         members: group.all().len(),
