@@ -10,6 +10,7 @@ mod lease;
 mod log;
 mod machine;
 mod network;
+mod newcomer;
 mod receive;
 mod runtime;
 #[cfg(test)]
@@ -309,11 +310,8 @@ impl ConsensusEngine for Openraft {
     async fn reconfigure(&self, members: Vec<RadiantId>) -> Result<(), RequestError> {
         let members: std::collections::BTreeSet<u64> = members.into_iter().map(|member| member.0).collect();
         let present: std::collections::BTreeSet<u64> = self.raft.voter_ids().collect();
-        for learner in members.difference(&present) {
-            self.raft
-                .add_learner(*learner, openraft::impls::EmptyNode::new(), true)
-                .await
-                .map_err(|error| RequestError::Unknown(error.to_string()))?;
+        for newcomer in members.difference(&present) {
+            self.bring_up(*newcomer).await?;
         }
         let unknown = |error: RaftError<_, _>| RequestError::Unknown(error.to_string());
         self.raft.change_membership(members.clone(), false).await.map_err(unknown)?;
