@@ -80,8 +80,13 @@ impl Radiant {
 
     /// SIGTERM, without waiting.
     pub fn terminate(&self) {
-        let pid = self.process.as_ref().expect("it runs").id().to_string();
+        let pid = self.pid().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    }
+
+    /// Of the process that runs.
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("it runs").id()
     }
 
     /// Waits until the process has ended.
@@ -193,21 +198,23 @@ impl Cluster {
 
     /// Waits until every order is led by the radiant that should lead it.
     pub async fn led_as_preferred(&self) {
-        let topology = self.client().await.topology();
         let start = Instant::now();
-        loop {
-            let status = self.radiants[0].status().await.unwrap_or_default();
-            let leads = topology.orders.iter().all(|order| {
-                let orders = status["orders"].as_array();
-                let found = orders.and_then(|all| all.iter().find(|found| found["id"] == order.id.0));
-                found.is_some_and(|found| found["herald"] == order.preferred_herald.0)
-            });
-            if leads {
-                return;
-            }
-            assert!(start.elapsed() < PATIENCE, "not led as it should be: {:#}", status["orders"]);
+        while !self.leads_as_preferred().await {
+            let seen = self.radiants[0].status().await.unwrap_or_default();
+            assert!(start.elapsed() < PATIENCE, "not led as it should be: {:#}", seen["orders"]);
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+    }
+
+    /// Whether every order is led by the radiant that should lead it.
+    pub async fn leads_as_preferred(&self) -> bool {
+        let topology = self.client().await.topology();
+        let status = self.radiants[0].status().await.unwrap_or_default();
+        topology.orders.iter().all(|order| {
+            let orders = status["orders"].as_array();
+            let found = orders.and_then(|all| all.iter().find(|found| found["id"] == order.id.0));
+            found.is_some_and(|found| found["herald"] == order.preferred_herald.0)
+        })
     }
 
     /// SIGTERM to all; all exit with 0.
