@@ -111,7 +111,9 @@ pub async fn read_all(shared: &Arc<Shared>, doors: &[String]) {
 
 fn keys(generation: u64) -> impl Iterator<Item = String> {
     let names = [("r", REGISTERS), ("c", COUNTERS), ("l", LISTS)];
-    names.into_iter().flat_map(move |(kind, count)| (0..count).map(move |n| format!("g{generation}-{kind}{n}")))
+    names
+        .into_iter()
+        .flat_map(move |(kind, count)| (0..count).map(move |n| format!("g{generation}-{kind}{n}")))
 }
 
 /// What a client asks of one key.
@@ -227,9 +229,7 @@ impl Caller {
             Ask::Swap(value) => (vec!["SET", key, value, "GET"], put(value, Condition::Always)),
             Ask::Delete => (vec!["DEL", key], Kind::Delete { condition: Condition::Always }),
             Ask::Increment => (vec!["INCR", key], Kind::Increment { by: 1 }),
-            Ask::Append(value) => {
-                (vec!["APPEND", key, value], Kind::Append { value: value.clone().into() })
-            }
+            Ask::Append(value) => (vec!["APPEND", key, value], Kind::Append { value: value.clone().into() }),
         };
         let call = self.begin(key, &kind);
         let reply = connection.call_within(&words, within).await;
@@ -337,9 +337,7 @@ impl Caller {
         let call = self.begin(key, &kind);
         let answer = client.put(key.to_owned(), value).condition(condition).await;
         self.end(call, key, &kind, answer, |written| match written {
-            Conditional::Done(written) => {
-                Answer { revision: Some(written.revision), ..Answer::APPLIED }
-            }
+            Conditional::Done(written) => Answer { revision: Some(written.revision), ..Answer::APPLIED },
             Conditional::ConditionFailed { current } => Answer::failed(before(&current)),
         })
     }
@@ -382,7 +380,7 @@ async fn ballast(shared: Arc<Shared>, doors: Vec<String>) {
             for _ in 0..10 {
                 let key = format!("ballast-{}", round % 64);
                 let _ = connection.call_within(&["SET", &key, &value], REPLY_MAX).await;
-                tokio::time::sleep(3 * BREATH).await;
+                tokio::time::sleep(BREATH).await;
             }
         }
         tokio::time::sleep(BREATH).await;

@@ -21,6 +21,9 @@ const ELECTION_TIMEOUT: Duration = Duration::from_millis(500);
 /// Within which a fault that waits for a call is given up: the radiant does not make it now.
 const REACHED_MAX: Duration = Duration::from_secs(2);
 
+/// How notes of failed calls begin.
+const ERROR: &str = "error:";
+
 /// Everything a fault plays with.
 pub struct Scene<'a> {
     pub stage: &'a mut Stage,
@@ -35,6 +38,12 @@ impl Scene<'_> {
     /// One fault from beginning to end: afterwards every key is written again.
     pub async fn play(&mut self, fault: Fault) {
         let one = self.dice.random_range(0..3);
+        let all_lead = self.settled().await;
+        self.tally.note(if all_lead {
+            "every radiant led when a fault came"
+        } else {
+            "some radiant led nothing"
+        });
         self.pulse.mark();
         match fault {
             Fault::Kill => self.kill(one).await,
@@ -64,6 +73,18 @@ impl Scene<'_> {
         self.stage.cluster.ready().await;
         self.pulse.beats(2).await;
         self.tally.felt(fault, self.pulse.longest(), healed.elapsed());
+    }
+
+    /// Gives heralds some time to come back to where they should be, so that whoever is hit next is one.
+    async fn settled(&self) -> bool {
+        let start = Instant::now();
+        while start.elapsed() < REACHED_MAX {
+            if self.stage.cluster.leads_as_preferred().await {
+                return true;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        false
     }
 
     fn avoid(&self, radiants: &[usize]) {
@@ -120,9 +141,10 @@ impl Scene<'_> {
         let state = one_of(self.dice, &[State::Silent, State::Reset]);
         // Those that remain reach each other and are asked.
         self.avoid(&[one]);
+        let held = self.stage.held();
         self.stage.links(state, |from, to| which(from, to, one));
-        let time = Duration::from_millis(self.dice.random_range(500..4000));
-        sleep(time).await;
+        sleep(Duration::from_millis(self.dice.random_range(500..4000))).await;
+        assert!(self.stage.held() > held, "radiants {one} and others speak past the proxies");
     }
 
     async fn flap(&mut self, one: usize) {
@@ -164,10 +186,10 @@ impl Scene<'_> {
 
     /// A call fails. The radiant may stop or end; it is started again, and must then be well.
     async fn error(&mut self, one: usize) {
-        let (call, class) = (one_of(self.dice, &Call::ALL), one_of(self.dice, &Class::ALL));
+        let Some((call, class)) = self.least_tried() else { return };
         let errno = one_of(self.dice, &[EIO, ENOSPC]);
-        let times = one_of(self.dice, &[1, i64::MAX]);
-        let rule = Rule { call, class, errno, skip: self.dice.random_range(0..20), times };
+        let (skip, times) = (one_of(self.dice, &[0, 0, 3, 20]), one_of(self.dice, &[1, i64::MAX]));
+        let rule = Rule { call, class, errno, skip, times };
         self.avoid(&[one]);
         let starting = self.dice.random_bool(0.4);
         if starting {
@@ -182,9 +204,10 @@ impl Scene<'_> {
             sleep(Duration::from_millis(5)).await;
         }
         let when = if starting { "at the start" } else { "under load" };
-        let reached = if self.stage.control(one).failed() > 0 { "hit" } else { "not reached" };
-        self.tally.note(format!("error of {call:?} in {class:?} {when}: {reached}"));
-        if reached == "hit" {
+        let hit = self.stage.control(one).failed() > 0;
+        let reached = if hit { "hit" } else { "not reached" };
+        self.tally.note(format!("{ERROR} {call:?} of {class:?}: {reached} {when}"));
+        if hit {
             self.hold().await;
         }
         self.stage.control(one).heal();
@@ -196,6 +219,22 @@ impl Scene<'_> {
             self.stage.follow(one);
         }
         self.stage.start(one);
+    }
+
+    /// Of all calls that radiants were seen to make on files, one that was made to fail less often than others.
+    fn least_tried(&mut self) -> Option<(Call, Class)> {
+        let all = Call::ALL.iter().flat_map(|call| Class::ALL.map(|class| (*call, class)));
+        let seen =
+            |(call, class): &(Call, Class)| (0..3).any(|one| self.stage.control(one).seen(*call, *class) > 0);
+        let tried = |(call, class): &(Call, Class)| {
+            let prefix = format!("{ERROR} {call:?} of {class:?}: ");
+            let notes = self.tally.notes.iter().filter(|(note, _)| note.starts_with(&prefix));
+            notes.map(|(_, count)| *count).sum::<u64>()
+        };
+        let seen: Vec<_> = all.filter(seen).collect();
+        let least = seen.iter().map(tried).min()?;
+        let least: Vec<_> = seen.into_iter().filter(|point| tried(point) == least).collect();
+        Some(one_of(self.dice, &least))
     }
 
     /// No room, and room again: the radiants must find back by themselves.
@@ -211,7 +250,11 @@ impl Scene<'_> {
         while !no_space(self.stage) && start.elapsed() < 4 * REACHED_MAX {
             sleep(Duration::from_millis(10)).await;
         }
-        self.tally.note(if no_space(self.stage) { "full: no room was found" } else { "full: not filled in time" });
+        self.tally.note(if no_space(self.stage) {
+            "full: no room was found"
+        } else {
+            "full: not filled in time"
+        });
         sleep(Duration::from_millis(self.dice.random_range(0..1000))).await;
         self.stage.heal(self.pulse);
         self.recover(which).await;

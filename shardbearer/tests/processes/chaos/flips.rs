@@ -16,7 +16,8 @@ use super::faults::Scene;
 use super::stage::files_of;
 
 /// Kinds of files, with what an operator calls them.
-const KINDS: [&str; 4] = ["a closed log segment", "the log segment in use", "a data file", "an identity file"];
+const KINDS: [&str; 4] =
+    ["a closed log segment", "the log segment in use", "a data file", "an identity file"];
 
 /// Files of one kind that hold something.
 fn files_of_kind(folder: &Path, kind: &str) -> Vec<PathBuf> {

@@ -3,6 +3,8 @@
 //! A radiant sends what it has to say to another over its own connection and is answered there, so that a cut of (A, B)
 //! takes A's word from B while B's still reaches A.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -33,6 +35,8 @@ pub struct Link {
 
 /// All of them.
 pub struct Links {
+    /// What had to wait or was broken off, in pieces.
+    pub held: Arc<AtomicU64>,
     links: Vec<Link>,
     /// Ends with it.
     _tasks: JoinSet<()>,
@@ -42,16 +46,17 @@ impl Links {
     /// Between radiants whose gRPC doors have these ports.
     pub async fn between(ports: &[u16]) -> Links {
         let (mut links, mut tasks) = (Vec::new(), JoinSet::new());
+        let held = Arc::<AtomicU64>::default();
         for from in 0..ports.len() {
             for to in (0..ports.len()).filter(|to| *to != from) {
                 let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
                 let port = listener.local_addr().unwrap().port();
                 let (state, watched) = watch::channel(State::Open);
-                tasks.spawn(serve(listener, ports[to], watched));
+                tasks.spawn(serve(listener, ports[to], Watched { state: watched, held: held.clone() }));
                 links.push(Link { from, to, port, state });
             }
         }
-        Links { links, _tasks: tasks }
+        Links { held, links, _tasks: tasks }
     }
 
     /// For a radiant: where it must go instead of each door.
@@ -72,54 +77,72 @@ impl Links {
     }
 }
 
-async fn serve(listener: TcpListener, to: u16, state: watch::Receiver<State>) {
+/// What is asked of a connection, and what came of it.
+#[derive(Clone)]
+struct Watched {
+    state: watch::Receiver<State>,
+    held: Arc<AtomicU64>,
+}
+
+impl Watched {
+    /// Waits as the link makes everything wait.
+    async fn passable(&mut self) {
+        if *self.state.borrow() != State::Open {
+            self.held.fetch_add(1, Ordering::Relaxed);
+        }
+        let found = self.state.wait_for(|state| *state != State::Silent).await.map(|state| *state);
+        if let Ok(State::Slow(time)) = found {
+            tokio::time::sleep(time).await;
+        }
+    }
+
+    async fn reset(&mut self) {
+        // An error means that the harness is gone.
+        let _ = self.state.wait_for(|state| *state == State::Reset).await;
+        self.held.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+async fn serve(listener: TcpListener, to: u16, link: Watched) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             biased;
             Some(_) = connections.join_next() => {}
             Ok((here, _)) = listener.accept() => {
-                connections.spawn(carry(here, to, state.clone()));
+                connections.spawn(carry(here, to, link.clone()));
             }
         }
     }
 }
 
 /// One connection, until either side or the link ends it.
-async fn carry(here: TcpStream, to: u16, state: watch::Receiver<State>) {
-    let mut watched = state.clone();
+async fn carry(here: TcpStream, to: u16, link: Watched) {
+    let mut watched = link.clone();
     let both = async {
-        passable(&mut state.clone()).await;
+        link.clone().passable().await;
         let Ok(there) = TcpStream::connect(("127.0.0.1", to)).await else { return };
         let _ = (here.set_nodelay(true), there.set_nodelay(true));
         let ((from_here, to_here), (from_there, to_there)) = (here.into_split(), there.into_split());
         tokio::select! {
             biased;
-            () = pump(from_here, to_there, state.clone()) => {}
-            () = pump(from_there, to_here, state.clone()) => {}
+            () = pump(from_here, to_there, link.clone()) => {}
+            () = pump(from_there, to_here, link.clone()) => {}
         }
     };
     tokio::select! {
         biased;
-        _ = watched.wait_for(|state| *state == State::Reset) => {}
+        () = watched.reset() => {}
         () = both => {}
     }
 }
 
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut state: watch::Receiver<State>) {
+async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut link: Watched) {
     let mut buffer = vec![0; 1 << 16];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
-        passable(&mut state).await;
+        link.passable().await;
         if to.write_all(&buffer[..length]).await.is_err() {
             return;
         }
-    }
-}
-
-/// Waits as the link makes everything wait.
-async fn passable(state: &mut watch::Receiver<State>) {
-    let found = state.wait_for(|state| *state != State::Silent).await.map(|state| *state);
-    if let Ok(State::Slow(time)) = found {
-        tokio::time::sleep(time).await;
     }
 }

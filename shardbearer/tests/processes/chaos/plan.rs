@@ -119,6 +119,10 @@ impl Plan {
         (factory.capabilities().tolerates)(3) >= 1
     }
 
+    pub fn cuts_power(&self) -> bool {
+        self.faults.iter().any(|fault| matches!(fault, Fault::Power | Fault::PowerAll))
+    }
+
     pub fn needs_libraries(&self) -> bool {
         self.faults.iter().any(|fault| fault.needs_libraries())
     }

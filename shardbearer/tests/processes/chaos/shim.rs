@@ -88,20 +88,30 @@ const INJECTED: u64 = 6;
 const SMALL: u64 = 7;
 const SPACE: u64 = 8;
 const NO_SPACE: u64 = 9;
-const WORDS: u64 = 10;
+const SEEN: u64 = 10;
+const WORDS: u64 = 30;
 
 impl Control {
     /// Tells the radiant, from its next start on, to listen to a control file of its own. Connections to a port of the
-    /// list go to the port beside it.
-    pub fn of(radiant: &mut Radiant, libraries: &Libraries, ports: &[(u16, u16)]) -> Control {
+    /// list go to the port beside it. With a journal its power can be cut.
+    pub fn of(
+        radiant: &mut Radiant,
+        libraries: &Libraries,
+        ports: &[(u16, u16)],
+        journaled: bool,
+    ) -> Control {
         let path = radiant.file.with_extension("control");
         let file = File::options().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
         file.set_len(WORDS * 8).unwrap();
         let journal = radiant.file.with_extension("journal");
         let text = |path: &Path| path.to_str().unwrap().to_owned();
         let ports: Vec<String> = ports.iter().map(|(from, to)| format!("{from}:{to}")).collect();
+        let mut loaded = text(&libraries.faults);
+        if journaled {
+            loaded = format!("{loaded}:{}", text(&libraries.powercut));
+        }
         radiant.environment = vec![
-            ("LD_PRELOAD".into(), format!("{}:{}", text(&libraries.faults), text(&libraries.powercut))),
+            ("LD_PRELOAD".into(), loaded),
             ("FAULTS_DIR".into(), text(&radiant.folder)),
             ("FAULTS_CONTROL".into(), text(&path)),
             ("FAULTS_PORTS".into(), ports.join(",")),
@@ -140,6 +150,12 @@ impl Control {
     /// How many calls have failed since then.
     pub fn failed(&self) -> i64 {
         self.get(INJECTED)
+    }
+
+    /// How often it has made a call of this kind since its first start.
+    pub fn seen(&self, call: Call, class: Class) -> i64 {
+        let place = |bit: u32| u64::from(bit.trailing_zeros());
+        self.get(SEEN + 4 * place(call as u32) + place(class as u32))
     }
 
     /// Its files may grow by no more than this.

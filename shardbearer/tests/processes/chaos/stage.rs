@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::Ordering;
 
 use super::super::disk::{Disk, Loss};
 use super::super::harness::{Cluster, Radiant};
@@ -14,7 +15,9 @@ use super::shim::{Control, Libraries};
 pub struct Machinery {
     pub controls: Vec<Control>,
     pub links: Links,
+    /// What would be left of each after a power cut, where that is to come.
     disks: Vec<Option<Disk>>,
+    journaled: bool,
 }
 
 /// The cluster and all that can be done to it.
@@ -31,7 +34,7 @@ impl Stage {
             plan.settle(radiant);
         }
         let machinery = match plan.needs_libraries() {
-            true => Machinery::of(&mut cluster).await,
+            true => Machinery::of(&mut cluster, plan.cuts_power()).await,
             false => None,
         };
         let mut stage = Stage { cluster, machinery };
@@ -44,7 +47,7 @@ impl Stage {
 
     pub fn start(&mut self, radiant: usize) {
         let process = &mut self.cluster.radiants[radiant];
-        if let Some(machinery) = &mut self.machinery {
+        if let Some(machinery) = self.machinery.as_mut().filter(|machinery| machinery.journaled) {
             let disk = machinery.disks[radiant].take();
             machinery.disks[radiant] = Some(disk.unwrap_or_else(|| Disk::read(&process.folder)));
         }
@@ -82,6 +85,11 @@ impl Stage {
         self.machinery.as_ref().expect("the libraries are there").links.set(state, which);
     }
 
+    /// How much the links have kept back.
+    pub fn held(&self) -> u64 {
+        self.machinery.as_ref().map_or(0, |machinery| machinery.links.held.load(Ordering::Relaxed))
+    }
+
     /// Whatever is wrong with links, disks and clocks is right again.
     pub fn heal(&self, pulse: &Pulse) {
         if let Some(machinery) = &self.machinery {
@@ -100,7 +108,7 @@ impl Stage {
 }
 
 impl Machinery {
-    async fn of(cluster: &mut Cluster) -> Option<Machinery> {
+    async fn of(cluster: &mut Cluster, journaled: bool) -> Option<Machinery> {
         let Some(libraries) = Libraries::compile(cluster.folder.path()) else {
             println!("SKIPPED: faults of disks, clocks and links, because there is no C compiler");
             return None;
@@ -109,11 +117,11 @@ impl Machinery {
         let links = Links::between(&ports).await;
         let controls = cluster.radiants.iter_mut().enumerate();
         let control = |(index, radiant): (usize, &mut Radiant)| {
-            Control::of(radiant, &libraries, &links.instead(index, &ports))
+            Control::of(radiant, &libraries, &links.instead(index, &ports), journaled)
         };
         let controls = controls.map(control).collect();
         let disks = cluster.radiants.iter().map(|_| None).collect();
-        Some(Machinery { controls, links, disks })
+        Some(Machinery { controls, links, disks, journaled })
     }
 }
 

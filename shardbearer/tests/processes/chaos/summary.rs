@@ -46,9 +46,7 @@ impl Tally {
 
     pub fn json(&self, plan: &Plan) -> Value {
         let ms = |time: Option<Duration>| time.unwrap_or_default().as_millis() as u64;
-        let of = |times: &[Duration]| {
-            json!({"median_ms": ms(median(times)), "max_ms": ms(times.iter().max().copied())})
-        };
+        let of = |times: &[Duration]| json!({"median_ms": ms(median(times)), "max_ms": ms(times.iter().max().copied())});
         let felt = |felt: &Felt| {
             let (gap, usable_after) = (of(&felt.gaps), of(&felt.usable_after));
             json!({"count": felt.gaps.len(), "gap": gap, "usable_after": usable_after})
@@ -78,7 +76,10 @@ impl fmt::Display for Tally {
             "operations {}: answered {answered}, refused {}, unknown {}; {} keys; herald changes {}",
             self.operations, self.refused, self.unknown, self.keys, self.heralds
         )?;
-        writeln!(f, "fault        count   longest gap of a key: median      max   usable again: median      max")?;
+        writeln!(
+            f,
+            "fault        count   longest gap of a key: median      max   usable again: median      max"
+        )?;
         let ms = |time: Option<Duration>| format!("{} ms", time.unwrap_or_default().as_millis());
         for (name, felt) in &self.faults {
             writeln!(
