@@ -214,9 +214,8 @@ impl Scene<'_> {
         if self.stage.cluster.radiants[one].runs() {
             self.stage.kill(one);
         } else {
-            let status = self.stage.cluster.radiants[one].ended().await;
-            self.tally.note(format!("error: the radiant ended by itself with {status}"));
-            self.stage.follow(one);
+            let last = self.ended(one).await;
+            self.tally.note(format!("error: the radiant ended: {last}"));
         }
         self.stage.start(one);
     }
@@ -263,33 +262,36 @@ impl Scene<'_> {
     /// Waits until each of these leads what it should, and starts those again that do not find back by themselves.
     async fn recover(&mut self, which: &[usize]) {
         let start = Instant::now();
-        loop {
-            let mut ended = Vec::new();
-            for radiant in which {
-                if !self.stage.cluster.radiants[*radiant].runs() {
-                    ended.push(*radiant);
+        while !self.stage.cluster.leads_as_preferred().await {
+            let late = start.elapsed() > PATIENCE / 2;
+            for radiant in which.iter().copied() {
+                if !self.stage.cluster.radiants[radiant].runs() {
+                    let last = self.ended(radiant).await;
+                    self.tally.note(format!("full: a radiant ended: {last}"));
+                } else if late {
+                    self.tally.note("full: a radiant needs a restart");
+                    self.stage.kill(radiant);
+                } else {
+                    continue;
                 }
+                self.stage.start(radiant);
             }
-            let by_itself = ended.is_empty() && self.stage.cluster.leads_as_preferred().await;
-            if by_itself {
-                self.tally.note("full: back by itself");
-                return;
-            }
-            if !ended.is_empty() || start.elapsed() > PATIENCE / 2 {
-                for radiant in which {
-                    let what = if ended.contains(radiant) { "ended" } else { "needs a restart" };
-                    self.tally.note(format!("full: a radiant {what}"));
-                    if ended.contains(radiant) {
-                        let _ = self.stage.cluster.radiants[*radiant].ended().await;
-                        self.stage.follow(*radiant);
-                    } else {
-                        self.stage.kill(*radiant);
-                    }
-                    self.stage.start(*radiant);
-                }
+            if late {
                 return;
             }
             sleep(Duration::from_millis(100)).await;
         }
+        self.tally.note("full: every radiant leads again");
+    }
+
+    /// Takes leave of a radiant that has ended by itself, in order: its last words.
+    pub async fn ended(&mut self, radiant: usize) -> String {
+        let process = &mut self.stage.cluster.radiants[radiant];
+        let status = process.ended().await;
+        let log = process.log();
+        let last = log.lines().last().unwrap_or_default().to_owned();
+        assert_eq!(status.code(), Some(1), "it gives up in order: {last}");
+        self.stage.follow(radiant);
+        last
     }
 }

@@ -16,8 +16,8 @@ use super::faults::Scene;
 use super::stage::files_of;
 
 /// Kinds of files, with what an operator calls them.
-const KINDS: [&str; 4] =
-    ["a closed log segment", "the log segment in use", "a data file", "an identity file"];
+const KINDS: [&str; 4] = ["a closed log segment", "the log segment in use", DATA, "an identity file"];
+const DATA: &str = "a data file";
 
 /// Files of one kind that hold something.
 fn files_of_kind(folder: &Path, kind: &str) -> Vec<PathBuf> {
@@ -32,7 +32,7 @@ fn files_of_kind(folder: &Path, kind: &str) -> Vec<PathBuf> {
     let mut found = match kind {
         "a closed log segment" => log.drain(..last.unwrap_or(0)).collect(),
         "the log segment in use" => log.drain(..).skip(last.unwrap_or(0)).take(1).collect(),
-        "a data file" => below("data"),
+        DATA => below("data"),
         _ => ["identity", "cluster", "bootstrap-vote"].map(|name| folder.join(name)).to_vec(),
     };
     found.retain(|path: &PathBuf| path.metadata().is_ok_and(|found| found.len() > 0));
@@ -112,9 +112,9 @@ async fn fate(radiant: &mut Radiant, start: impl FnOnce(&mut Radiant)) -> Fate {
     }
 }
 
-/// Whether the refusal says which file is meant.
-fn names(refusal: &str, flip: &Flip) -> bool {
-    let name = flip.path.file_name().unwrap().to_str().unwrap();
+/// Whether the refusal says which file is meant. The storage engine knows only that it is one of its own.
+fn names(refusal: &str, flip: &Flip, kind: &str) -> bool {
+    let name = if kind == DATA { "data" } else { flip.path.file_name().unwrap().to_str().unwrap() };
     refusal.starts_with("shardbearer: ") && refusal.contains(name)
 }
 
@@ -134,7 +134,11 @@ pub async fn in_one_radiant(scene: &mut Scene<'_>, one: usize) {
     scene.stage.start(one);
     match fate(&mut scene.stage.cluster.radiants[one], |_| ()).await {
         Fate::Refuses(why) => {
-            let named = if names(&why, &flip) { "the file is named" } else { "the file is not named" };
+            let named = if names(&why, &flip, kind) {
+                "the place is named".into()
+            } else {
+                format!("the place is not named: {why}")
+            };
             scene.tally.note(format!("flip in {kind}: refused, {named}"));
             scene.stage.follow(one);
         }
@@ -144,8 +148,8 @@ pub async fn in_one_radiant(scene: &mut Scene<'_>, one: usize) {
             if scene.stage.cluster.radiants[one].runs() {
                 scene.stage.kill(one);
             } else {
-                let _ = scene.stage.cluster.radiants[one].ended().await;
-                scene.stage.follow(one);
+                let last = scene.ended(one).await;
+                scene.tally.note(format!("flip in {kind}: ended later: {last}"));
             }
         }
     }
@@ -212,8 +216,8 @@ async fn turned_bits_are_refused_or_harmless() {
         let radiant = &mut cluster.radiants[0];
         let came = match fate(radiant, Radiant::start).await {
             Fate::Refuses(why) => {
-                assert!(names(&why, &flip), "{what}: {why}");
-                "refused, the file is named"
+                assert!(names(&why, &flip, kind), "{what}: {why}");
+                "refused, the place is named"
             }
             Fate::Serves => {
                 let came = verify(radiant, &values, &what).await;

@@ -108,7 +108,12 @@ async fn beat(
         }
         let Ok(mut connection) = Connection::open(&doors[door]).await else { continue };
         while !stop.load(Ordering::Relaxed) && !bad(&avoided) {
-            let asked = connection.call_within(&["SET", &key, "beat"], Duration::from_secs(2)).await;
+            let asked = tokio::select! {
+                biased;
+                // Not to be held up by the pause of a radiant that a client would leave.
+                () = until(|| bad(&avoided)) => break,
+                asked = connection.call_within(&["SET", &key, "beat"], Duration::from_secs(5)) => asked,
+            };
             let Ok(Reply::Simple(_)) = asked else { break };
             let pause = u64::try_from(last.elapsed().as_millis()).unwrap();
             beats.longest_ms.fetch_max(pause, Ordering::Relaxed);
@@ -116,6 +121,12 @@ async fn beat(
             last = Instant::now();
             tokio::time::sleep(BEAT).await;
         }
+    }
+}
+
+async fn until(holds: impl Fn() -> bool) {
+    while !holds() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 

@@ -88,11 +88,12 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Each of the faults once, or what `CHAOS_SECONDS`, `CHAOS_FAULTS` and `CHAOS_SEED` say.
+    /// Each of the faults once, or what `CHAOS_SECONDS`, `CHAOS_FAULTS`, `CHAOS_CLIENTS` and `CHAOS_SEED` say.
     pub fn of(engine: &'static str, faults: &[Fault]) -> Plan {
         let told = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
         let number = |name: &str| told(name).map(|text| text.parse::<u64>().expect("a number"));
         let seconds = number("CHAOS_SECONDS");
+        let clients = usize::try_from(number("CHAOS_CLIENTS").unwrap_or(16)).expect("some");
         let faults = match told("CHAOS_FAULTS") {
             Some(names) => names.split(',').map(fault).collect(),
             None => faults.to_vec(),
@@ -102,8 +103,8 @@ impl Plan {
             faults,
             time: Duration::from_secs(seconds.unwrap_or(0)),
             seed: number("CHAOS_SEED").unwrap_or(1),
-            resp: 12,
-            native: 4,
+            resp: clients - clients / 4,
+            native: clients / 4,
             long: seconds.is_some(),
         }
     }
