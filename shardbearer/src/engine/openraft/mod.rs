@@ -142,8 +142,16 @@ impl Openraft {
             world: context.world.clone(),
             transfers,
         };
+        let (applied, bounds) = (context.applier.applied().position, context.log.bounds(order));
+        if applied.index < bounds.purged.index {
+            return Err(refuse(format!(
+                "the data end at entry {}, and the log begins after entry {}: what is between is lost; \
+                 set the data directory aside and replace the radiant",
+                applied.index, bounds.purged.index
+            )));
+        }
         // Only a member that stored something can have acknowledged anybody before.
-        let fresh = context.log.bounds(order) == shardbearer_core::log::Bounds::default();
+        let fresh = bounds == shardbearer_core::log::Bounds::default();
         let wait = if fresh { 0 } else { nanoseconds(timing.election_max) };
         let raft = Raft::new(context.me.0, Arc::new(config), network, log, machine);
         let raft = runtime::inside(&context.world, raft).await.map_err(|error| refuse(error.to_string()))?;
