@@ -217,6 +217,20 @@ impl Cluster {
         })
     }
 
+    /// Who leads an order, as the first that answers sees it.
+    pub async fn leading(&self) -> Vec<usize> {
+        for radiant in &self.radiants {
+            let Some(status) = radiant.status().await else { continue };
+            let of = |index: &usize| {
+                let all = status["radiants"].as_array().into_iter().flatten();
+                all.filter(|found| found["name"] == self.radiants[*index].name.as_str())
+                    .any(|found| found["leads"].as_array().is_some_and(|leads| !leads.is_empty()))
+            };
+            return (0..self.radiants.len()).filter(of).collect();
+        }
+        Vec::new()
+    }
+
     /// SIGTERM to all; all exit with 0.
     pub async fn stop(&mut self) {
         for radiant in &self.radiants {

@@ -37,23 +37,24 @@ pub struct Scene<'a> {
 impl Scene<'_> {
     /// One fault from beginning to end: afterwards every key is written again.
     pub async fn play(&mut self, fault: Fault) {
-        let one = self.dice.random_range(0..3);
-        let all_lead = self.settled().await;
-        self.tally.note(if all_lead {
-            "every radiant led when a fault came"
-        } else {
-            "some radiant led nothing"
-        });
+        let one = self.target().await;
         self.pulse.mark();
         match fault {
             Fault::Kill => self.kill(one).await,
             Fault::KillAll => self.kill_all(None).await,
             Fault::Restart => self.restart(one).await,
             Fault::Pause => self.pause(one).await,
-            Fault::Isolate => self.cut(one, |from, to, one| from == one || to == one).await,
+            Fault::Isolate => {
+                self.avoid(&[one]);
+                self.cut(one, |from, to, one| from == one || to == one).await;
+            }
             Fault::OneWay if self.dice.random_bool(0.5) => self.cut(one, |from, _, one| from == one).await,
             Fault::OneWay => self.cut(one, |_, to, one| to == one).await,
-            Fault::Bridge => self.cut(one, |from, to, one| from != one && to != one).await,
+            Fault::Bridge => {
+                // Only the one between them reaches everybody.
+                self.avoid(&[(one + 1) % 3, (one + 2) % 3]);
+                self.cut(one, |from, to, one| from != one && to != one).await;
+            }
             Fault::Flap => self.flap(one).await,
             Fault::Slow => self.slow(one).await,
             Fault::Power => self.power(one).await,
@@ -75,16 +76,19 @@ impl Scene<'_> {
         self.tally.felt(fault, self.pulse.longest(), healed.elapsed());
     }
 
-    /// Gives heralds some time to come back to where they should be, so that whoever is hit next is one.
-    async fn settled(&self) -> bool {
-        let start = Instant::now();
-        while start.elapsed() < REACHED_MAX {
-            if self.stage.cluster.leads_as_preferred().await {
-                return true;
-            }
-            sleep(Duration::from_millis(50)).await;
-        }
-        false
+    /// More often than not somebody who leads an order.
+    async fn target(&mut self) -> usize {
+        let leading = self.stage.cluster.leading().await;
+        let one = match leading.is_empty() || self.dice.random_ratio(1, 5) {
+            true => self.dice.random_range(0..3),
+            false => one_of(self.dice, &leading),
+        };
+        self.tally.note(if leading.contains(&one) {
+            "hit a herald"
+        } else {
+            "hit a radiant that led nothing"
+        });
+        one
     }
 
     fn avoid(&self, radiants: &[usize]) {
@@ -139,8 +143,6 @@ impl Scene<'_> {
 
     async fn cut(&mut self, one: usize, which: impl Fn(usize, usize, usize) -> bool) {
         let state = one_of(self.dice, &[State::Silent, State::Reset]);
-        // Those that remain reach each other and are asked.
-        self.avoid(&[one]);
         let held = self.stage.held();
         self.stage.links(state, |from, to| which(from, to, one));
         sleep(Duration::from_millis(self.dice.random_range(500..4000))).await;

@@ -108,11 +108,12 @@ async fn beat(
         }
         let Ok(mut connection) = Connection::open(&doors[door]).await else { continue };
         while !stop.load(Ordering::Relaxed) && !bad(&avoided) {
+            let words = ["SET", &key, "beat"];
             let asked = tokio::select! {
                 biased;
                 // Not to be held up by the pause of a radiant that a client would leave.
                 () = until(|| bad(&avoided)) => break,
-                asked = connection.call_within(&["SET", &key, "beat"], Duration::from_secs(5)) => asked,
+                asked = connection.call_within(&words, Duration::from_secs(5)) => asked,
             };
             let Ok(Reply::Simple(_)) = asked else { break };
             let pause = u64::try_from(last.elapsed().as_millis()).unwrap();
