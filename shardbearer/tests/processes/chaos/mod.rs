@@ -121,7 +121,7 @@ async fn run(plan: &Plan) -> (Tally, Report) {
     (tally.keys, tally.violations) = (report.keys, report.violations_count);
     println!("{} on seed {}: {tally}", plan.engine, plan.seed);
     println!("{}", tally.json(plan));
-    if report.passed() {
+    if report.passed() || plan.lies {
         stage.cluster.folder.disable_cleanup(false);
     } else {
         evidence.keep();
@@ -169,4 +169,15 @@ async fn chain() {
     let few = [Fault::Kill, Fault::Pause, Fault::Isolate, Fault::PowerAll];
     let (_, report) = run(&Plan::of("chain", &few)).await;
     assert_passed(&report);
+}
+
+/// The positive control: where disks only pretend to sync, the same run is judged to have lost writes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_lies_is_caught() {
+    let mut plan = Plan::of("openraft", &[]);
+    (plan.faults, plan.lies, plan.time) = (vec![Fault::PowerAll], true, Duration::ZERO);
+    let (tally, report) = run(&plan).await;
+    // Where there is no C compiler no power was cut, which was said.
+    let cut = tally.faults.contains_key(Fault::PowerAll.name());
+    assert_eq!(cut, !report.passed(), "{} violations", report.violations_count);
 }

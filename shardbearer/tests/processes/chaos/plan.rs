@@ -83,6 +83,8 @@ pub struct Plan {
     pub seed: u64,
     pub resp: usize,
     pub native: usize,
+    /// Whether the disks only say that they sync: a positive control.
+    pub lies: bool,
     /// Whether `scripts/chaos.sh` asked for it: then all that was written down is kept.
     pub long: bool,
 }
@@ -105,6 +107,7 @@ impl Plan {
             seed: number("CHAOS_SEED").unwrap_or(1),
             resp: clients - clients / 4,
             native: clients / 4,
+            lies: false,
             long: seconds.is_some(),
         }
     }

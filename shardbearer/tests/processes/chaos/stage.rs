@@ -37,6 +37,9 @@ impl Stage {
             true => Machinery::of(&mut cluster, plan.cuts_power()).await,
             false => None,
         };
+        for radiant in cluster.radiants.iter_mut().filter(|_| plan.lies) {
+            radiant.environment.push(("POWERCUT_LIES".into(), "1".into()));
+        }
         let mut stage = Stage { cluster, machinery };
         for radiant in 0..3 {
             stage.start(radiant);

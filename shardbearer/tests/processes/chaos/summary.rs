@@ -40,8 +40,14 @@ impl Tally {
         felt.usable_after.push(usable_after);
     }
 
+    /// Counts it. Numbers do not tell notes apart.
     pub fn note(&mut self, what: impl Into<String>) {
-        *self.notes.entry(what.into()).or_default() += 1;
+        let mut what: String = what.into();
+        while let Some(digit) = what.find(|one: char| one.is_ascii_digit()) {
+            let rest = what[digit..].trim_start_matches(|one: char| one.is_ascii_digit()).to_owned();
+            what = format!("{}#{rest}", &what[..digit]);
+        }
+        *self.notes.entry(what).or_default() += 1;
     }
 
     pub fn json(&self, plan: &Plan) -> Value {
