@@ -10,10 +10,11 @@
 //! | [`shim`], `faults.c` | calls that fail, small disks, wrong clocks, connections that lead elsewhere |
 //! | [`links`] | proxies between radiants that can be cut in each direction |
 //! | [`faults`], [`flips`] | what is done, and what must hold of the radiant that is hit |
-//! | [`clients`] | the load, all of which is written down |
+//! | [`clients`], [`calls`] | the load, all of which is written down |
 //! | [`gaps`] | how long keys stand still, who leads |
 //! | [`summary`] | what came of it |
 
+mod calls;
 mod clients;
 mod faults;
 mod flips;
