@@ -11,7 +11,7 @@ scripts/chaos.sh [--engine NAME] [--minutes N] [--faults A,B,...] [--seed N] [--
   --engine NAME      openraft (the default), omnipaxos or chain
   --minutes N        new faults come for so long; each comes at least once (1)
   --faults A,B,...   kill, kill-all, restart, pause, isolate, one-way, bridge, flap, slow, power, power-all, clock,
-                     error, full, full-all, flip; without it those that the engine is meant to bear
+                     error, full, full-all, flip, image; without it those of the engine's test in the gate
   --seed N           decides which faults come, when, and to whom (1); processes and clients are never the same twice
   --clients N        of the load (16); every fourth is the smart client
   --flips N          instead: turn N bits, one after the other, in the files of a single radiant

@@ -14,7 +14,7 @@ use super::plan::Fault;
 use super::shim::{Call, Class, EIO, ENOSPC, Rule};
 use super::stage::Stage;
 use super::summary::Tally;
-use super::{flips, one_of};
+use super::{flips, images, one_of};
 
 /// Of the clusters under test.
 const ELECTION_TIMEOUT: Duration = Duration::from_millis(500);
@@ -68,6 +68,7 @@ impl Scene<'_> {
             Fault::Full => self.full(&[one]).await,
             Fault::FullAll => self.full(&[0, 1, 2]).await,
             Fault::Flip => flips::in_one_radiant(self, one).await,
+            Fault::Image => images::interrupted(self, one).await,
         }
         self.stage.heal(self.pulse);
         let healed = Instant::now();

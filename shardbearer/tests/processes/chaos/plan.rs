@@ -41,10 +41,12 @@ pub enum Fault {
     FullAll,
     /// A bit is flipped in the files of one while it is down.
     Flip,
+    /// One is so far behind that it is sent an image, and is killed again and again while that comes.
+    Image,
 }
 
 impl Fault {
-    pub const ALL: [(Fault, &'static str); 16] = [
+    pub const ALL: [(Fault, &'static str); 17] = [
         (Fault::Kill, "kill"),
         (Fault::KillAll, "kill-all"),
         (Fault::Restart, "restart"),
@@ -61,6 +63,7 @@ impl Fault {
         (Fault::Full, "full"),
         (Fault::FullAll, "full-all"),
         (Fault::Flip, "flip"),
+        (Fault::Image, "image"),
     ];
 
     pub fn name(self) -> &'static str {
@@ -69,7 +72,7 @@ impl Fault {
 
     /// Whether `faults.c` and `powercut.c` are needed.
     pub fn needs_libraries(self) -> bool {
-        !matches!(self, Fault::Kill | Fault::KillAll | Fault::Restart | Fault::Pause)
+        !matches!(self, Fault::Kill | Fault::KillAll | Fault::Restart | Fault::Pause | Fault::Image)
     }
 }
 
