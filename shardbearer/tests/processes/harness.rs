@@ -186,11 +186,16 @@ impl Cluster {
 
     /// Waits until all that run are ready.
     pub async fn ready(&mut self) {
+        self.ready_within(PATIENCE).await;
+    }
+
+    /// The same for data that take longer to open.
+    pub async fn ready_within(&mut self, patience: Duration) {
         for radiant in &mut self.radiants {
             let start = Instant::now();
             while radiant.process.is_some() && !radiant.is_ready().await {
                 assert!(radiant.runs(), "{} has ended", radiant.name);
-                assert!(start.elapsed() < PATIENCE, "{} is not ready in time", radiant.name);
+                assert!(start.elapsed() < patience, "{} is not ready in time", radiant.name);
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }

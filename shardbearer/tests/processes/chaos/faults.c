@@ -41,7 +41,7 @@ struct control {
 };
 
 enum call { WRITE = 1, SYNC = 2, RENAME = 4, TRUNCATE = 8, CREATE = 16 };
-enum class { LOG = 1, DATA = 2, SNAPSHOTS = 4, OTHER = 8 };
+enum class { LOG = 1, DATA = 2, IMAGES = 4, OTHER = 8 };
 
 static struct control *control;
 static char dir[4096];
@@ -83,7 +83,7 @@ static int class_of(const char *path) {
     const char *rest = path + dir_length + 1;
     if (!strncmp(rest, "log/", 4)) return LOG;
     if (!strncmp(rest, "data", 4)) return DATA;
-    if (!strncmp(rest, "snapshots", 9)) return SNAPSHOTS;
+    if (!strncmp(rest, "images", 6)) return IMAGES;
     return OTHER;
 }
 

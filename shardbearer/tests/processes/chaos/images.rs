@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep};
 use super::super::harness::PATIENCE;
 use super::super::resp::{Connection, Reply};
 use super::faults::Scene;
+use super::stage::files_of;
 
 /// Of one order: more than its log keeps for a member that is away.
 const AHEAD_BYTES: usize = 96 << 20;
@@ -15,7 +16,7 @@ const VALUE_BYTES: usize = 256 << 10;
 /// Rows that the image has of it.
 const ROWS: usize = 40;
 /// How long to wait for an image to come.
-const COMES_MAX: Duration = Duration::from_secs(4);
+const COMES_MAX: Duration = Duration::from_secs(8);
 const KILLS: usize = 5;
 
 /// Kills one, lets the others go far ahead, and then does not let it catch up in peace.
@@ -72,10 +73,11 @@ async fn go_ahead(door: &str) {
 
 /// Waits until a part of an image is there.
 async fn image_comes(scene: &Scene<'_>, one: usize) -> bool {
-    let folder = scene.stage.cluster.radiants[one].folder.join("snapshots");
+    let folder = scene.stage.cluster.radiants[one].folder.join("images");
     let start = Instant::now();
     while start.elapsed() < COMES_MAX {
-        if std::fs::read_dir(&folder).is_ok_and(|mut entries| entries.next().is_some()) {
+        // A folder for each order.
+        if folder.is_dir() && !files_of(&folder).is_empty() {
             return true;
         }
         sleep(Duration::from_millis(2)).await;

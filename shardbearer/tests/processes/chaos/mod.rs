@@ -36,6 +36,8 @@ use rand::{Rng, SeedableRng};
 use shardbearer_state::history::{Options, Report, Violation, check};
 use tokio::time::Instant;
 
+use super::harness::PATIENCE;
+
 use self::clients::{Load, Shared, read_all};
 use self::faults::Scene;
 use self::gaps::Pulse;
@@ -135,12 +137,12 @@ async fn run(plan: &Plan) -> (Tally, Report) {
 async fn read_while_each_is_away(stage: &mut Stage, shared: &Arc<Shared>) {
     for radiant in 0..3 {
         stage.kill(radiant);
-        stage.cluster.ready().await;
+        stage.cluster.ready_within(4 * PATIENCE).await;
         let mut doors = stage.cluster.resp_doors();
         doors.remove(radiant);
         read_all(shared, &doors).await;
         stage.start(radiant);
-        stage.cluster.ready().await;
+        stage.cluster.ready_within(4 * PATIENCE).await;
     }
 }
 

@@ -50,13 +50,13 @@ impl Call {
 pub enum Class {
     Log = 1,
     Data = 2,
-    Snapshots = 4,
+    Images = 4,
     /// `identity`, `cluster`, `bootstrap-vote`.
     Papers = 8,
 }
 
 impl Class {
-    pub const ALL: [Class; 4] = [Class::Log, Class::Data, Class::Snapshots, Class::Papers];
+    pub const ALL: [Class; 4] = [Class::Log, Class::Data, Class::Images, Class::Papers];
 }
 
 /// Calls that fail.
