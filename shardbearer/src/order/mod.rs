@@ -14,6 +14,7 @@
 
 pub mod applier;
 pub mod codec;
+pub(crate) mod fuzz;
 pub mod queue;
 pub mod reads;
 pub mod registry;

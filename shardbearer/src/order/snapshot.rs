@@ -253,8 +253,13 @@ pub fn open(place: &str) -> Result<Image, StorageError> {
 
 fn open_file(path: &Path) -> Result<Image, StorageError> {
     let file = File::open(path).map_err(|error| at(path, &error))?;
+    read(BufReader::with_capacity(1 << 20, file), path)
+}
+
+/// Begins to read an image; `path` is what errors name.
+pub(super) fn read<R: Read>(file: R, path: &Path) -> Result<Image<R>, StorageError> {
     let mut image = Image {
-        file: BufReader::with_capacity(1 << 20, file),
+        file,
         path: path.to_owned(),
         offset: 0,
         applied: Applied::default(),
@@ -274,8 +279,8 @@ fn open_file(path: &Path) -> Result<Image, StorageError> {
 }
 
 /// A complete image being read: an iterator over its rows that fails on the first damage.
-pub struct Image {
-    file: BufReader<File>,
+pub struct Image<R = BufReader<File>> {
+    file: R,
     path: PathBuf,
     offset: u64,
     applied: Applied,
@@ -286,7 +291,7 @@ pub struct Image {
     ended: bool,
 }
 
-impl Image {
+impl<R: Read> Image<R> {
     /// What it is of.
     pub fn applied(&self) -> &Applied {
         &self.applied
@@ -349,7 +354,7 @@ impl Image {
     }
 }
 
-impl Iterator for Image {
+impl<R: Read> Iterator for Image<R> {
     type Item = Result<(Space, Bytes, Bytes), StorageError>;
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -23,10 +23,10 @@ use crate::telemetry::meter::Meter;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Headers of one request.
-const HEADERS_MAX: usize = 64;
+pub(super) const HEADERS_MAX: usize = 64;
 
 /// Bytes of one request's line and headers: the longest key in percent-encoding, and headers.
-const HEAD_BYTES_MAX: usize = 32 << 10;
+pub(super) const HEAD_BYTES_MAX: usize = 32 << 10;
 
 /// What may be chosen.
 #[derive(Clone, Debug)]

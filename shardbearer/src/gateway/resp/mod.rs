@@ -21,6 +21,7 @@ pub mod commands;
 pub mod connection;
 pub mod failure;
 pub mod frame;
+pub(crate) mod fuzz;
 pub mod glob;
 pub mod inline;
 pub mod pipeline;
