@@ -104,7 +104,12 @@ fn welcome(mut topology: Topology, name: &str, incarnation: Incarnation, doors: 
         topology.epoch = next;
         return Decision::Make { topology, what: format!("radiant {name} has other doors"), radiant };
     }
-    let id = RadiantId(topology.radiants.iter().map(|radiant| radiant.id.0).max().unwrap_or(0) + 1);
+    let highest = topology.radiants.iter().map(|radiant| radiant.id.0).max().unwrap_or(0);
+    let Some(id) = highest.checked_add(1).map(RadiantId) else {
+        return Decision::Refuse(
+            "the highest radiant id is in use, so that there is none for another".into(),
+        );
+    };
     topology.radiants.push(Radiant { id, name: name.to_owned(), incarnation, doors: doors.clone() });
     topology.epoch = next;
     Decision::Make { topology, what: format!("radiant {name} ({id}) joins as a spare"), radiant: id }

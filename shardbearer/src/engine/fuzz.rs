@@ -4,7 +4,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use shardbearer_core::ids::{Epoch, OrderId, RadiantId};
 use shardbearer_core::log::{LogPos, LogRecord};
 use shardbearer_core::protocol::{
-    Boot, Change, Configuration, Durable, Entry, Input, Payload, Persist, Protocol, Ready, Terms, Ticket, Ticks,
+    Boot, Change, Configuration, Durable, Entry, Input, Payload, Persist, Protocol, Ready, Terms, Ticket,
+    Ticks,
 };
 
 use super::chain::{Chain, wire as chain_wire};
@@ -39,9 +40,11 @@ pub fn engines(bytes: &[u8]) {
         }),
         _ => {
             let position = LogPos { term: 1, index: 1 };
-            again(raw, |payload| frame::entry(LogRecord { position, payload }), |entry| {
-                frame::record(entry.clone()).payload
-            });
+            again(
+                raw,
+                |payload| frame::entry(LogRecord { position, payload }),
+                |entry| frame::record(entry.clone()).payload,
+            );
         }
     }
 }
@@ -118,11 +121,16 @@ fn input(source: &mut Source<'_>, ticket: Ticket, last: u64, commit: u64) -> Inp
         7 => Input::HandOver { ticket, to: from },
         _ => {
             let (message, first) = say(source);
-            let entries = (0..u64::from(source.below(4)))
-                .map_while(|count| first.checked_add(count))
-                .map(|index| Entry {
-                    position: LogPos { term: source.number(), index },
-                    payload: if source.flag() { Payload::Blank } else { Payload::Proposal(source.bytes()) },
+            let entries =
+                (0..u64::from(source.below(4))).map_while(|count| first.checked_add(count)).map(|index| {
+                    Entry {
+                        position: LogPos { term: source.number(), index },
+                        payload: if source.flag() {
+                            Payload::Blank
+                        } else {
+                            Payload::Proposal(source.bytes())
+                        },
+                    }
                 });
             Input::Receive { from, message, entries: entries.collect() }
         }

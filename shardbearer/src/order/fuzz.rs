@@ -77,8 +77,10 @@ fn made(source: &mut Source<'_>) {
         };
         batch.put(space, source.bytes(), source.bytes());
     }
-    let expect: Rows =
-        batch.iter().map(|(space, key, value)| (space, key.clone(), value.cloned().unwrap_or_default())).collect();
+    let expect: Rows = batch
+        .iter()
+        .map(|(space, key, value)| (space, key.clone(), value.cloned().unwrap_or_default()))
+        .collect();
     let mut stored = Stored::default();
     stored.commit(batch);
     let spaces = stored.0.keys().copied().collect();

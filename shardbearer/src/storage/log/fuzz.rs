@@ -49,7 +49,10 @@ fn bodies(raw: &Bytes) {
     if let Some(writes) = writes {
         let written = frame::encode_body(order, &writes);
         assert_eq!(written.len(), raw.len(), "as long as it was");
-        assert_eq!(frame::decode_body(&written).map(without_crc), Some(without_crc(Body::Records(order, records))));
+        assert_eq!(
+            frame::decode_body(&written).map(without_crc),
+            Some(without_crc(Body::Records(order, records)))
+        );
     }
 }
 
