@@ -92,7 +92,7 @@ fn welcome(mut topology: Topology, name: &str, incarnation: Incarnation, doors: 
         if known.incarnation != incarnation {
             return Decision::Refuse(format!(
                 "the name {name:?} belongs to another data directory (incarnation {}, this one is {incarnation}); \
-                 choose another name, or start from that directory",
+                 start from that directory, or from an empty one under another [radiant] name",
                 known.incarnation
             ));
         }

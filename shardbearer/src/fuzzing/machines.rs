@@ -198,7 +198,8 @@ fn command(source: &mut Source<'_>, outer: bool) -> Command {
                 ExpireWhen::HasOne,
                 ExpireWhen::Later,
                 ExpireWhen::Earlier,
-            ][usize::from(source.below(5))],
+                ExpireWhen::HasOneAndEarlier,
+            ][usize::from(source.below(6))],
         },
         10 => Command::Check { key: key(source), condition: condition(source) },
         11 => Command::Scan(Scan {
@@ -364,6 +365,6 @@ fn said(effect: Effect, cluster: &mut Option<ClusterId>) {
             assert_eq!(*cluster.get_or_insert(founded), founded, "a second cluster");
         }
         Effect::Join { .. } => {}
-        Effect::Problem(why) | Effect::Notice(why) => assert!(!why.is_empty()),
+        Effect::GiveUp(why) | Effect::Problem(why) | Effect::Notice(why) => assert!(!why.is_empty()),
     }
 }
