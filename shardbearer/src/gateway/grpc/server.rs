@@ -19,7 +19,7 @@ use tonic_health::server::{HealthReporter, health_reporter};
 
 use super::admin::AdminService;
 use super::kv::KvService;
-use crate::gateway::listen::Door;
+use crate::gateway::listen::{Door, Greeting};
 use crate::gateway::{self, Entrance};
 use crate::telemetry::meter::Meter;
 use crate::transport::PeerService;
@@ -32,6 +32,9 @@ const HEADER_BYTES_MAX: u32 = 16 << 10;
 
 /// Silence after which a connection is probed, and then given up.
 const PROBE: Duration = Duration::from_secs(10);
+
+/// The preface of HTTP/2, from which on silence is probed.
+const GREETING: Greeting = Greeting { bytes: 24, within: PROBE };
 
 /// What may be chosen.
 #[derive(Clone, Debug)]
@@ -92,7 +95,7 @@ pub async fn serve(
         .add_service(health)
         .add_service(reflection)
         .add_optional_service(peers.map(limited));
-    let door = Door::new(listener, settings.connections_max, meter, cut.clone());
+    let door = Door::new(listener, settings.connections_max, Some(GREETING), meter, cut.clone());
     let incoming = futures_util::stream::unfold(door, |door| async move {
         Some((Ok::<_, Infallible>(door.accept().await), door))
     });

@@ -64,7 +64,7 @@ pub async fn serve(
     let meter = Arc::new(Meter::new(&settings.radiant, "http", world.clone()));
     let router =
         routes(Shared { entrance, meter: meter.clone(), world, value_bytes_max: settings.value_bytes_max });
-    let door = Door::new(listener, settings.connections_max, meter, CancellationToken::new());
+    let door = Door::new(listener, settings.connections_max, None, meter, CancellationToken::new());
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
