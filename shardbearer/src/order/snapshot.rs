@@ -309,8 +309,12 @@ impl<R: Read> Image<R> {
         if length > BLOCK_BYTES_MAX {
             return Err(self.damaged("a block has an impossible length"));
         }
-        let mut body = vec![0; length];
-        self.file.read_exact(&mut body).map_err(|_| self.damaged("the image is cut off"))?;
+        // Grows with what is there: a length alone is no reason to set memory aside.
+        let mut body = Vec::with_capacity(length.min(2 * BLOCK_BYTES));
+        let read = Read::by_ref(&mut self.file).take(length as u64).read_to_end(&mut body);
+        if !matches!(read, Ok(read) if read == length) {
+            return Err(self.damaged("the image is cut off"));
+        }
         if crc32fast::hash(&body) != checksum {
             return Err(self.damaged("a block's checksum is wrong"));
         }
