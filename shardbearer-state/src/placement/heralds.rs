@@ -42,7 +42,7 @@ mod tests {
     #[test]
     fn only_a_steady_and_caught_up_preferred_member_gets_the_lead() {
         let members = vec![RadiantId(1), RadiantId(2)];
-        let order = Order { id: OrderId(2), engine: String::new(), members, preferred_herald: RadiantId(2) };
+        let order = Order { id: OrderId(2), members, preferred_herald: RadiantId(2), ..Order::default() };
         let hand = |me, up_for_ms, behind| {
             hand_over_to(&order, RadiantId(me), &[Candidate { id: RadiantId(2), up_for_ms, behind }])
         };
@@ -58,9 +58,9 @@ mod tests {
         let well = |id| Candidate { id: RadiantId(id), up_for_ms: 60_000, behind: 0 };
         let order = |preferred| Order {
             id: OrderId(2),
-            engine: String::new(),
             members: members.clone(),
             preferred_herald: RadiantId(preferred),
+            ..Order::default()
         };
         assert_eq!(hand_over_to(&order(2), RadiantId(1), &[well(3)]), None, "nothing was heard of it");
         assert_eq!(hand_over_to(&order(3), RadiantId(1), &[well(3)]), None, "it is no member any more");

@@ -16,6 +16,7 @@ mod node;
 mod orders;
 mod output;
 mod progress;
+mod radiant;
 mod radiants;
 mod shards;
 mod status;
@@ -131,6 +132,8 @@ enum Command {
     Shards(shards::Shards),
     /// The nodes: where they are, what they do
     Radiants(radiants::Radiants),
+    /// Give one node another part in the cluster: join, drain, undrain, leave, replace
+    Radiant(radiant::Radiant),
     /// The configurations the cluster has had: when, who, why
     Epochs(epochs::Epochs),
     /// Measure throughput and latency, of this cluster or of others for comparison
@@ -152,7 +155,8 @@ pub fn main() -> ExitCode {
 /// The same for a binary of one's own, with engines of one's own.
 pub fn main_with(engines: Engines) -> ExitCode {
     let cli = Cli::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build();
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("shardbearer: the runtime does not start: {error}");
@@ -170,6 +174,12 @@ pub fn main_with(engines: Engines) -> ExitCode {
     }
 }
 
+/// Threads of the runtime. Applying may wait for a disk; with a few to spare, heartbeats go on meanwhile.
+fn workers() -> usize {
+    const LEAST: usize = 4;
+    std::thread::available_parallelism().map_or(LEAST, usize::from).max(LEAST)
+}
+
 async fn run(cli: Cli, engines: Engines) -> anyhow::Result<()> {
     let Cli { global, command } = cli;
     match command {
@@ -181,6 +191,7 @@ async fn run(cli: Cli, engines: Engines) -> anyhow::Result<()> {
         Command::Orders(orders) => orders.run(&global).await,
         Command::Shards(shards) => shards.run(&global).await,
         Command::Radiants(radiants) => radiants.run(&global).await,
+        Command::Radiant(radiant) => radiant.run(&global).await,
         Command::Epochs(epochs) => epochs.run(&global).await,
         Command::Bench(bench) => bench.run(&global).await,
         #[cfg(feature = "conformance")]

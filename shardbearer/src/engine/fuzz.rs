@@ -166,5 +166,6 @@ fn configuration(source: &mut Source<'_>) -> Configuration {
         epoch: Epoch(source.number()),
         previous: Epoch(source.number()),
         members: (0..source.below(5)).map(|_| RadiantId(source.below(5).into())).collect(),
+        learners: (0..source.below(3)).map(|_| RadiantId(source.below(5).into())).collect(),
     }
 }

@@ -34,6 +34,7 @@ impl EngineFactory for SoloFactory {
         Capabilities {
             linearizable_reads: true,
             reconfigure: false,
+            members_decided_elsewhere: false,
             snapshots: false, // there is nobody to send one to
             tolerates: |_| 0,
         }
@@ -118,6 +119,7 @@ impl Protocol for Solo {
             term: TERM,
             members: vec![self.me],
             matched: Vec::new(),
+            complete: false,
         }
     }
 }

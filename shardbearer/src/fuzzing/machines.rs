@@ -10,6 +10,7 @@ use shardbearer_core::ids::{ClusterId, Epoch, Incarnation, OrderId, RadiantId, S
 use shardbearer_core::kv::{Command, Condition, Entry, ExpireWhen, Expiry, Item, RequestId, Scan};
 use shardbearer_core::log::LogPos;
 use shardbearer_core::machine::{StateMachine, Workspace};
+use shardbearer_core::membership::{MemberChange, Roster, Standing};
 use shardbearer_core::topology::{Doors, Order, Radiant, Shard, Table, Topology};
 use shardbearer_proto::convert;
 use shardbearer_state::bootstrap::{Effect, Event, Machine, Settings};
@@ -241,8 +242,12 @@ pub fn control(bytes: &[u8]) {
 }
 
 fn change(source: &mut Source<'_>) -> ControlCommand {
-    let change = match source.below(4) {
+    let change = match source.below(6) {
         0 => Change::Found(topology(source)),
+        1 | 2 => {
+            let on = Epoch(source.below(8).into());
+            Change::Members { on, change: member_change(source) }
+        }
         _ => Change::Welcome {
             name: name(source),
             incarnation: Incarnation(source.below(4).into()),
@@ -250,6 +255,33 @@ fn change(source: &mut Source<'_>) -> ControlCommand {
         },
     };
     ControlCommand { who: source.text(), why: source.text(), at_ms: source.number(), change }
+}
+
+fn member_change(source: &mut Source<'_>) -> MemberChange {
+    let order = OrderId(source.number());
+    match source.below(5) {
+        0 => {
+            MemberChange::Begin { order, add: RadiantId(source.number()), remove: RadiantId(source.number()) }
+        }
+        1 => MemberChange::Finish { order },
+        2 => MemberChange::Abandon { order },
+        3 => MemberChange::List { order, members: radiants(source), learners: radiants(source) },
+        _ => MemberChange::Stand { radiant: RadiantId(source.number()), standing: standing(source) },
+    }
+}
+
+fn radiants(source: &mut Source<'_>) -> Vec<RadiantId> {
+    (0..source.below(4)).map(|_| RadiantId(source.number())).collect()
+}
+
+fn standing(source: &mut Source<'_>) -> Standing {
+    match source.below(5) {
+        0 => Standing::Active,
+        1 => Standing::Spare,
+        2 => Standing::Draining { to: RadiantId(source.number()) },
+        3 => Standing::Leaving { to: RadiantId(source.number()) },
+        _ => Standing::Gone,
+    }
 }
 
 fn name(source: &mut Source<'_>) -> String {
@@ -264,24 +296,26 @@ fn doors(source: &mut Source<'_>) -> Doors {
 }
 
 fn topology(source: &mut Source<'_>) -> Topology {
-    let (radiants, orders, shards) = (source.below(5), source.below(4), source.below(8));
+    let (count, orders, shards) = (source.below(5), source.below(4), source.below(8));
     Topology {
         cluster: ClusterId(source.number().into()),
         epoch: Epoch(source.number()),
-        radiants: (0..radiants)
+        radiants: (0..count)
             .map(|_| Radiant {
                 id: RadiantId(source.number()),
                 name: name(source),
                 incarnation: Incarnation(source.below(4).into()),
                 doors: doors(source),
+                standing: standing(source),
             })
             .collect(),
         orders: (0..orders)
             .map(|_| Order {
                 id: OrderId(source.number()),
                 engine: name(source),
-                members: (0..source.below(4)).map(|_| RadiantId(source.number())).collect(),
+                members: radiants(source),
                 preferred_herald: RadiantId(source.number()),
+                roster: Roster::default(),
             })
             .collect(),
         tables: vec![Table {

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use shardbearer::engine::chain::ChainFactory;
 use shardbearer::engine::omnipaxos::OmnipaxosFactory;
 use shardbearer::engine::openraft::OpenraftFactory;
 use shardbearer_core::engine::EngineFactory;
-use shardbearer_sim::conformance::engine::{Subject, card, check};
+use shardbearer_sim::conformance::engine::{LAWS, Law, Needs, Subject, card, check, violation};
 
 fn check_engine(factory: Arc<dyn EngineFactory>) {
     let seeds = std::env::var("SHARDBEARER_SEEDS").map_or(1, |seeds| seeds.parse().expect("a number"));
@@ -23,6 +24,18 @@ fn openraft_keeps_the_laws_of_engines() {
 #[test]
 fn omnipaxos_keeps_the_laws_of_engines() {
     check_engine(Arc::new(OmnipaxosFactory));
+}
+
+/// The laws of lists, for the chain. Those of elections are not for an engine that waits for its members.
+#[test]
+fn chain_keeps_the_laws_of_engines_that_are_told_their_members() {
+    let subject = Subject::new(Arc::new(ChainFactory));
+    let lists: Vec<&Law> = LAWS.iter().filter(|law| law.needs == Needs::DecidedElsewhere).collect();
+    assert!(lists.len() >= 3);
+    for law in lists {
+        let found = violation(law, &subject).expect("the chain claims it");
+        found.unwrap_or_else(|broken| panic!("{}: {broken}", law.name));
+    }
 }
 
 #[test]

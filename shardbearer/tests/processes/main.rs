@@ -7,6 +7,7 @@
 //! | [`history`], [`load`] | what clients did and were told, and whether the data agree |
 //! | [`kills`] | `kill -9` of one, a minority, all, under load |
 //! | [`powercut`], [`disk`] | the same, and everything that was not fsynced is gone |
+//! | [`members`] | members that change under load |
 //! | [`pauses`] | how long keys stand still, and that heralds come back |
 //! | [`shell`] | starts, errors, full disks: what operators see |
 //! | [`foreign`] | redis-cli, redis-benchmark, redis-py, gRPC from Python |
@@ -23,6 +24,7 @@ mod harness;
 mod history;
 mod kills;
 mod load;
+mod members;
 mod pauses;
 mod powercut;
 mod resp;

@@ -19,6 +19,7 @@ pub mod disk;
 mod durability;
 mod elections;
 pub mod group;
+mod lists;
 mod membership;
 pub mod net;
 mod reads;
@@ -134,6 +135,8 @@ pub enum Needs {
     LinearizableReads,
     /// `Capabilities::reconfigure`.
     Reconfigure,
+    /// `Capabilities::members_decided_elsewhere`.
+    DecidedElsewhere,
     /// `Capabilities::snapshots`.
     Snapshots,
 }
@@ -144,6 +147,7 @@ impl Needs {
             Needs::Nothing => true,
             Needs::LinearizableReads => capabilities.linearizable_reads,
             Needs::Reconfigure => capabilities.reconfigure,
+            Needs::DecidedElsewhere => capabilities.members_decided_elsewhere,
             Needs::Snapshots => capabilities.snapshots,
         }
     }
@@ -216,6 +220,10 @@ pub const LAWS: &[Law] = laws! {
         membership::a_member_is_removed
         membership::the_leader_is_replaced
         membership::a_member_is_replaced_while_another_is_down;
+    DecidedElsewhere:
+        lists::each_member_is_left_out_and_taken_back
+        lists::all_but_one_fail_one_after_the_other
+        lists::an_epoch_that_is_over_changes_nothing;
 };
 
 /// Runs one law; `None` if it does not apply.

@@ -23,7 +23,8 @@ const THREE: RadiantId = RadiantId(3);
 const ALL: &[RadiantId] = &[ONE, TWO, THREE];
 
 fn configuration(epoch: u64, previous: u64, members: &[RadiantId]) -> Configuration {
-    Configuration { epoch: Epoch(epoch), previous: Epoch(previous), members: members.to_vec() }
+    let (epoch, previous) = (Epoch(epoch), Epoch(previous));
+    Configuration { epoch, previous, members: members.to_vec(), learners: Vec::new() }
 }
 
 #[test]
@@ -33,6 +34,7 @@ fn golden_traces() {
         include_str!("scripts/lost_on_the_way"),
         include_str!("scripts/head_replaced"),
         include_str!("scripts/newcomer_far_behind"),
+        include_str!("scripts/learner_behind_the_tail"),
     ] {
         let founders = vec![ONE, TWO, THREE];
         let mut starts = vec![Start::Found(founders); 3];
@@ -123,21 +125,24 @@ fn decide(net: &Net<Chain>, current: &Configuration, rng: &mut StdRng) -> Option
     let mut others: Vec<RadiantId> = net.members.keys().copied().filter(|id| *id != head).collect();
     others.shuffle(rng);
     others.truncate(rng.random_range(0..=3));
+    let learners = others.split_off(rng.random_range(0..=others.len()));
     let members: Vec<RadiantId> = std::iter::once(head).chain(others).collect();
     let step = rng.random_range(1..3);
-    Some(configuration(current.epoch.0 + step, current.epoch.0, &members))
+    Some(Configuration { learners, ..configuration(current.epoch.0 + step, current.epoch.0, &members) })
 }
 
 #[test]
 fn every_way_in_which_little_can_happen_keeps_all_promises() {
     let served = |count| {
-        let mut net = Net::<Chain>::founded(count);
+        // The last is the head of two, the first of three.
+        let mut founders = ALL[..count].to_vec();
+        founders.rotate_left((count + 1) % 2);
+        let mut net = Net::<Chain>::new(vec![Start::Found(founders); count]);
         let members: Vec<RadiantId> = net.members.keys().copied().collect();
         heal(&mut net, &members).expect("a calm start");
         net.flights.clear();
         net
     };
-    // The head of three founders of order 3 is the first, see `founding`.
     let change = |members: &[RadiantId]| vec![(ONE, configuration(2, 1, members))];
     let none = Budget::default;
     let cases = [
@@ -178,8 +183,8 @@ fn every_way_in_which_little_can_happen_keeps_all_promises() {
 
 fn say() -> impl Strategy<Value = Say> {
     let numbers = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>());
-    let members = proptest::collection::vec(any::<u64>().prop_map(RadiantId), 0..5);
-    (0..8_u8, numbers, members).prop_map(|(kind, (a, b, c, d, e), members)| {
+    let some = || proptest::collection::vec((1..=u64::MAX).prop_map(RadiantId), 0..5);
+    (0..8_u8, numbers, some(), some()).prop_map(|(kind, (a, b, c, d, e), members, learners)| {
         let epoch = Epoch(a);
         match kind {
             0 => Say::Append { epoch, prev: LogPos { term: b, index: c }, base: d, beat: e },
@@ -189,7 +194,7 @@ fn say() -> impl Strategy<Value = Say> {
             4 => Say::Confirmed { epoch, round: b, last: None },
             5 => Say::Confirmed { epoch, round: b, last: Some(c) },
             6 => Say::Ask { epoch },
-            _ => Say::Take(Configuration { epoch, previous: Epoch(b), members }),
+            _ => Say::Take(Configuration { epoch, previous: Epoch(b), members, learners }),
         }
     })
 }

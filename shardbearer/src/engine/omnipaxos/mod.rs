@@ -61,6 +61,7 @@ impl EngineFactory for OmnipaxosFactory {
         Capabilities {
             linearizable_reads: true,
             reconfigure: false,
+            members_decided_elsewhere: false,
             snapshots: true,
             tolerates: |members| members.saturating_sub(1) / 2,
         }

@@ -59,6 +59,7 @@ impl EngineFactory for OpenraftFactory {
         Capabilities {
             linearizable_reads: true,
             reconfigure: true,
+            members_decided_elsewhere: false,
             snapshots: true,
             tolerates: |members| members.saturating_sub(1) / 2,
         }
@@ -208,6 +209,7 @@ impl Openraft {
                 .flatten()
                 .map(|(member, id)| (RadiantId(*member), id.as_ref().map_or(0, |id| id.index + 1)))
                 .collect(),
+            complete: false,
             closed,
             failure,
         };
@@ -313,8 +315,19 @@ impl ConsensusEngine for Openraft {
                 .await
                 .map_err(|error| RequestError::Unknown(error.to_string()))?;
         }
-        let changed = self.raft.change_membership(members, false).await;
-        changed.map(drop).map_err(|error| RequestError::Unknown(error.to_string()))
+        let unknown = |error: RaftError<_, _>| RequestError::Unknown(error.to_string());
+        self.raft.change_membership(members.clone(), false).await.map_err(unknown)?;
+        // Learners of an earlier attempt that are wanted no more.
+        let known: std::collections::BTreeSet<u64> = {
+            let metrics = self.raft.metrics();
+            metrics.borrow_watched().membership_config.nodes().map(|(id, _)| *id).collect()
+        };
+        let strays: std::collections::BTreeSet<u64> = known.difference(&members).copied().collect();
+        if !strays.is_empty() && members.contains(&self.context.me.0) {
+            let forget = openraft::ChangeMembers::RemoveNodes(strays);
+            self.raft.change_membership(forget, false).await.map_err(unknown)?;
+        }
+        Ok(())
     }
 
     async fn hand_over(&self, to: RadiantId) -> Result<(), RequestError> {
