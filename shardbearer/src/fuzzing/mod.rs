@@ -9,12 +9,14 @@
 //! what was understood is written and understood again as the same; pieces come to the same as the whole; an error is a
 //! sentence; and nothing is set aside for bytes that did not arrive, for which the fuzzer limits the memory.
 
+mod cluster;
 mod machines;
 mod messages;
 mod rows;
 mod source;
 
-pub use self::machines::{bootstrap, control, data};
+pub use self::cluster::{bootstrap, control};
+pub use self::machines::data;
 pub use self::messages::{config, protobuf};
 pub(crate) use self::rows::Stored;
 pub(crate) use self::source::Source;

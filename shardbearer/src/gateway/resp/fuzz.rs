@@ -98,7 +98,8 @@ fn translated(words: &[Bytes]) {
             let named: Vec<&Bytes> = spec.keys.of(words).collect();
             assert!(!plan.commands().is_empty(), "{words:?} asks nothing");
             let writes = plan.commands().iter().any(Command::is_write);
-            assert!(writes != spec.is_read(), "{words:?} is not what the table says");
+            // A write that changes nothing may come to a read.
+            assert!(!writes || !spec.is_read(), "{words:?} is not what the table says");
             for command in plan.commands() {
                 let key = command.key().expect("commands on keys have one");
                 assert!(named.contains(&key), "{words:?} asks for a key that it does not name");
