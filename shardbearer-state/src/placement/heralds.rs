@@ -23,7 +23,9 @@ const BEHIND_MAX: u64 = 16;
 
 /// Whom `me`, the herald of `order`, should hand over to; `None` to keep it.
 pub fn hand_over_to(order: &Order, me: RadiantId, members: &[Candidate]) -> Option<RadiantId> {
-    if order.preferred_herald == me || !order.members.contains(&order.preferred_herald) {
+    let preferred = order.preferred_herald;
+    let stays = order.members.contains(&preferred) && !order.roster.leaving.contains(&preferred);
+    if preferred == me || !stays {
         return None;
     }
     members
@@ -65,6 +67,9 @@ mod tests {
         assert_eq!(hand_over_to(&order(2), RadiantId(1), &[well(3)]), None, "nothing was heard of it");
         assert_eq!(hand_over_to(&order(3), RadiantId(1), &[well(3)]), None, "it is no member any more");
         assert_eq!(hand_over_to(&order(0), RadiantId(1), &[well(0)]), None, "nobody is preferred");
+        let mut leaving = order(2);
+        leaving.roster.leaving.push(RadiantId(2));
+        assert_eq!(hand_over_to(&leaving, RadiantId(1), &[well(2)]), None, "it is on its way out");
         assert_eq!(hand_over_to(&order(2), RadiantId(1), &[well(3), well(2)]), Some(RadiantId(2)));
     }
 }

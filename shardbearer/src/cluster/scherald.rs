@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use shardbearer_core::control::{Change, ControlCommand, ControlReply};
 use shardbearer_core::error::{Refused, RequestError};
-use shardbearer_core::ids::{OrderId, RadiantId};
+use shardbearer_core::ids::{Epoch, OrderId, RadiantId};
 use shardbearer_core::membership::{MemberChange, Standing};
 use shardbearer_core::topology::Topology;
 use shardbearer_proto::pb;
@@ -230,7 +230,7 @@ fn named(topology: &Topology, text: &str) -> Result<RadiantId, String> {
 }
 
 /// Says that an order is as the configuration wants it.
-pub async fn finish(cluster: Arc<Cluster>, order: OrderId, on: shardbearer_core::ids::Epoch) {
+pub async fn finish(cluster: &Cluster, order: OrderId, on: Epoch) {
     let command = ControlCommand {
         who: format!("herald of order {order}"),
         why: "its members agreed".into(),
@@ -239,5 +239,5 @@ pub async fn finish(cluster: Arc<Cluster>, order: OrderId, on: shardbearer_core:
     };
     let kind = Some(pb::control_request::Kind::Command((&command).into()));
     // Whether it is taken is seen in the configuration; until then it is said again.
-    let _ = control::request(&cluster, pb::ControlRequest { kind }, DEADLINE).await;
+    let _ = control::request(cluster, pb::ControlRequest { kind }, DEADLINE).await;
 }

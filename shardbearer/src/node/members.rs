@@ -15,6 +15,9 @@ use crate::cluster::{Cluster, scherald};
 /// For one attempt. A newcomer that needs longer to catch up goes on catching up until the next.
 const ATTEMPT: Duration = Duration::from_secs(10);
 
+/// After an attempt that led to nothing.
+const REST: Duration = Duration::from_millis(500);
+
 /// What is under way for one order.
 pub(super) struct Members {
     order: OrderId,
@@ -49,20 +52,18 @@ impl Members {
             Kind::Elsewhere => tell(engine, status, order).await,
             Kind::Agree if status.leading && order.is_changing() => {
                 let Some(busy) = self.begin() else { return };
-                let (cluster, engine, order) = (cluster.clone(), engine.clone(), order.clone());
-                let (on, world) = (topology.epoch, cluster.world.clone());
+                let (cluster, engine) = (cluster.clone(), engine.clone());
+                let (id, on, world) = (order.id, topology.epoch, cluster.world.clone());
                 let wanted = sorted(order.wanted());
-                if sorted(status.members.clone()) == wanted {
-                    world.spawn("members-agreed", async move {
-                        scherald::finish(cluster, order.id, on).await;
-                        drop(busy);
-                    });
-                } else {
-                    world.spawn("members-agree", async move {
-                        agree(engine, order.id, wanted).await;
-                        drop(busy);
-                    });
-                }
+                let heir = heir(&cluster, order, status);
+                world.spawn("members", async move {
+                    if let Some(heir) = heir {
+                        hand_over(&engine, id, heir).await;
+                    } else if agree(&engine, id, wanted).await {
+                        scherald::finish(&cluster, id, on).await;
+                    }
+                    drop(busy);
+                });
             }
             Kind::Agree => {}
         }
@@ -88,15 +89,48 @@ async fn tell(engine: &Arc<dyn ConsensusEngine>, status: &EngineStatus, order: &
     }
 }
 
-async fn agree(engine: Arc<dyn ConsensusEngine>, order: OrderId, wanted: Vec<RadiantId>) {
+/// Who should lead instead, where the herald itself is to leave: the member that stays and is furthest. Only that one
+/// has the others agree, so that nobody waits for an election.
+fn heir(cluster: &Cluster, order: &Order, status: &EngineStatus) -> Option<RadiantId> {
+    if !order.roster.leaving.contains(&cluster.me) {
+        return None;
+    }
+    let now = cluster.world.monotonic_ns();
+    let stays = |member: RadiantId| {
+        order.members.contains(&member)
+            && !order.roster.leaving.contains(&member)
+            && cluster.peers.is_up(member, now)
+    };
+    let staying = status.matched.iter().filter(|(member, _)| stays(*member));
+    staying.max_by_key(|(member, matched)| (*matched, *member)).map(|(member, _)| *member)
+}
+
+async fn hand_over(engine: &Arc<dyn ConsensusEngine>, order: OrderId, heir: RadiantId) {
+    tracing::info!(%order, to = %heir, "gives the lead to a member that stays");
+    if let Err(error) = engine.hand_over(heir).await {
+        tracing::debug!(%order, to = %heir, %error, "the lead was not taken");
+    }
+    tokio::time::sleep(REST).await;
+}
+
+/// Has the members agree. Whether they did is known only when the engine says so now: the list that it shows may be one
+/// that is not committed, and whoever leaves must keep what it has until it is.
+async fn agree(engine: &Arc<dyn ConsensusEngine>, order: OrderId, wanted: Vec<RadiantId>) -> bool {
     tracing::info!(%order, ?wanted, "members are to change");
     match tokio::time::timeout(ATTEMPT, engine.reconfigure(wanted)).await {
-        Ok(Ok(())) => tracing::info!(%order, "the members agreed"),
+        Ok(Ok(())) => {
+            tracing::info!(%order, "the members agreed");
+            true
+        }
         Ok(Err(error)) => {
             tracing::warn!(%order, %error, "the members did not agree; trying again");
-            tokio::time::sleep(Duration::from_millis(500)).await;
+            tokio::time::sleep(REST).await;
+            false
         }
-        Err(_) => tracing::info!(%order, "a newcomer is catching up"),
+        Err(_) => {
+            tracing::info!(%order, "a newcomer is catching up");
+            false
+        }
     }
 }
 

@@ -8,4 +8,8 @@ mod corpora;
 mod documents;
 mod doubles;
 mod engines;
+mod kits;
+mod machines;
+mod protocols;
 mod supply;
+mod transports;

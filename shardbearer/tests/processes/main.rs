@@ -12,11 +12,13 @@
 //! | [`shell`] | starts, errors, full disks: what operators see |
 //! | [`foreign`] | redis-cli, redis-benchmark, redis-py, gRPC from Python |
 //! | [`files`] | import and export |
+//! | [`chaos`] | all of it together on each engine, judged by the oracle; `scripts/chaos.sh` runs it for long |
 //!
 //! Clusters run one after another: two at a time would measure each other.
 
 #![allow(clippy::unwrap_used)] // a test that fails says where
 
+mod chaos;
 mod disk;
 mod files;
 mod foreign;

@@ -1,5 +1,7 @@
 //! The chain without disk and network: golden traces, random walks, and every way in which little can happen.
 
+mod explore;
+
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 use rand::rngs::StdRng;
@@ -9,7 +11,6 @@ use shardbearer_core::engine::Start;
 use shardbearer_core::ids::{Epoch, RadiantId};
 use shardbearer_core::log::LogPos;
 use shardbearer_core::protocol::{Configuration, Message};
-use shardbearer_sim::protocol::explore::{Budget, explore};
 use shardbearer_sim::protocol::script::check;
 use shardbearer_sim::protocol::walk::{ROUGH, heal, walk};
 use shardbearer_sim::protocol::{Event, Net};
@@ -129,56 +130,6 @@ fn decide(net: &Net<Chain>, current: &Configuration, rng: &mut StdRng) -> Option
     let members: Vec<RadiantId> = std::iter::once(head).chain(others).collect();
     let step = rng.random_range(1..3);
     Some(Configuration { learners, ..configuration(current.epoch.0 + step, current.epoch.0, &members) })
-}
-
-#[test]
-fn every_way_in_which_little_can_happen_keeps_all_promises() {
-    let served = |count| {
-        // The last is the head of two, the first of three.
-        let mut founders = ALL[..count].to_vec();
-        founders.rotate_left((count + 1) % 2);
-        let mut net = Net::<Chain>::new(vec![Start::Found(founders); count]);
-        let members: Vec<RadiantId> = net.members.keys().copied().collect();
-        heal(&mut net, &members).expect("a calm start");
-        net.flights.clear();
-        net
-    };
-    let change = |members: &[RadiantId]| vec![(ONE, configuration(2, 1, members))];
-    let none = Budget::default;
-    let cases = [
-        ("a crash anywhere", 3, Budget { proposals: vec![ONE], crashes: vec![TWO], ..none() }),
-        ("losses", 2, Budget { proposals: vec![TWO], losses: 1, ticks: vec![TWO, TWO], ..none() }),
-        ("reads", 2, Budget { proposals: vec![TWO], reads: vec![ONE, TWO], crashes: vec![ONE], ..none() }),
-        (
-            "the head is left out while it writes and reads",
-            2,
-            Budget { proposals: vec![TWO], reads: vec![TWO], configurations: change(&[ONE]), ..none() },
-        ),
-        (
-            "the survivor writes while the old head reads",
-            2,
-            Budget { proposals: vec![ONE], reads: vec![TWO], configurations: change(&[ONE]), ..none() },
-        ),
-        (
-            "the chain is turned round",
-            2,
-            Budget {
-                proposals: vec![TWO],
-                crashes: vec![ONE],
-                configurations: change(&[ONE, TWO]),
-                ..none()
-            },
-        ),
-    ];
-    for (name, count, budget) in cases {
-        match explore(&served(count), &budget, 60_000) {
-            Ok(explored) => {
-                println!("{name}: {explored:?}");
-                assert!(explored.states > 200 && explored.complete, "{name}: {explored:?}");
-            }
-            Err(broken) => panic!("{name}: {broken}"),
-        }
-    }
 }
 
 fn say() -> impl Strategy<Value = Say> {

@@ -97,11 +97,11 @@ mod tests {
         check("XX GT", Ok(ExpireWhen::Later));
         check("LT XX", Ok(ExpireWhen::HasOneAndEarlier));
         check("XX XX", Ok(ExpireWhen::HasOne));
-        check("NX XX", nx.clone());
-        check("GT NX", nx.clone());
-        check("NX LT", nx.clone());
+        check("NX XX", nx);
+        check("GT NX", nx);
+        check("NX LT", nx);
         check("NX GT LT", nx);
-        check("GT LT", both.clone());
+        check("GT LT", both);
         check("XX LT GT", both);
         check("XY", Err("ERR Unsupported option XY"));
     }
