@@ -5,7 +5,7 @@
 //! round, and is tried again until the deadline. Whatever may already have been applied is repeated
 //! only under its request id.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -57,6 +57,8 @@ struct Journey {
     item: Item,
     /// Whether an attempt may have been applied.
     perhaps: bool,
+    /// What came behind it on its shard is done, so that it is not tried again.
+    overtaken: bool,
     result: Option<CallResult>,
 }
 
@@ -75,8 +77,7 @@ impl Router {
     /// Carries the items out, those of one shard in their order; a result each, within the deadline.
     pub async fn execute(&self, items: Vec<Item>, deadline: Duration) -> Vec<CallResult> {
         let end = Instant::now() + deadline;
-        let mut journeys: Vec<Journey> =
-            items.into_iter().map(|item| Journey { item, perhaps: false, result: None }).collect();
+        let mut journeys: Vec<Journey> = items.into_iter().map(Journey::new).collect();
         loop {
             let left = end.saturating_duration_since(Instant::now());
             let again = self.round(&mut journeys, left).await;
@@ -112,13 +113,12 @@ impl Router {
         });
         // Collected first: the futures hold no borrow of the journeys.
         let attempts: Vec<_> = attempts.collect();
-        let mut again = false;
         for (indexes, results) in join_all(attempts).await {
             for (index, result) in indexes.into_iter().zip(results) {
-                again |= !journeys[index].advance(result);
+                journeys[index].advance(result);
             }
         }
-        again
+        keep_order(journeys)
     }
 
     /// One attempt at one order.
@@ -243,9 +243,32 @@ fn fit(mut results: Vec<CallResult>, writes: &[bool]) -> Bytes {
     results_to_bytes(&results)
 }
 
+/// Ends what must not be tried again, because something behind it on its shard is done: it would now come after that.
+/// Returns whether anything is to be tried again.
+fn keep_order(journeys: &mut [Journey]) -> bool {
+    let mut done = BTreeSet::new();
+    let mut again = false;
+    for journey in journeys.iter_mut().rev() {
+        let shard = journey.item.shard;
+        if !journey.is_over() && done.contains(&shard) {
+            journey.overtaken = true;
+        }
+        if matches!(journey.result, Some(Ok(_) | Err(RequestError::Unknown(_)))) {
+            done.insert(shard);
+        }
+        again |= !journey.is_over();
+    }
+    again
+}
+
 impl Journey {
+    fn new(item: Item) -> Journey {
+        Journey { item, perhaps: false, overtaken: false, result: None }
+    }
+
     fn is_over(&self) -> bool {
         match &self.result {
+            _ if self.overtaken => true,
             None => false,
             Some(Ok(_)) => true,
             Some(Err(error)) => !self.may_go_on(error),
@@ -260,8 +283,8 @@ impl Journey {
         }
     }
 
-    /// Takes in an attempt's result. Returns whether that was the last.
-    fn advance(&mut self, result: CallResult) -> bool {
+    /// Takes in an attempt's result.
+    fn advance(&mut self, result: CallResult) {
         let result = match result {
             // A reply in form, a wrong route in substance.
             Ok(Reply::Refused(Refusal::WrongOrder)) => {
@@ -279,7 +302,6 @@ impl Journey {
             }
         }
         self.result = Some(result);
-        self.is_over()
     }
 
     /// The final result: a refusal after an attempt that may have been applied is no refusal.
@@ -309,4 +331,51 @@ fn results_to_bytes(results: &[CallResult]) -> Bytes {
 fn results_from_bytes(bytes: Bytes) -> Option<Vec<CallResult>> {
     let response = pb::ForwardResponse::decode(bytes).ok()?;
     response.results.into_iter().map(|result| convert::result_from_wire(result).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use shardbearer_core::ids::{SessionId, ShardId};
+    use shardbearer_core::kv::{Command, RequestId};
+
+    use super::*;
+
+    fn journey(shard: u64, result: CallResult) -> Journey {
+        let id = RequestId { session: SessionId(1), number: 1, unanswered_from: 1, retry: false };
+        let command = Command::Append { key: "k".into(), value: "v".into() };
+        let mut journey = Journey::new(Item { shard: ShardId(shard), id: Some(id), command });
+        journey.advance(result);
+        journey
+    }
+
+    fn full() -> CallResult {
+        Ok(Reply::Refused(Refusal::SessionsFull))
+    }
+
+    fn done() -> CallResult {
+        Ok(Reply::Length { length: 1, revision: 1 })
+    }
+
+    #[test]
+    fn what_was_overtaken_on_its_shard_is_refused_instead_of_coming_late() {
+        let mut journeys =
+            vec![journey(1, full()), journey(2, full()), journey(1, done()), journey(1, full())];
+        assert!(keep_order(&mut journeys), "the others are tried again");
+        let over: Vec<bool> = journeys.iter().map(Journey::is_over).collect();
+        assert_eq!(over, [true, false, true, false]);
+        let refused = journeys.remove(0).arrive();
+        assert!(matches!(refused, Err(RequestError::Refused(Refused::Busy(_)))), "{refused:?}");
+    }
+
+    #[test]
+    fn while_nothing_is_done_all_of_a_shard_are_tried_again() {
+        let lost = || Err(RequestError::Unknown("lost".into()));
+        let mut journeys = vec![journey(1, full()), journey(1, full()), journey(2, done())];
+        assert!(keep_order(&mut journeys));
+        assert!(!journeys[0].is_over() && !journeys[1].is_over());
+        // What may have been applied may have been so before the first.
+        let mut journeys = vec![journey(1, full()), journey(1, lost())];
+        assert!(keep_order(&mut journeys));
+        assert!(journeys[0].is_over() && !journeys[1].is_over());
+    }
 }

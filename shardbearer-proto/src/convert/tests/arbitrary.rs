@@ -45,6 +45,7 @@ fn when() -> impl Strategy<Value = ExpireWhen> {
         ExpireWhen::HasOne,
         ExpireWhen::Later,
         ExpireWhen::Earlier,
+        ExpireWhen::HasOneAndEarlier,
     ])
 }
 
