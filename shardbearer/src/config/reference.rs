@@ -97,7 +97,13 @@ pub const KEYS: &[Key] = &[
         "consensus",
         "engine",
         "\"openraft\"",
-        "The replication protocol of the orders founded by this cluster: `openraft`, `chain` (waits while a member is down) or `solo` (one radiant).",
+        "The replication protocol of the orders founded by this cluster: `openraft`, `omnipaxos`, `chain` (waits while a member is down) or `solo` (one radiant).",
+    ),
+    key(
+        "consensus",
+        "engines",
+        "[]",
+        "Protocols of the data orders founded by this cluster, given to them in turn, so that one cluster can run several; empty: `engine` for all. The control order has `engine`.",
     ),
     key("consensus", "heartbeat_ms", "100", "How often a herald shows that it lives."),
     key(

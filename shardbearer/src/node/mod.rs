@@ -392,6 +392,7 @@ fn founding(config: &Config, world: &World) -> Arc<bootstrap::FoundTopology> {
             orders: config.bootstrap.orders,
             replication: config.bootstrap.replication,
             engine: config.consensus.engine.clone(),
+            engines: config.consensus.engines.clone(),
             scheme: Slots::new(config.bootstrap.shards).expect("the configuration was checked"),
             draw: rand::RngCore::next_u64(&mut *draw.lock()),
         })
