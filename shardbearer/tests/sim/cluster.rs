@@ -11,14 +11,14 @@ use rand::Rng;
 use shardbearer::config::Config;
 use shardbearer_core::ids::{ClusterId, OrderId, RadiantId};
 use shardbearer_core::storage::Space;
-use shardbearer_sim::chaos::{Act, Profile};
+use shardbearer_sim::chaos::Act;
 use shardbearer_sim::disk::Disk;
 use shardbearer_sim::history::History;
 use shardbearer_sim::net::Net;
 use shardbearer_sim::world::Universe;
 
-use super::doubles::Defects;
 use super::machine::Machine;
+use super::run::Scenario;
 
 /// Of every virtual cluster.
 pub const RADIANTS: usize = 5;
@@ -48,7 +48,8 @@ struct Sightings {
 type Standing = BTreeMap<Bytes, (String, u64)>;
 
 impl Cluster {
-    pub fn new(universe: Arc<Universe>, profile: &Profile, folder: &Path, defects: &Defects) -> Arc<Cluster> {
+    pub fn new(universe: Arc<Universe>, scenario: &Scenario, folder: &Path) -> Arc<Cluster> {
+        let Scenario { profile, mix, defects, .. } = scenario;
         let net = Net::new(&universe, profile.weather);
         let mut rng = universe.rng("machines");
         let address = |number: usize| format!("10.0.0.{number}:7400");
@@ -61,6 +62,8 @@ impl Cluster {
             config.bootstrap.expect = RADIANTS as u32;
             config.bootstrap.orders = ORDERS;
             config.bootstrap.shards = SHARDS;
+            config.consensus.engine = mix.control.into();
+            config.consensus.engines = mix.data.iter().map(|name| (*name).to_owned()).collect();
             let disk = Disk::new(&universe, &config.radiant.name, defects.disk);
             let machine = Machine::new(&universe, &net, disk, config, (defects.engines)(), defects.agreeable);
             let drift = rng.random_range(-profile.drift_ppm..=profile.drift_ppm);

@@ -12,6 +12,7 @@ use shardbearer_sim::disk::Flaw;
 
 pub use self::beacons::Agreeable;
 use self::engines::{Defect, with};
+use super::mixes::MIXES;
 use super::run::{Scenario, run};
 
 /// What is wrong with a cluster; by default nothing.
@@ -97,7 +98,9 @@ fn every_broken_double_is_noticed() {
 fn notice(double: &Double) -> Result<(), String> {
     let profile = chaos::profile(double.profile).expect("one of the profiles");
     for seed in double.seeds.clone() {
-        let Err(broken) = run(&Scenario { seed, profile, defects: double.defects }) else { continue };
+        let Err(broken) = run(&Scenario { seed, profile, mix: &MIXES[0], defects: double.defects }) else {
+            continue;
+        };
         println!("{}: noticed with seed {seed}: {}", double.name, broken.what);
         return match double.words.iter().any(|words| broken.what.contains(words)) {
             true => Ok(()),

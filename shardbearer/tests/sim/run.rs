@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::clients::{self, execute, operate};
 use super::cluster::{Cluster, RADIANTS, SHARDS};
 use super::doubles::Defects;
+use super::mixes::{MIXES, Mix};
 
 const CLIENTS: usize = 8;
 
@@ -29,6 +30,7 @@ const LIVENESS: Duration = Duration::from_secs(30);
 pub struct Scenario {
     pub seed: u64,
     pub profile: &'static Profile,
+    pub mix: &'static Mix,
     pub defects: Defects,
 }
 
@@ -36,7 +38,20 @@ impl Scenario {
     /// The scenario that a seed stands for.
     pub fn of(seed: u64) -> Scenario {
         let profile = &PROFILES[(seed % PROFILES.len() as u64) as usize];
-        Scenario { seed, profile, defects: Defects::default() }
+        // Each profile meets each mix.
+        let mix = &MIXES[(seed / PROFILES.len() as u64 % MIXES.len() as u64) as usize];
+        Scenario { seed, profile, mix, defects: Defects::default() }
+    }
+}
+
+impl Scenario {
+    /// The command that repeats it.
+    pub fn again(&self) -> String {
+        let Scenario { seed, profile: Profile { name: profile, .. }, mix: Mix { name: mix, .. }, .. } = self;
+        format!(
+            "again: SIM_SEED={seed} SIM_PROFILE={profile} SIM_MIX={mix} \
+             cargo test -p shardbearer --test sim -- --nocapture one_seed"
+        )
     }
 }
 
@@ -56,14 +71,11 @@ pub struct Broken {
 
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Scenario { seed, profile, .. } = &self.scenario;
+        let Scenario { seed, profile: Profile { name: profile, .. }, mix: Mix { name: mix, .. }, .. } =
+            &self.scenario;
         writeln!(f, "{}", self.tail)?;
-        writeln!(f, "seed {seed}, profile {}: {}", profile.name, self.what)?;
-        write!(
-            f,
-            "again: SIM_SEED={seed} SIM_PROFILE={} cargo test -p shardbearer --test sim -- --nocapture one_seed",
-            profile.name
-        )
+        writeln!(f, "seed {seed}, profile {profile}, engines {mix}: {}", self.what)?;
+        write!(f, "{}", self.scenario.again())
     }
 }
 
@@ -75,8 +87,8 @@ pub fn run(scenario: &Scenario) -> Result<Passed, Box<Broken>> {
     let folder = folder.expect("a folder");
     block_on(async {
         let universe = Universe::new(scenario.seed);
-        let Scenario { profile, defects, .. } = scenario;
-        let cluster = Cluster::new(universe.clone(), profile, folder.path(), defects);
+        let Scenario { profile, .. } = scenario;
+        let cluster = Cluster::new(universe.clone(), scenario, folder.path());
         let verdict = live(&cluster, profile).await;
         let verdict = match universe.trace.first_broken() {
             Some(what) => Err(what),
