@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,10 +12,11 @@ use rand::Rng;
 use shardbearer::config::Config;
 use shardbearer_core::ids::{ClusterId, OrderId, RadiantId};
 use shardbearer_core::storage::Space;
-use shardbearer_sim::chaos::Act;
+use shardbearer_sim::chaos::{Act, Fault};
 use shardbearer_sim::disk::Disk;
 use shardbearer_sim::history::History;
 use shardbearer_sim::net::Net;
+use shardbearer_sim::recorder::Recorder;
 use shardbearer_sim::world::Universe;
 
 use super::machine::Machine;
@@ -33,7 +35,12 @@ pub struct Cluster {
     pub universe: Arc<Universe>,
     pub net: Arc<Net>,
     pub machines: Vec<Machine>,
+    /// What clients saw, for the judge that goes by revisions.
     pub history: History,
+    /// The same and more, for the exact oracle.
+    pub recorder: Recorder,
+    /// Whether all wall clocks are right, so that expiries mean the same everywhere.
+    pub clocks_agree: bool,
     seen: Mutex<Sightings>,
 }
 
@@ -46,6 +53,16 @@ struct Sightings {
 
 /// An order's rows with a position, for those that stand there.
 type Standing = BTreeMap<Bytes, (String, u64)>;
+
+/// A recorder on virtual time. Of two events of one instant the second is later: all runs on one thread.
+fn recorder(universe: &Arc<Universe>) -> Recorder {
+    let (universe, last) = (universe.clone(), AtomicU64::new(0));
+    Recorder::new(move || {
+        let now = universe.now_ns().max(last.load(Ordering::Relaxed) + 1);
+        last.store(now, Ordering::Relaxed);
+        now
+    })
+}
 
 impl Cluster {
     pub fn new(universe: Arc<Universe>, scenario: &Scenario, folder: &Path) -> Arc<Cluster> {
@@ -76,6 +93,8 @@ impl Cluster {
             net,
             machines,
             history: History::default(),
+            recorder: recorder(&universe),
+            clocks_agree: profile.drift_ppm == 0 && !profile.faults.contains(&Fault::Jump),
             seen: Mutex::default(),
         })
     }

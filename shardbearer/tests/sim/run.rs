@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::Rng;
-use shardbearer_core::kv::{Command, Condition, Expiry, Reply};
+use shardbearer_core::kv::{Command, Condition, Reply};
 use shardbearer_sim::chaos::{PROFILES, Profile, plan};
 use shardbearer_sim::history::{Answer, Ask, Judge, Revisions};
 use shardbearer_sim::world::{Clock, Life, Universe, block_on};
+use shardbearer_state::history::{Options, check};
 use tokio::time::Instant;
 
-use super::clients::{self, execute, operate};
+use super::clients::{self, Wanted, execute, operate, request};
 use super::cluster::{Cluster, RADIANTS, SHARDS};
 use super::doubles::Defects;
 use super::mixes::{MIXES, Mix};
@@ -92,7 +93,7 @@ pub fn run(scenario: &Scenario) -> Result<Passed, Box<Broken>> {
         let verdict = live(&cluster, profile).await;
         let verdict = match universe.trace.first_broken() {
             Some(what) => Err(what),
-            None => verdict.and_then(|()| Revisions.judge(&cluster.history.operations())),
+            None => verdict.and_then(|()| judge(&cluster)),
         };
         let (digest, covered) = (universe.trace.digest(), universe.trace.covered());
         for machine in &cluster.machines {
@@ -100,12 +101,31 @@ pub fn run(scenario: &Scenario) -> Result<Passed, Box<Broken>> {
         }
         cluster.net.end().await;
         match verdict {
-            Ok(()) => Ok(Passed { digest, covered, operations: cluster.history.operations().len() }),
+            Ok(()) => Ok(Passed { digest, covered, operations: cluster.recorder.history().len() }),
             Err(what) => {
                 Err(Box::new(Broken { scenario: scenario.clone(), what, tail: universe.trace.tail() }))
             }
         }
     })
+}
+
+/// Judges what clients saw, by revisions and exactly; says what each has to say.
+fn judge(cluster: &Cluster) -> Result<(), String> {
+    // A value may be gone a millisecond before its time, since expiries are counted in whole ones.
+    let options =
+        Options { slack_ns: 1_000_000, states_max: 1_000_000, explained_max: 2, ..Options::default() };
+    if let Some(path) = std::env::var_os("SIM_HISTORY") {
+        std::fs::write(path, cluster.recorder.lines()).expect("a place for the history");
+    }
+    let mut wrong = Vec::new();
+    wrong.extend(
+        Revisions.judge(&cluster.history.operations()).err().map(|why| format!("by revisions: {why}")),
+    );
+    let report = check(&cluster.recorder.history(), &options, |_| ());
+    for violation in &report.violations {
+        wrong.push(format!("by the oracle: {}", violation.lines().join("\n  ")));
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
 }
 
 async fn live(cluster: &Arc<Cluster>, profile: &Profile) -> Result<(), String> {
@@ -160,26 +180,31 @@ async fn recover(cluster: &Cluster, rng: &mut rand::rngs::StdRng) {
     const AGAIN: Duration = Duration::from_millis(100);
     for machine in &cluster.machines {
         for key in (0..SHARDS * 4).map(|number| format!("alive-{number}")) {
-            let value = machine.name.clone();
-            let put = Command::Put {
-                key: key.clone().into(),
-                value: value.clone().into(),
-                condition: Condition::Always,
-                expiry: Expiry::Never,
-                previous: false,
-            };
+            let value = machine.name.clone().into();
+            let put = clients::put(&key.into(), &value, Condition::Always);
             while !matches!(execute(machine, put.clone(), PATIENCE).await, Some(Ok(Reply::Written { .. }))) {
                 tokio::time::sleep(AGAIN).await;
             }
         }
     }
+    let wanted = |rng: &mut rand::rngs::StdRng| Wanted {
+        client: CLIENTS,
+        first: rng.random_range(0..RADIANTS),
+        id: None,
+        deadline: PATIENCE,
+    };
     for key in clients::keys() {
         loop {
-            let machine = &cluster.machines[rng.random_range(0..RADIANTS)];
-            let answer = operate(cluster, machine, CLIENTS, &key, Ask::Read, PATIENCE).await;
+            let answer = operate(cluster, &wanted(rng), &key, Ask::Read).await;
             if matches!(answer, Answer::Found(_)) {
                 break;
             }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+    let gets = clients::other_keys().into_iter().map(|key| Command::Get { key });
+    for command in gets.chain([clients::everything()]) {
+        while !matches!(request(cluster, &wanted(rng), command.clone()).await, Some(Ok(_))) {
             tokio::time::sleep(AGAIN).await;
         }
     }
