@@ -36,7 +36,7 @@ use shardbearer_core::world::World;
 use shardbearer_proto::convert;
 use shardbearer_state::placement::{Founding, Slots, found};
 use thiserror::Error;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use self::environment::{Environment, Front, Machine, Reception};
@@ -55,6 +55,7 @@ use crate::order::registry::Registry;
 use crate::router::Router;
 use crate::sessions::Sessions;
 use crate::transport::{Links, Membership};
+use crate::watch;
 
 /// Why a radiant does not run, or runs no longer. Each is a sentence for the operator.
 #[derive(Debug, Error)]

@@ -48,7 +48,7 @@ fn counter_key(number: usize) -> Bytes {
 pub async fn client(cluster: Arc<Cluster>, number: usize, until_ms: u64) {
     let rng = cluster.universe.rng(&format!("client {number}"));
     // Some clients have a session of their own and ask again, elsewhere, until they know.
-    let session = (number % 2 == 1).then(|| SessionId(number as u128));
+    let session = (number % 2 == 1).then_some(SessionId(number as u128));
     let mut client = Client {
         cluster: cluster.clone(),
         number,
