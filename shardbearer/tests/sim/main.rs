@@ -9,8 +9,10 @@ mod clients;
 mod cluster;
 mod doubles;
 mod environment;
+mod invariants;
 mod machine;
 mod mixes;
+mod observer;
 mod run;
 
 use std::collections::BTreeMap;

@@ -23,6 +23,9 @@ pub const MIXES: &[Mix] = &[
     Mix { name: "turned", control: "omnipaxos", data: &["chain", "openraft", "omnipaxos"] },
 ];
 
+/// All engines of the mixes.
+pub const ENGINES: &[&str] = &["openraft", "omnipaxos", "chain"];
+
 /// The mix of that name.
 pub fn mix(name: &str) -> Option<&'static Mix> {
     MIXES.iter().find(|mix| mix.name == name)

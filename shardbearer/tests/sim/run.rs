@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::clients::{self, Wanted, execute, operate, request};
 use super::cluster::{Cluster, RADIANTS, SHARDS};
 use super::doubles::Defects;
+use super::invariants::positions;
 use super::mixes::{MIXES, Mix};
 
 const CLIENTS: usize = 8;
@@ -216,7 +217,7 @@ async fn recover(cluster: &Cluster, rng: &mut rand::rngs::StdRng) {
 /// Whether all members of every order stand at the same position.
 fn converged(cluster: &Cluster) -> bool {
     let all_up = cluster.machines.iter().all(|machine| machine.running().is_some());
-    let positions = cluster.same_position_same_rows();
+    let positions = positions(cluster);
     all_up && positions.is_ok_and(|positions| positions.values().all(|count| *count == 1))
 }
 
@@ -227,6 +228,6 @@ fn what_is_missing(cluster: &Cluster) -> String {
         .filter(|machine| machine.running().is_none())
         .map(|machine| machine.name.as_str())
         .collect();
-    let positions = cluster.same_position_same_rows();
+    let positions = positions(cluster);
     format!("not serving: {down:?}; positions by order: {positions:?}")
 }
