@@ -84,7 +84,7 @@ const DOUBLES: &[Double] = &[
         defects: engine(Defect::AppliesTwice),
         profile: "calm",
         seeds: 0..10,
-        words: &["by the oracle"],
+        words: &["was given again"],
     },
     Double {
         name: "images without the session table",
@@ -112,7 +112,7 @@ const DOUBLES: &[Double] = &[
         defects: engine(Defect::LongLease),
         profile: "pause",
         seeds: 0..40,
-        words: &["was answered before"],
+        words: &["no order explains"],
     },
     Double {
         name: "an order that takes what belongs to another",

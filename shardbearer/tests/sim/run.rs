@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::Rng;
+use shardbearer::config::Config;
+use shardbearer::engine::Engines;
 use shardbearer_core::kv::{Command, Condition, Reply};
 use shardbearer_sim::chaos::{PROFILES, Profile, plan};
 use shardbearer_sim::history::{Answer, Ask, Judge, Revisions};
@@ -89,9 +91,8 @@ pub fn run(scenario: &Scenario) -> Result<Passed, Box<Broken>> {
     let folder = folder.expect("a folder");
     block_on(async {
         let universe = Universe::new(scenario.seed);
-        let Scenario { profile, .. } = scenario;
         let cluster = Cluster::new(universe.clone(), scenario, folder.path());
-        let verdict = live(&cluster, profile).await;
+        let verdict = live(&cluster, scenario).await;
         let verdict = match universe.trace.first_broken() {
             Some(what) => Err(what),
             None => verdict.and_then(|()| judge(&cluster)),
@@ -129,7 +130,7 @@ fn judge(cluster: &Cluster) -> Result<(), String> {
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
 }
 
-async fn live(cluster: &Arc<Cluster>, profile: &Profile) -> Result<(), String> {
+async fn live(cluster: &Arc<Cluster>, scenario: &Scenario) -> Result<(), String> {
     let universe = &cluster.universe;
     let director = Life::begin(universe, "director", &Arc::new(Clock::default()));
     let watched = cluster.clone();
@@ -140,7 +141,9 @@ async fn live(cluster: &Arc<Cluster>, profile: &Profile) -> Result<(), String> {
     starts.sort_unstable();
     // Sometimes the founding itself is disturbed.
     let from = rng.random_range(800..4_000);
-    let steps = plan(profile, RADIANTS, from, SAFETY_MS, &mut rng);
+    let Scenario { profile, mix, .. } = scenario;
+    let tolerated = mix.tolerates(&Engines::default(), Config::default().bootstrap.replication);
+    let steps = plan(profile, tolerated, RADIANTS, (from, SAFETY_MS), &mut rng);
     let start = Instant::now();
     for (at, one) in starts {
         tokio::time::sleep_until(start + Duration::from_millis(at)).await;
