@@ -40,6 +40,26 @@ pub enum Act {
     Weather(Weather),
 }
 
+impl Act {
+    /// The kind of damage, where it begins; `None` for what ends one.
+    pub fn damage(&self) -> Option<&'static str> {
+        Some(match self {
+            Act::Crash(_) => "crash",
+            Act::Stop(_) => "orderly stop",
+            Act::Pause(_, true) => "pause",
+            Act::Isolate(_, true) => "isolation",
+            Act::Mute(_, _, true) => "one-way cut",
+            Act::Part(_, _, true) => "cut between two",
+            Act::Clog(..) => "clog",
+            Act::Jump(..) => "clock jump",
+            Act::Pace(_, pace) if *pace != Pace::USUAL => "slow disk",
+            Act::Fail(_) => "failing disk",
+            Act::Fill(_, true) => "full disk",
+            _ => return None,
+        })
+    }
+}
+
 /// An act and its moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Step {

@@ -72,7 +72,7 @@ impl Cluster {
             config.consensus.engines = mix.data.iter().map(|name| (*name).to_owned()).collect();
             let disk = disks[number].clone();
             let engines = observer::engines(&universe, &disks, &disk, defects);
-            let machine = Machine::new(&universe, &net, disk, config, engines, defects.agreeable);
+            let machine = Machine::new(&universe, &net, disk, config, engines, defects.beacons);
             let drift = rng.random_range(-profile.drift_ppm..=profile.drift_ppm);
             machine.clock.drift_ppm.store(drift, std::sync::atomic::Ordering::Relaxed);
             machine
@@ -101,6 +101,9 @@ impl Cluster {
     /// Does what a plan says.
     pub async fn perform(&self, act: Act) {
         self.universe.event(format_args!("{act:?}"));
+        if let Some(damage) = act.damage() {
+            self.universe.trace.cover(damage);
+        }
         let addresses =
             |one: usize, other: usize| (&self.machines[one].address, &self.machines[other].address);
         let ways = |one: usize, cut: bool, says: bool, hears: bool| {

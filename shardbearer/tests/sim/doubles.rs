@@ -9,7 +9,7 @@ use std::ops::Range;
 use shardbearer_sim::chaos;
 use shardbearer_sim::disk::{Flaw, Lie};
 
-pub use self::beacons::Agreeable;
+pub use self::beacons::{Lie as BeaconLie, Lying};
 pub use self::engines::{Defect, defective};
 use super::mixes::MIXES;
 use super::run::{Scenario, run};
@@ -19,10 +19,10 @@ use super::run::{Scenario, run};
 pub struct Defects {
     pub disk: Option<Flaw>,
     pub engine: Option<Defect>,
-    pub agreeable: bool,
+    pub beacons: Option<BeaconLie>,
 }
 
-const NONE: Defects = Defects { disk: None, engine: None, agreeable: false };
+const NONE: Defects = Defects { disk: None, engine: None, beacons: None };
 
 const fn disk(flaw: Flaw) -> Defects {
     Defects { disk: Some(flaw), ..NONE }
@@ -62,7 +62,7 @@ const DOUBLES: &[Double] = &[
         name: "a log with a hole after it was cut",
         defects: disk(Flaw::CutsTooMuch),
         profile: "everything",
-        seeds: 0..100,
+        seeds: 3..100,
         words: &["follows"],
     },
     Double {
@@ -104,14 +104,14 @@ const DOUBLES: &[Double] = &[
         name: "a herald that answers reads without asking whether it still is one",
         defects: engine(Defect::Hasty),
         profile: "pause",
-        seeds: 0..40,
+        seeds: 3..40,
         words: &["was answered before"],
     },
     Double {
         name: "a lease that is kept across a pause",
         defects: engine(Defect::LongLease),
         profile: "pause",
-        seeds: 0..40,
+        seeds: 4..40,
         words: &["no order explains"],
     },
     Double {
@@ -123,10 +123,17 @@ const DOUBLES: &[Double] = &[
     },
     Double {
         name: "founders that are said to agree without having been asked",
-        defects: Defects { agreeable: true, ..NONE },
+        defects: Defects { beacons: Some(BeaconLie::Agree), ..NONE },
         profile: "calm",
-        seeds: 0..40,
+        seeds: 9..40,
         words: &["two clusters"],
+    },
+    Double {
+        name: "founders that are told of different foundings",
+        defects: Defects { beacons: Some(BeaconLie::Garble), ..NONE },
+        profile: "calm",
+        seeds: 0..10,
+        words: &["is another configuration"],
     },
 ];
 

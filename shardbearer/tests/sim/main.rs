@@ -7,6 +7,7 @@
 
 mod clients;
 mod cluster;
+mod coverage;
 mod doubles;
 mod environment;
 mod invariants;
@@ -66,13 +67,16 @@ fn many_seeds() {
     let seeds = first..first + number("SIM_SEEDS").unwrap_or(SEEDS);
     let twice = number("SIM_TWICE").unwrap_or(1);
     let covered = sweep(seeds.clone(), |seed| checked(&Scenario::of(seed), seed.is_multiple_of(twice)));
-    println!("{} seeds", seeds.end - seeds.start);
-    for (what, count) in covered {
+    let count = seeds.end - seeds.start;
+    println!("{count} seeds");
+    for (what, count) in &covered {
         println!("{count:>9} {what}");
     }
+    let rare = coverage::too_rare(&covered, count);
+    assert!(rare.is_empty(), "too rare to have proved anything: {}", rare.join(", "));
 }
 
-const SEEDS: u64 = 24;
+const SEEDS: u64 = 200;
 
 /// Runs seeds on all processors and adds up what they reached.
 fn sweep(seeds: Range<u64>, one: impl Fn(u64) -> Passed + Sync) -> BTreeMap<&'static str, u64> {

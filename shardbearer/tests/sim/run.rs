@@ -21,10 +21,10 @@ use super::doubles::Defects;
 use super::invariants::positions;
 use super::mixes::{MIXES, Mix};
 
-const CLIENTS: usize = 8;
+const CLIENTS: usize = 6;
 
 /// Virtual time with faults.
-const SAFETY_MS: u64 = 12_000;
+const SAFETY_MS: u64 = 9_000;
 
 /// Virtual time within which a healed cluster must do everything that it should.
 const LIVENESS: Duration = Duration::from_secs(30);
