@@ -1,6 +1,7 @@
 //! What the control order replicates: changes of the cluster's configuration, each with its reason.
 
 use crate::ids::{Epoch, Incarnation, RadiantId};
+use crate::membership::MemberChange;
 use crate::topology::{Doors, Topology};
 
 /// One entry of the control order's log.
@@ -30,6 +31,13 @@ pub enum Change {
         incarnation: Incarnation,
         /// Where it can be reached.
         doors: Doors,
+    },
+    /// Who belongs to what. Refused unless the configuration is still the one of `on`.
+    Members {
+        /// The configuration on which it was decided.
+        on: Epoch,
+        /// What changes.
+        change: MemberChange,
     },
 }
 

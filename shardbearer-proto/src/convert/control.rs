@@ -3,6 +3,7 @@
 use shardbearer_core::control::{Change, ControlCommand, ControlReply, EpochRecord};
 use shardbearer_core::ids::Incarnation;
 
+use super::membership::{member_change_from_pb, member_change_to_pb};
 use super::{ConvertError, id16, id16_bytes, missing};
 use crate::pb;
 
@@ -16,6 +17,7 @@ impl From<&ControlCommand> for pb::ControlCommand {
                 incarnation: id16_bytes(incarnation.0),
                 doors: Some(doors.into()),
             }),
+            Change::Members { on, change } => Wire::Members(member_change_to_pb(*on, change)),
         };
         pb::ControlCommand {
             who: command.who.clone(),
@@ -38,6 +40,7 @@ impl TryFrom<pb::ControlCommand> for ControlCommand {
                 incarnation: Incarnation(id16("Welcome.incarnation", &welcome.incarnation)?),
                 doors: welcome.doors.unwrap_or_default().into(),
             },
+            Wire::Members(change) => member_change_from_pb(change)?,
         };
         Ok(ControlCommand { who: command.who, why: command.why, at_ms: command.at_ms, change })
     }

@@ -8,6 +8,7 @@ pub mod bootstrap;
 mod command;
 mod control;
 mod error;
+mod membership;
 mod reply;
 mod topology;
 

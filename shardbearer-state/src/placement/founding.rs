@@ -1,6 +1,7 @@
 //! The first configuration of a cluster: who sits in which order, who leads, who owns what.
 
 use shardbearer_core::ids::{ClusterId, Epoch, OrderId, RadiantId, ShardId, TableId};
+use shardbearer_core::membership::Roster;
 use shardbearer_core::placement::{OrderView, Placement, ShardingScheme};
 use shardbearer_core::topology::{Order, Radiant, Shard, Table, Topology};
 
@@ -17,10 +18,12 @@ pub struct Founding {
     pub orders: usize,
     /// Members of each, at most the number of founders.
     pub replication: usize,
-    /// Engine of the control order, and of data orders where nothing else is said.
+    /// Engine of the data orders, where nothing else is said.
     pub engine: String,
-    /// Engines of data orders, given to them in turn; empty means `engine` for all.
+    /// Engines of the data orders, given to them in turn; empty means `engine` for all.
     pub engines: Vec<String>,
+    /// Of the control order, which has to decide on its own members.
+    pub control_engine: String,
     /// How keys of the default table map to shards.
     pub scheme: Slots,
     /// Decides which members lead at first; any number.
@@ -52,10 +55,15 @@ pub fn found(founding: Founding) -> Topology {
         let mut members: Vec<RadiantId> = (0..size.clamp(1, count)).map(member).collect();
         let preferred_herald = members[0];
         members.sort_unstable();
-        Order { id, engine: engine.to_owned(), members, preferred_herald }
+        let roster = Roster {
+            epoch: Epoch(1),
+            size: u32::try_from(members.len()).unwrap_or(u32::MAX),
+            ..Roster::default()
+        };
+        Order { id, engine: engine.to_owned(), members, preferred_herald, roster }
     };
     let data_orders = if founding.orders == 0 { count } else { founding.orders };
-    let mut orders = vec![order(OrderId::CONTROL, 0, seats, &founding.engine)];
+    let mut orders = vec![order(OrderId::CONTROL, 0, seats, &founding.control_engine)];
     let all_alike = std::slice::from_ref(&founding.engine);
     let engines = if founding.engines.is_empty() { all_alike } else { &founding.engines };
     orders.extend(
@@ -91,6 +99,7 @@ mod tests {
             replication,
             engine: "openraft".into(),
             engines: Vec::new(),
+            control_engine: "openraft".into(),
             scheme: Slots::new(64).expect("within bounds"),
             draw,
         })
@@ -175,8 +184,9 @@ mod tests {
             founders: (0..3).map(|i| Radiant { name: format!("r{i}"), ..Radiant::default() }).collect(),
             orders: 3,
             replication: 3,
-            engine: "a".into(),
+            engine: "unused".into(),
             engines: vec!["b".into(), "c".into()],
+            control_engine: "a".into(),
             scheme: Slots::new(8).expect("within bounds"),
             draw: 0,
         });

@@ -38,7 +38,7 @@ pub struct ControlSeat {
 }
 
 impl ControlSeat {
-    async fn propose(&self, command: &ControlCommand) -> Result<ControlReply, RequestError> {
+    pub(super) async fn propose(&self, command: &ControlCommand) -> Result<ControlReply, RequestError> {
         let founding = matches!(command.change, Change::Found(_));
         if !founding && matches!(controller::topology(self.applier.view().as_ref()), Ok(None)) {
             return Err(Refused::Unavailable("the cluster is still being founded".into()).into());
@@ -83,6 +83,16 @@ async fn answer_here(cluster: &Cluster, request: pb::ControlRequest) -> pb::Cont
                 Err(error) => control_response::Kind::Error((&error).into()),
             },
         },
+        Some(Kind::Members(asked)) => {
+            let answer = match scherald(cluster) {
+                Ok(seat) => super::scherald::answer(cluster, &seat, asked).await,
+                Err(error) => Err(error),
+            };
+            match answer {
+                Ok(answer) => control_response::Kind::Members(answer),
+                Err(error) => control_response::Kind::Error((&error).into()),
+            }
+        }
         None => {
             let error = RequestError::Refused(Refused::Invalid("an empty request".into()));
             control_response::Kind::Error((&error).into())
@@ -91,8 +101,8 @@ async fn answer_here(cluster: &Cluster, request: pb::ControlRequest) -> pb::Cont
     pb::ControlResponse { kind: Some(kind) }
 }
 
-fn scherald(cluster: &Cluster) -> Result<&ControlSeat, RequestError> {
-    let seat = cluster.control.as_ref().filter(|seat| seat.engine.status().leading);
+fn scherald(cluster: &Cluster) -> Result<Arc<ControlSeat>, RequestError> {
+    let seat = cluster.control().filter(|seat| seat.engine.status().leading);
     seat.ok_or_else(|| {
         let hint = cluster.leads.herald(OrderId::CONTROL).filter(|herald| *herald != cluster.me);
         not_herald(OrderId::CONTROL, hint)
@@ -183,9 +193,8 @@ pub async fn epochs(cluster: &Cluster) -> Result<Vec<EpochRecord>, RequestError>
     }
 }
 
-/// Follows the control order from its seat: founds the configuration if there is none, takes over what is new.
-pub async fn follow(cluster: Arc<Cluster>, founding: Topology) {
-    let Some(seat) = &cluster.control else { return };
+/// Follows the control order from a seat until that is given up: founds the configuration if there is none, takes over what is new.
+pub async fn follow(cluster: Arc<Cluster>, seat: Arc<ControlSeat>, founding: Topology) {
     let mut seen = 0;
     loop {
         let status = seat.engine.status();

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
+use shardbearer_core::engine::EngineStatus;
 use shardbearer_core::ids::{Epoch, OrderId, RadiantId};
 use shardbearer_core::topology::Topology;
 use shardbearer_core::transport::{Channel, Frame};
@@ -52,7 +53,7 @@ fn compose(cluster: &Cluster, with_loads: bool) -> pb::Pulse {
     };
     for order in cluster.orders.all() {
         let status = order.engine().status();
-        pulse.orders.push(pb::OrderProgress { order: order.id().0, applied: status.applied });
+        pulse.orders.push(progress(order.id(), &status));
         if !status.leading {
             continue;
         }
@@ -66,15 +67,20 @@ fn compose(cluster: &Cluster, with_loads: bool) -> pb::Pulse {
             }
         }
     }
-    if let Some(control) = &cluster.control {
+    if let Some(control) = cluster.control() {
         let status = control.engine.status();
-        pulse.orders.push(pb::OrderProgress { order: OrderId::CONTROL.0, applied: status.applied });
+        pulse.orders.push(progress(OrderId::CONTROL, &status));
         if status.leading {
             let order = OrderId::CONTROL.0;
             pulse.leads.push(pb::Lead { order, herald: cluster.me.0, term: status.term });
         }
     }
     pulse
+}
+
+fn progress(order: OrderId, status: &EngineStatus) -> pb::OrderProgress {
+    let EngineStatus { applied, term, complete, .. } = *status;
+    pb::OrderProgress { order: order.0, applied, term, complete }
 }
 
 /// Takes in a peer's pulse.

@@ -56,7 +56,7 @@ const DOUBLES: &[Double] = &[
         defects: disk(Flaw::ForgetsHardState),
         profile: "all-crash",
         seeds: 0..10,
-        words: &["two heralds"],
+        words: &["two heralds", "that is durable on"],
     },
     Double {
         name: "a log with a hole after it was cut",

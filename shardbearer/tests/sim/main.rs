@@ -15,6 +15,7 @@ mod machine;
 mod mixes;
 mod observer;
 mod run;
+mod transport;
 
 use std::collections::BTreeMap;
 use std::ops::Range;

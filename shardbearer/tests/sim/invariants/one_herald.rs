@@ -24,7 +24,9 @@ impl Invariant for OneHerald {
                 .all()
                 .into_iter()
                 .map(|order| (order.id(), order.engine().clone()))
-                .chain(running.cluster.control.iter().map(|seat| (OrderId::CONTROL, seat.engine.clone())))
+                .chain(
+                    running.cluster.control().into_iter().map(|seat| (OrderId::CONTROL, seat.engine.clone())),
+                )
             {
                 let status = engine.status();
                 if !status.leading {
