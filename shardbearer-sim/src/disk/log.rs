@@ -72,10 +72,6 @@ pub(super) struct LogState {
 }
 
 impl LogState {
-    pub(super) fn live(&self, order: OrderId) -> (LogPos, Vec<LogRecord>) {
-        self.live.get(&order).map(OrderLog::all).unwrap_or_default()
-    }
-
     pub(super) fn durable(&self, order: OrderId) -> (LogPos, Vec<LogRecord>) {
         self.durable.get(&order).map(OrderLog::all).unwrap_or_default()
     }

@@ -162,12 +162,7 @@ impl Disk {
         lock(&self.state).lie = lie;
     }
 
-    /// Where an order's log was purged up to, and what is in it: as it is read, synced or not.
-    pub fn log_of(&self, order: OrderId) -> (LogPos, Vec<LogRecord>) {
-        lock(&self.state).log.live(order)
-    }
-
-    /// The same as a loss of power leaves it at least.
+    /// Where an order's log was purged up to, and what is in it: what a loss of power leaves at least.
     pub fn durable_log_of(&self, order: OrderId) -> (LogPos, Vec<LogRecord>) {
         lock(&self.state).log.durable(order)
     }

@@ -62,7 +62,7 @@ const DOUBLES: &[Double] = &[
         name: "a log with a hole after it was cut",
         defects: disk(Flaw::CutsTooMuch),
         profile: "everything",
-        seeds: 3..100,
+        seeds: 10..100,
         words: &["follows"],
     },
     Double {
@@ -104,14 +104,14 @@ const DOUBLES: &[Double] = &[
         name: "a herald that answers reads without asking whether it still is one",
         defects: engine(Defect::Hasty),
         profile: "pause",
-        seeds: 3..40,
+        seeds: 7..60,
         words: &["was answered before"],
     },
     Double {
         name: "a lease that is kept across a pause",
         defects: engine(Defect::LongLease),
         profile: "pause",
-        seeds: 4..40,
+        seeds: 23..60,
         words: &["no order explains"],
     },
     Double {

@@ -1,4 +1,5 @@
-//! Logs have no holes, and what stands at one position of an order is the same in all of them.
+//! Logs have no holes, and what stands at one position of an order is the same in all of them. Of what is durable: a
+//! chain's head may lose an entry that it has told nobody of, and give its position to another.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -19,7 +20,7 @@ impl Invariant for Logs {
     fn look(&mut self, cluster: &Cluster) -> Result<(), String> {
         for machine in &cluster.machines {
             for order in Cluster::orders() {
-                let (purged, records) = machine.disk.log_of(order);
+                let (purged, records) = machine.disk.durable_log_of(order);
                 let mut before = purged.index;
                 for record in records {
                     let index = record.position.index;
