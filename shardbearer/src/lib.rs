@@ -26,4 +26,5 @@ pub mod sessions;
 pub mod storage;
 pub mod telemetry;
 pub mod transport;
+pub mod watch;
 pub mod world;

@@ -39,7 +39,7 @@ use shardbearer_core::topology::{Doors, Topology};
 use shardbearer_core::world::World;
 use shardbearer_proto::convert;
 use thiserror::Error;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use self::environment::{Environment, Front, Machine, Reception};
@@ -58,6 +58,7 @@ use crate::order::registry::Registry;
 use crate::router::Router;
 use crate::sessions::Sessions;
 use crate::transport::{Links, Membership};
+use crate::watch;
 
 /// Why a radiant does not run, or runs no longer. Each is a sentence for the operator.
 #[derive(Debug, Error)]
