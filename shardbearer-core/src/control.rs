@@ -1,6 +1,7 @@
 //! What the control order replicates: changes of the cluster's configuration, each with its reason.
 
 use crate::ids::{Epoch, Incarnation, RadiantId};
+use crate::migration::MigrationChange;
 use crate::topology::{Doors, Topology};
 
 /// One entry of the control order's log.
@@ -31,6 +32,8 @@ pub enum Change {
         /// Where it can be reached.
         doors: Doors,
     },
+    /// Of the migration of a shard.
+    Migration(MigrationChange),
 }
 
 /// The answer to a [`ControlCommand`].

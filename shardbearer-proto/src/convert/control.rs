@@ -16,6 +16,7 @@ impl From<&ControlCommand> for pb::ControlCommand {
                 incarnation: id16_bytes(incarnation.0),
                 doors: Some(doors.into()),
             }),
+            Change::Migration(change) => Wire::Migration(change.into()),
         };
         pb::ControlCommand {
             who: command.who.clone(),
@@ -38,6 +39,7 @@ impl TryFrom<pb::ControlCommand> for ControlCommand {
                 incarnation: Incarnation(id16("Welcome.incarnation", &welcome.incarnation)?),
                 doors: welcome.doors.unwrap_or_default().into(),
             },
+            Wire::Migration(change) => Change::Migration(change.try_into()?),
         };
         Ok(ControlCommand { who: command.who, why: command.why, at_ms: command.at_ms, change })
     }
