@@ -12,7 +12,9 @@ use bytes::Bytes;
 
 use crate::ids::{SessionId, ShardId};
 
-pub use self::migrate::{Import, Migrate, Migrated, MovedRow, Part, Progress, Seal, Standing, Step};
+pub use self::migrate::{
+    Import, Migrate, Migrated, MovedRow, Part, Progress, Seal, Standing, Step, rows_weight,
+};
 pub use self::reply::{Record, RecordInfo, Refusal, Reply, Row};
 
 /// Names one request of one session, so that a retry takes effect at most once.

@@ -8,6 +8,7 @@ pub mod bootstrap;
 pub mod controller;
 pub mod history;
 pub mod keys;
+pub mod migration;
 pub mod placement;
 pub mod shard;
 

@@ -15,7 +15,7 @@ use futures_util::future::join_all;
 use prost::Message;
 use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::{OrderId, RadiantId};
-use shardbearer_core::kv::{Item, Refusal, Reply};
+use shardbearer_core::kv::{Command, Item, Refusal, Reply};
 use shardbearer_core::limits;
 use shardbearer_core::transport::{CallError, Channel, Frame, Transport};
 use shardbearer_proto::{convert, pb};
@@ -24,11 +24,18 @@ use tokio::time::Instant;
 use crate::kv::CallResult;
 use crate::leads::Leads;
 use crate::map::Map;
-use crate::order::all;
+use crate::migrate::{Detour, Known};
+use crate::order::{Order, all};
 use crate::order::registry::Registry;
 
 /// How long to wait for news of a herald before asking again.
 const NEWS_WAIT: Duration = Duration::from_millis(20);
+
+/// How long a request waits whose shard is between two orders: they are about to agree.
+const HELD_WAIT: Duration = Duration::from_millis(5);
+
+/// After so many attempts it waits as all others do.
+const HELD_ATTEMPTS: u32 = 40;
 
 /// How long one attempt over the hop may take; a herald that fell silent is asked again elsewhere.
 const HOP_DEADLINE: Duration = Duration::from_secs(3);
@@ -43,6 +50,8 @@ pub struct Router {
     pub leads: Arc<Leads>,
     /// The local orders.
     pub orders: Arc<Registry>,
+    /// Which shard may be elsewhere than the map says.
+    pub migrations: Arc<Known>,
     /// To the others.
     pub transport: Arc<dyn Transport>,
     turn: AtomicUsize,
@@ -53,6 +62,8 @@ struct Journey {
     item: Item,
     /// Whether an attempt may have been applied.
     perhaps: bool,
+    /// Attempts that found the wrong order.
+    astray: u32,
     result: Option<CallResult>,
 }
 
@@ -63,16 +74,17 @@ impl Router {
         map: Arc<Map>,
         leads: Arc<Leads>,
         orders: Arc<Registry>,
+        migrations: Arc<Known>,
         transport: Arc<dyn Transport>,
     ) -> Router {
-        Router { me, map, leads, orders, transport, turn: AtomicUsize::new(0) }
+        Router { me, map, leads, orders, migrations, transport, turn: AtomicUsize::new(0) }
     }
 
     /// Carries the items out, those of one shard in their order; a result each, within the deadline.
     pub async fn execute(&self, items: Vec<Item>, deadline: Duration) -> Vec<CallResult> {
         let end = Instant::now() + deadline;
         let mut journeys: Vec<Journey> =
-            items.into_iter().map(|item| Journey { item, perhaps: false, result: None }).collect();
+            items.into_iter().map(|item| Journey::new(item)).collect();
         loop {
             let left = end.saturating_duration_since(Instant::now());
             let again = self.round(&mut journeys, left).await;
@@ -82,7 +94,7 @@ impl Router {
             if Instant::now() >= end {
                 break;
             }
-            self.leads.changed(NEWS_WAIT).await;
+            self.leads.changed(patience(&journeys)).await;
         }
         journeys.into_iter().map(Journey::arrive).collect()
     }
@@ -90,11 +102,12 @@ impl Router {
     /// One attempt for everything that has no final result. Returns whether anything is to be tried again.
     async fn round(&self, journeys: &mut [Journey], left: Duration) -> bool {
         let mut groups: BTreeMap<OrderId, Vec<usize>> = BTreeMap::new();
+        let detour = self.migrations.detour();
         for (index, journey) in journeys.iter_mut().enumerate() {
             if journey.is_over() {
                 continue;
             }
-            match self.map.owner(journey.item.shard).filter(|order| !order.is_none()) {
+            match self.whereabouts(journey, detour).filter(|order| !order.is_none()) {
                 Some(order) => groups.entry(order).or_default().push(index),
                 None => {
                     let why = format!("shard {} has no order", journey.item.shard);
@@ -117,12 +130,24 @@ impl Router {
         again
     }
 
-    /// One attempt at one order.
-    async fn attempt(&self, order: OrderId, items: Vec<Item>, left: Duration) -> Vec<CallResult> {
+    /// The order to try next: the one that the map names; of a shard that changes hands, its two orders in turns.
+    fn whereabouts(&self, journey: &Journey, detour: Option<Detour>) -> Option<OrderId> {
+        let owner = self.map.owner(journey.item.shard)?;
+        let Some(detour) = detour.filter(|detour| detour.shard == journey.item.shard && detour.from == owner)
+        else {
+            return Some(owner);
+        };
+        let decided = detour.since > self.map.epoch();
+        let elsewhere = decided || journey.astray % 2 == 1;
+        Some(if elsewhere { detour.to } else { owner })
+    }
+
+    /// One attempt at one order, which need not own the items' shards.
+    pub async fn attempt(&self, order: OrderId, items: Vec<Item>, left: Duration) -> Vec<CallResult> {
         if let Some(local) = self.orders.find(order)
             && local.engine().status().leading
         {
-            return local.execute(items, left).await;
+            return self.carry_out(&local, items, left).await;
         }
         let known = self.leads.herald(order).filter(|herald| *herald != self.me);
         match known.or_else(|| self.somebody_of(order)) {
@@ -132,6 +157,32 @@ impl Router {
                 all(items.len(), Refused::Unavailable(why).into())
             }
         }
+    }
+
+    /// Has a local order carry items out. Those of a shard that it has stopped serving never get into its log: they would
+    /// be refused there, after everybody had waited for them.
+    async fn carry_out(&self, local: &Order, items: Vec<Item>, left: Duration) -> Vec<CallResult> {
+        let leaving = self.migrations.detour().filter(|detour| detour.from == local.id());
+        let stopped = |item: &Item| {
+            leaving.is_some_and(|detour| detour.shard == item.shard)
+                && !matches!(item.command, Command::Migrate(_))
+        };
+        if !items.iter().any(stopped) || leaving.is_some_and(|detour| local.serves(detour.shard)) {
+            return local.execute(items, left).await;
+        }
+        let refused: Vec<bool> = items.iter().map(stopped).collect();
+        let rest: Vec<Item> = items.into_iter().filter(|item| !stopped(item)).collect();
+        let mut results = match rest.is_empty() {
+            true => Vec::new(),
+            false => local.execute(rest, left).await,
+        }
+        .into_iter();
+        let wrong = || Ok(Reply::Refused(Refusal::WrongOrder));
+        let missing = || Err(RequestError::Unknown("no result".into()));
+        refused
+            .into_iter()
+            .map(|refused| if refused { wrong() } else { results.next().unwrap_or_else(missing) })
+            .collect()
     }
 
     /// A member to ask who leads, each in its turn. A radiant that is a member itself hears of a herald as soon as
@@ -190,7 +241,7 @@ impl Router {
         let order = OrderId(request.order);
         let deadline = Duration::from_millis(u64::from(request.deadline_ms).min(limits::REQUEST_MS_MAX));
         let results = match self.orders.find(order) {
-            Some(local) => local.execute(items, deadline).await,
+            Some(local) => self.carry_out(&local, items, deadline).await,
             None => {
                 let hint = self.leads.herald(order);
                 all(count, Refused::NotHerald { order, hint }.into())
@@ -222,7 +273,17 @@ fn fit(mut results: Vec<CallResult>, writes: &[bool]) -> Bytes {
     results_to_bytes(&results)
 }
 
+/// How long to wait before the next round.
+fn patience(journeys: &[Journey]) -> Duration {
+    let held = |journey: &Journey| !journey.is_over() && (1..HELD_ATTEMPTS).contains(&journey.astray);
+    if journeys.iter().any(held) { HELD_WAIT } else { NEWS_WAIT }
+}
+
 impl Journey {
+    fn new(item: Item) -> Journey {
+        Journey { item, perhaps: false, astray: 0, result: None }
+    }
+
     fn is_over(&self) -> bool {
         match &self.result {
             None => false,
@@ -244,6 +305,7 @@ impl Journey {
         let result = match result {
             // A reply in form, a wrong route in substance.
             Ok(Reply::Refused(Refusal::WrongOrder)) => {
+                self.astray = self.astray.saturating_add(1);
                 Err(Refused::WrongOrder { epoch: shardbearer_core::ids::Epoch::NONE }.into())
             }
             Ok(Reply::Refused(Refusal::SessionsFull)) => {

@@ -228,7 +228,7 @@ impl Migrate {
     /// About how many bytes this occupies.
     pub fn weight(&self) -> usize {
         match &self.step {
-            Step::Import(import) => weight(&import.rows),
+            Step::Import(import) => rows_weight(&import.rows),
             Step::Image { after, .. } => after.len(),
             Step::Watch
             | Step::Changes { .. }
@@ -247,14 +247,14 @@ impl Migrated {
     /// About how many bytes this has.
     pub fn weight(&self) -> usize {
         match self {
-            Migrated::Image { rows, .. } | Migrated::Changes { rows, .. } => weight(rows),
+            Migrated::Image { rows, .. } | Migrated::Changes { rows, .. } => rows_weight(rows),
             Migrated::Part(_) | Migrated::Differs { .. } => 0,
         }
     }
 }
 
 /// About how many bytes rows have.
-pub fn weight(rows: &[MovedRow]) -> usize {
+pub fn rows_weight(rows: &[MovedRow]) -> usize {
     const FIXED: usize = 16;
     rows.iter().map(|row| FIXED + row.key.len() + row.value.as_ref().map_or(0, Bytes::len)).sum()
 }

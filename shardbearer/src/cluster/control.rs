@@ -10,6 +10,7 @@ use shardbearer_core::control::{Change, ControlCommand, ControlReply, EpochRecor
 use shardbearer_core::engine::{ConsensusEngine, not_herald};
 use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::{OrderId, RadiantId};
+use shardbearer_core::migration::Migration;
 use shardbearer_core::topology::Topology;
 use shardbearer_core::transport::{CallError, Channel, Frame};
 use shardbearer_proto::pb::{control_request, control_response};
@@ -50,6 +51,13 @@ impl ControlSeat {
         convert::control_reply_from_bytes(reply).map_err(|error| RequestError::Unknown(error.to_string()))
     }
 
+    async fn migration(&self) -> Result<Option<Migration>, RequestError> {
+        let late = |_| RequestError::from(Refused::Unavailable("no majority within the deadline".into()));
+        tokio::time::timeout(HOP_DEADLINE, self.engine.read_barrier()).await.map_err(late)??;
+        let read = controller::migration(self.applier.view().as_ref());
+        read.map_err(|error| Refused::Unavailable(error.to_string()).into())
+    }
+
     async fn epochs(&self) -> Result<Vec<EpochRecord>, RequestError> {
         let late = |_| RequestError::from(Refused::Unavailable("no majority within the deadline".into()));
         tokio::time::timeout(HOP_DEADLINE, self.engine.read_barrier()).await.map_err(late)??;
@@ -79,16 +87,52 @@ async fn answer_here(cluster: &Cluster, request: pb::ControlRequest) -> pb::Cont
             }
             (Err(error), Ok(_)) => control_response::Kind::Error((&error).into()),
             (Ok(seat), Ok(command)) => match seat.propose(&command).await {
-                Ok(reply) => control_response::Kind::Reply((&reply).into()),
+                Ok(reply) => {
+                    take_over(cluster, seat).await;
+                    control_response::Kind::Reply((&reply).into())
+                }
                 Err(error) => control_response::Kind::Error((&error).into()),
             },
         },
+        Some(Kind::Migration(_)) => {
+            let found = match scherald(cluster) {
+                Ok(seat) => seat.migration().await,
+                Err(error) => Err(error),
+            };
+            match found {
+                Ok(found) => control_response::Kind::Migration(pb::MigrationResponse {
+                    migration: found.as_ref().map(Into::into),
+                }),
+                Err(error) => control_response::Kind::Error((&error).into()),
+            }
+        }
         None => {
             let error = RequestError::Refused(Refused::Invalid("an empty request".into()));
             control_response::Kind::Error((&error).into())
         }
     };
     pb::ControlResponse { kind: Some(kind) }
+}
+
+/// Takes over what the local seat has applied, if it is new, and tells the others at once.
+async fn take_over(cluster: &Cluster, seat: &ControlSeat) -> Option<Topology> {
+    let found = controller::migration(seat.applier.view().as_ref());
+    if let Ok(Some(migration)) = found
+        && cluster.migrations.learn(migration)
+    {
+        cluster.hurry.notify_one();
+    }
+    let topology = match controller::topology(seat.applier.view().as_ref()) {
+        Ok(topology) => topology?,
+        Err(error) => {
+            tracing::error!("{error}");
+            return None;
+        }
+    };
+    if let Err(why) = cluster.advance(topology.clone()).await {
+        tracing::error!("the new configuration cannot be used: {why}");
+    }
+    Some(topology)
 }
 
 fn scherald(cluster: &Cluster) -> Result<&ControlSeat, RequestError> {
@@ -194,14 +238,9 @@ pub async fn follow(cluster: Arc<Cluster>, founding: Topology) {
         }
         if status.applied != seen || status.applied == 0 {
             seen = status.applied;
-            let found = controller::topology(seat.applier.view().as_ref());
-            match found {
-                Ok(Some(topology)) => {
-                    if let Err(why) = cluster.advance(topology).await {
-                        tracing::error!("the new configuration cannot be used: {why}");
-                    }
-                }
-                Ok(None) if status.leading => {
+            match take_over(&cluster, seat).await {
+                Some(_) => {}
+                None if status.leading => {
                     let command = ControlCommand {
                         who: "founding".into(),
                         why: "the founders agreed on this configuration".into(),
@@ -212,8 +251,7 @@ pub async fn follow(cluster: Arc<Cluster>, founding: Topology) {
                     let _ = seat.propose(&command).await;
                     seen = 0;
                 }
-                Ok(None) => seen = 0,
-                Err(error) => tracing::error!("{error}"),
+                None => seen = 0,
             }
         }
         tokio::time::sleep(LOOK).await;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message;
 use shardbearer_core::ids::{Epoch, OrderId, RadiantId};
+use shardbearer_core::migration::Migration;
 use shardbearer_core::topology::Topology;
 use shardbearer_core::transport::{Channel, Frame};
 use shardbearer_proto::pb;
@@ -66,6 +67,9 @@ fn compose(cluster: &Cluster, with_loads: bool) -> pb::Pulse {
             }
         }
     }
+    if cluster.control.is_some() {
+        pulse.migration = cluster.migrations.last().as_ref().map(Into::into);
+    }
     if let Some(control) = &cluster.control {
         let status = control.engine.status();
         pulse.orders.push(pb::OrderProgress { order: OrderId::CONTROL.0, applied: status.applied });
@@ -83,6 +87,9 @@ pub fn receive(cluster: &Arc<Cluster>, from: RadiantId, body: Bytes) {
     cluster.peers.hear(from, cluster.world.monotonic_ns(), &pulse);
     for lead in &pulse.leads {
         cluster.leads.learn(Lead { order: lead.order.into(), herald: lead.herald.into(), term: lead.term });
+    }
+    if let Some(Ok(migration)) = pulse.migration.map(Migration::try_from) {
+        cluster.migrations.learn(migration);
     }
     if Epoch(pulse.epoch) > cluster.map.epoch() {
         cluster.world.spawn("fetch-configuration", fetch(cluster.clone(), from));

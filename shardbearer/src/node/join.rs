@@ -96,6 +96,8 @@ fn unexpected(said: Said) -> String {
         Said::Error(error) => {
             RequestError::try_from(error).map_or_else(|error| error.to_string(), |error| error.to_string())
         }
-        Said::Topology(_) | Said::Epochs(_) | Said::Reply(_) => "an answer to another question".into(),
+        Said::Topology(_) | Said::Epochs(_) | Said::Reply(_) | Said::Migration(_) => {
+            "an answer to another question".into()
+        }
     }
 }

@@ -51,6 +51,7 @@ use crate::gateway::{Entrance, Inside};
 use crate::kv::Door;
 use crate::leads::Leads;
 use crate::map::Map;
+use crate::migrate;
 use crate::order::registry::Registry;
 use crate::router::Router;
 use crate::sessions::Sessions;
@@ -256,6 +257,7 @@ impl Life {
         let map = Arc::new(Map::new(topology.clone()).map_err(NodeError::Home)?);
         let leads = Arc::new(Leads::default());
         let orders = Arc::new(Registry::default());
+        let migrations = Arc::new(migrate::Known::default());
         let dispatch = Arc::new(Dispatch::default());
         let transport: Arc<dyn Links> =
             environment.transport(&config, topology.cluster, me, dispatch.clone());
@@ -298,9 +300,10 @@ impl Life {
             disk_full: AtomicBool::new(false),
             data_bytes: AtomicU64::new(0),
             started_ns: world.monotonic_ns(),
+            migrations: migrations.clone(),
             hurry: tokio::sync::Notify::new(),
         });
-        let router = Arc::new(Router::new(me, map, leads, orders, transport));
+        let router = Arc::new(Router::new(me, map, leads, orders, migrations, transport));
         dispatch.connect(cluster.clone(), router.clone());
         strangers.connect(cluster.clone());
 
@@ -311,6 +314,7 @@ impl Life {
         world.spawn("configuration", control::follow(cluster.clone(), topology));
         world.spawn("introduction", control::introduce(cluster.clone()));
         for (order, disk_full) in seats.data {
+            world.spawn("migrations", migrate::look_after(cluster.clone(), router.clone(), order.clone()));
             world.spawn("order", tend::data(cluster.clone(), order, disk_full, failed.clone()));
         }
         world.spawn("control-order", tend::control(cluster.clone(), failed));

@@ -4,3 +4,4 @@ mod crashes;
 mod engines;
 mod founding;
 mod harness;
+mod moves;
