@@ -369,7 +369,10 @@ mod tests {
         assert_eq!((covers(b"", &record), covers(b"", &row)), (1, 1));
         assert_eq!(covers(b"", &expiry(1, b"k")) + covers(b"", &note(Epoch(1), 1)), 0, "these are derived");
         assert_eq!((covers(&record, &record), covers(&record, &other), covers(&record, &row)), (0, 1, 1));
-        assert_eq!((covers(&row, &record), covers(&row, &row), covers(&row, &session(SessionId(8)))), (0, 0, 1));
+        assert_eq!(
+            (covers(&row, &record), covers(&row, &row), covers(&row, &session(SessionId(8)))),
+            (0, 0, 1)
+        );
     }
 
     #[test]

@@ -25,8 +25,8 @@ use crate::kv::CallResult;
 use crate::leads::Leads;
 use crate::map::Map;
 use crate::migrate::{Detour, Known};
-use crate::order::{Order, all};
 use crate::order::registry::Registry;
+use crate::order::{Order, all};
 
 /// How long to wait for news of a herald before asking again.
 const NEWS_WAIT: Duration = Duration::from_millis(20);
@@ -83,8 +83,7 @@ impl Router {
     /// Carries the items out, those of one shard in their order; a result each, within the deadline.
     pub async fn execute(&self, items: Vec<Item>, deadline: Duration) -> Vec<CallResult> {
         let end = Instant::now() + deadline;
-        let mut journeys: Vec<Journey> =
-            items.into_iter().map(|item| Journey::new(item)).collect();
+        let mut journeys: Vec<Journey> = items.into_iter().map(|item| Journey::new(item)).collect();
         loop {
             let left = end.saturating_duration_since(Instant::now());
             let again = self.round(&mut journeys, left).await;

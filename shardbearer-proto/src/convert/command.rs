@@ -218,7 +218,10 @@ fn from_wire(command: pb::Command, outer: bool) -> Result<Command, ConvertError>
         Kind::Adopt(pb::Adopt { epoch }) => Command::Adopt { epoch },
         Kind::Migrate(migrate) if outer => Command::Migrate(migrate.try_into()?),
         Kind::Migrate(_) => {
-            return Err(ConvertError::Field { field: "Batch.commands", why: "a migration is no part of a batch" });
+            return Err(ConvertError::Field {
+                field: "Batch.commands",
+                why: "a migration is no part of a batch",
+            });
         }
         Kind::Sweep(pb::Sweep { limit }) => Command::Sweep { limit },
     })
@@ -253,7 +256,9 @@ pub fn client_may_send(command: &Command, value_bytes_max: usize) -> Result<(), 
             }
             Ok(())
         }
-        Command::Adopt { .. } | Command::Migrate(_) | Command::Sweep { .. } => Err("this command is not for clients".into()),
+        Command::Adopt { .. } | Command::Migrate(_) | Command::Sweep { .. } => {
+            Err("this command is not for clients".into())
+        }
         Command::Scan(scan) => {
             let longest = scan.start.len().max(scan.end.len());
             // One byte more than a key: the successor of the longest key is a valid bound.

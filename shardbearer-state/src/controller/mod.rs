@@ -8,8 +8,8 @@ mod tests;
 use shardbearer_core::control::{Change, ControlCommand, ControlReply, EpochRecord};
 use shardbearer_core::ids::{Epoch, Incarnation, OrderId, RadiantId};
 use shardbearer_core::log::LogPos;
-use shardbearer_core::migration::{Migration, MigrationChange};
 use shardbearer_core::machine::{StateMachine, Workspace};
+use shardbearer_core::migration::{Migration, MigrationChange};
 use shardbearer_core::storage::{Space, StorageError, View};
 use shardbearer_core::topology::{Doors, Radiant, Topology};
 

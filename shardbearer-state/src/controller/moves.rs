@@ -80,6 +80,9 @@ fn plan(
     asked: &Asked<'_>,
 ) -> Outcome {
     if let Some(present) = last.filter(|last| !last.phase.is_over()) {
+        if (present.shard, present.to) == (shard, to) && present.phase != Phase::Returning {
+            return Outcome::AsItIs(present.id);
+        }
         return Outcome::Refuse(format!(
             "shard {} is moving from order {} to order {} ({}); one shard moves at a time",
             present.shard,

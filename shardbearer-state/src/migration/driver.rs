@@ -156,7 +156,9 @@ impl Driver {
             }
             // Another migration is under way already, so this one is over.
             Event::Looked(Some(record), _) if record.id > self.record.id => return Effect::Over,
-            Event::Looked(_, _) => Some(Failure { why: "the control order does not answer".into(), disk_full: false }),
+            Event::Looked(_, _) => {
+                Some(Failure { why: "the control order does not answer".into(), disk_full: false })
+            }
             Event::Control(Ok(epoch)) if self.committing => {
                 // The shard is served nowhere at this moment: no time for another look.
                 (self.record.phase, self.record.ended) = (Phase::Serving, epoch);
@@ -218,9 +220,7 @@ impl Driver {
             Phase::Serving => match self.part.standing {
                 Standing::Verified => Effect::Own(Step::Activate { epoch: self.record.ended }),
                 _ if !self.collected => Effect::Source(Step::Collect { epoch: self.record.ended }),
-                _ => {
-                    self.tell(MigrationChange::Collected { id }, "the source has dropped its copy".into())
-                }
+                _ => self.tell(MigrationChange::Collected { id }, "the source has dropped its copy".into()),
             },
             Phase::Returning => self.give_back(),
         }
@@ -330,7 +330,8 @@ impl Driver {
             }
             Migrated::Image { rows, complete, seen } => {
                 self.worked();
-                let image = rows.last().map_or_else(|| self.part.progress.image.clone(), |row| row.key.clone());
+                let image =
+                    rows.last().map_or_else(|| self.part.progress.image.clone(), |row| row.key.clone());
                 let to = Progress { image, complete, through: self.part.progress.through };
                 self.gather(rows, to, seen, None);
                 None

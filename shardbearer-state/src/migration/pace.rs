@@ -55,8 +55,8 @@ impl Pace {
     pub fn passed(&mut self, bytes: u64, took_ms: u64) -> u64 {
         let took_us = took_ms.saturating_mul(1_000).max(1);
         self.quickest_us = self.quickest_us.saturating_add(self.quickest_us / DRIFT).min(took_us);
-        let slow = took_us > self.quickest_us.saturating_mul(SLOW)
-            && took_us - self.quickest_us > SLOW_MS * 1_000;
+        let slow =
+            took_us > self.quickest_us.saturating_mul(SLOW) && took_us - self.quickest_us > SLOW_MS * 1_000;
         self.rate = match slow {
             true => (self.rate / 2).max(RATE_MIN),
             false => (self.rate + RATE_STEP).min(self.most),

@@ -20,10 +20,8 @@ impl ShardMachine {
         let order = self.order;
         if matches!(step, Step::Begin | Step::Discard) {
             // The record outlives the shard, so that a late step of a migration that is over is known.
-            let absent = || Owned {
-                meta: ShardMeta::empty(Standing::Gone, 0),
-                sessions: Sessions::default(),
-            };
+            let absent =
+                || Owned { meta: ShardMeta::empty(Standing::Gone, 0), sessions: Sessions::default() };
             self.shards.entry(shard).or_insert_with(absent);
         }
         let Some(owned) = self.shards.get_mut(&shard) else { return Migrated::Part(Part::default()) };

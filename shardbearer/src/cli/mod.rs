@@ -17,6 +17,7 @@ mod orders;
 mod output;
 mod progress;
 mod radiants;
+mod shard;
 mod shards;
 mod status;
 mod up;
@@ -129,6 +130,8 @@ enum Command {
     Orders(orders::Orders),
     /// The shards: who owns them, how much they hold
     Shards(shards::Shards),
+    /// Move a shard to another order, watch it, call it off
+    Shard(shard::Shard),
     /// The nodes: where they are, what they do
     Radiants(radiants::Radiants),
     /// The configurations the cluster has had: when, who, why
@@ -180,6 +183,7 @@ async fn run(cli: Cli, engines: Engines) -> anyhow::Result<()> {
         Command::Status(status) => status.run(&global).await,
         Command::Orders(orders) => orders.run(&global).await,
         Command::Shards(shards) => shards.run(&global).await,
+        Command::Shard(shard) => shard.run(&global).await,
         Command::Radiants(radiants) => radiants.run(&global).await,
         Command::Epochs(epochs) => epochs.run(&global).await,
         Command::Bench(bench) => bench.run(&global).await,

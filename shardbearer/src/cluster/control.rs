@@ -88,7 +88,7 @@ async fn answer_here(cluster: &Cluster, request: pb::ControlRequest) -> pb::Cont
             (Err(error), Ok(_)) => control_response::Kind::Error((&error).into()),
             (Ok(seat), Ok(command)) => match seat.propose(&command).await {
                 Ok(reply) => {
-                    take_over(cluster, seat).await;
+                    notice(cluster, seat);
                     control_response::Kind::Reply((&reply).into())
                 }
                 Err(error) => control_response::Kind::Error((&error).into()),
@@ -114,14 +114,22 @@ async fn answer_here(cluster: &Cluster, request: pb::ControlRequest) -> pb::Cont
     pb::ControlResponse { kind: Some(kind) }
 }
 
-/// Takes over what the local seat has applied, if it is new, and tells the others at once.
-async fn take_over(cluster: &Cluster, seat: &ControlSeat) -> Option<Topology> {
-    let found = controller::migration(seat.applier.view().as_ref());
-    if let Ok(Some(migration)) = found
-        && cluster.migrations.learn(migration)
-    {
-        cluster.hurry.notify_one();
+/// Tells the others at once how far a migration is, if that is news: clients may wait for it.
+fn notice(cluster: &Cluster, seat: &ControlSeat) {
+    match controller::migration(seat.applier.view().as_ref()) {
+        Ok(Some(migration)) => {
+            if cluster.migrations.learn(migration) {
+                cluster.hurry.notify_one();
+            }
+        }
+        Ok(None) => {}
+        Err(error) => tracing::error!("{error}"),
     }
+}
+
+/// Takes over what the local seat has applied, if it is new.
+async fn take_over(cluster: &Cluster, seat: &ControlSeat) -> Option<Topology> {
+    notice(cluster, seat);
     let topology = match controller::topology(seat.applier.view().as_ref()) {
         Ok(topology) => topology?,
         Err(error) => {

@@ -74,7 +74,9 @@ fn tell(change: &MigrationChange, record: &Migration, why: &str) {
     match change {
         MigrationChange::Report { .. } => {}
         // It should not happen, and somebody should look at why it did.
-        MigrationChange::Cancel { .. } => tracing::error!(%migration, %shard, "calls the migration off: {why}"),
+        MigrationChange::Cancel { .. } => {
+            tracing::error!(%migration, %shard, "calls the migration off: {why}")
+        }
         MigrationChange::Plan { .. }
         | MigrationChange::Undo
         | MigrationChange::Pause { .. }

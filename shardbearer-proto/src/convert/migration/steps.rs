@@ -128,9 +128,10 @@ impl From<&Migrated> for pb::MigratedReply {
                 progress: Some((&part.progress).into()),
                 more: part.more,
             }),
-            Migrated::Differs { here, wanted } => {
-                answer::Kind::Differs(answer::Differs { here: Some(here.into()), wanted: Some(wanted.into()) })
-            }
+            Migrated::Differs { here, wanted } => answer::Kind::Differs(answer::Differs {
+                here: Some(here.into()),
+                wanted: Some(wanted.into()),
+            }),
             Migrated::Image { rows, complete, seen } => answer::Kind::Image(answer::Image {
                 rows: rows_to_wire(rows),
                 complete: *complete,

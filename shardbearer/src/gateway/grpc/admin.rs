@@ -33,10 +33,7 @@ impl Admin for AdminService {
         Ok(Response::new(self.overview()?.status()))
     }
 
-    async fn r#move(
-        &self,
-        request: Request<pb::MoveRequest>,
-    ) -> Result<Response<pb::MoveResponse>, Status> {
+    async fn r#move(&self, request: Request<pb::MoveRequest>) -> Result<Response<pb::MoveResponse>, Status> {
         let overview = self.overview()?;
         let deadline = Duration::from_millis(limits::REQUEST_MS_DEFAULT);
         match tokio::time::timeout(deadline, overview.migrate(request.into_inner())).await {
