@@ -13,7 +13,7 @@
 use crate::ids::{Epoch, OrderId, ShardId};
 
 /// A migration.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Migration {
     /// The epoch that began it names it.
     pub id: Epoch,
@@ -70,7 +70,7 @@ pub enum Phase {
 }
 
 /// Progress, for people.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Report {
     /// Rows copied so far, changes included.
     pub rows: u64,
@@ -89,7 +89,7 @@ pub struct Report {
 }
 
 /// A change of the migration in the control order. Each names the migration and has no effect on another.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum MigrationChange {
     /// Begins one, if there is none under way.
     Plan {

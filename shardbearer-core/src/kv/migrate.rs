@@ -18,7 +18,7 @@ use bytes::Bytes;
 use crate::ids::Epoch;
 
 /// A step of a migration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Migrate {
     /// The migration, named by the epoch that began it.
     pub migration: Epoch,
@@ -27,7 +27,7 @@ pub struct Migrate {
 }
 
 /// What an order does in a step.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Step {
     /// Source: note from now on which rows change.
     Watch,
@@ -80,7 +80,7 @@ impl Step {
 }
 
 /// Rows for the destination.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Import {
     /// Where the destination must be for these rows to fit on. Elsewhere they are a repetition or come too late.
     pub from: Progress,
@@ -97,7 +97,7 @@ pub struct Import {
 
 /// A row of a shard as it is stored; `None`: there is no such row. A row without a key says that all rows before it are
 /// gone: the shard was cleared.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MovedRow {
     /// As in the shard's space.
     pub key: Bytes,
@@ -106,7 +106,7 @@ pub struct MovedRow {
 }
 
 /// How far the destination is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Progress {
     /// The last row key copied.
     pub image: Bytes,
@@ -117,7 +117,7 @@ pub struct Progress {
 }
 
 /// What a frozen shard comes to. The two digests are sums, so the order of rows does not matter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Seal {
     /// The last revision given to any key.
     pub revision: u64,

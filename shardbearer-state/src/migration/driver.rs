@@ -38,7 +38,7 @@ const PAUSED_MS: u64 = 200;
 const FULL_MS_MAX: u64 = 10_000;
 
 /// What is to be done next.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Effect {
     /// Read the record from the control order, and what this order has of the shard. Answered by [`Event::Looked`].
     Look,
@@ -79,7 +79,7 @@ pub struct Failure {
 }
 
 /// Drives one migration.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Driver {
     record: Migration,
     part: Part,
@@ -144,6 +144,13 @@ impl Driver {
     /// The record as last known.
     pub fn record(&self) -> &Migration {
         &self.record
+    }
+
+    /// Forgets what decides nothing, so that states which differ in it alone are one.
+    #[cfg(test)]
+    pub(super) fn settle(&mut self) {
+        (self.failures, self.report, self.pace) = (0, Report::default(), Pace::default());
+        self.record.report = Report::default();
     }
 
     /// Takes in what came of the last effect and says the next. `now_ms` is of any clock that does not go back.

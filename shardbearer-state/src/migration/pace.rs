@@ -25,7 +25,7 @@ const SLOW_MS: u64 = 25;
 const DRIFT: u64 = 64;
 
 /// The rate of one copy.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Pace {
     rate: u64,
     most: u64,
