@@ -83,7 +83,7 @@ impl Router {
     /// Carries the items out, those of one shard in their order; a result each, within the deadline.
     pub async fn execute(&self, items: Vec<Item>, deadline: Duration) -> Vec<CallResult> {
         let end = Instant::now() + deadline;
-        let mut journeys: Vec<Journey> = items.into_iter().map(|item| Journey::new(item)).collect();
+        let mut journeys: Vec<Journey> = items.into_iter().map(Journey::new).collect();
         loop {
             let left = end.saturating_duration_since(Instant::now());
             let again = self.round(&mut journeys, left).await;

@@ -58,7 +58,7 @@ pub enum Effect {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The record and this order's part; the record is `None` if it cannot be had now.
-    Looked(Option<Migration>, Part),
+    Looked(Option<Box<Migration>>, Part),
     /// The epoch that the control order answered, or why it did not or refused.
     Control(Result<Epoch, Failure>),
     /// The source's answer.
@@ -158,7 +158,7 @@ impl Driver {
         let failure = match event {
             Event::Waited => None,
             Event::Looked(Some(record), part) if record.id == self.record.id => {
-                self.look(record, part);
+                self.look(*record, part);
                 None
             }
             // Another migration is under way already, so this one is over.
@@ -173,8 +173,8 @@ impl Driver {
                 None
             }
             Event::Control(result) => result.err(),
-            Event::Source(Ok(answer)) => self.from_source(answer),
-            Event::Own(Ok(answer)) => self.from_own(now_ms, answer),
+            Event::Source(Ok(answer)) => self.hear_source(answer),
+            Event::Own(Ok(answer)) => self.hear_own(now_ms, answer),
             Event::Source(Err(failure)) | Event::Own(Err(failure)) => Some(failure),
         };
         if let Some(failure) = failure {
@@ -310,7 +310,7 @@ impl Driver {
     }
 
     /// Returns why the answer is no use, if it is none.
-    fn from_source(&mut self, answer: Migrated) -> Option<Failure> {
+    fn hear_source(&mut self, answer: Migrated) -> Option<Failure> {
         let fail = |why: &str| Some(Failure { why: why.to_owned(), disk_full: false });
         match answer {
             Migrated::Part(part) => {
@@ -376,7 +376,7 @@ impl Driver {
     }
 
     /// Returns why the answer is no use, if it is none.
-    fn from_own(&mut self, now_ms: u64, answer: Migrated) -> Option<Failure> {
+    fn hear_own(&mut self, now_ms: u64, answer: Migrated) -> Option<Failure> {
         match answer {
             Migrated::Part(part) => {
                 if part.progress.complete || part.progress.image != self.part.progress.image {

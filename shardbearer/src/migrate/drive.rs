@@ -60,7 +60,7 @@ async fn look(cluster: &Arc<Cluster>, order: &Arc<Order>, record: &Migration) ->
     let (found, settled) = tokio::join!(migrations::record(cluster), barrier);
     let present = part(order.view().as_ref(), order.id(), record.shard);
     match (found, settled, present) {
-        (Ok(found), Ok(Ok(_)), Ok(present)) => Event::Looked(found, present),
+        (Ok(found), Ok(Ok(_)), Ok(present)) => Event::Looked(found.map(Box::new), present),
         (_, _, Ok(present)) => Event::Looked(None, present),
         (_, _, Err(error)) => {
             tracing::error!(order = %order.id(), %error, "cannot read a shard's record");

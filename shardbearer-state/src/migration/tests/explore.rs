@@ -115,7 +115,7 @@ impl State {
             Effect::Over => return,
             Effect::Wait(_) => Event::Waited,
             Effect::Look if lost => Event::Looked(None, self.world.part(1)),
-            Effect::Look => Event::Looked(self.world.record(), self.world.part(1)),
+            Effect::Look => Event::Looked(self.world.record().map(Box::new), self.world.part(1)),
             Effect::Own(step) | Effect::Source(step) if lost => {
                 let source = matches!(self.drivers[which].1, Effect::Source(_));
                 self.late.insert(Message::Step(usize::from(!source), migrate(id, step)));
@@ -378,7 +378,7 @@ fn explore(bounds: Bounds) -> Seen {
 /// Checks a state and adds what may come of it.
 fn look_at(state: State, bounds: Bounds, seen: &mut Seen, open: &mut Vec<State>) -> Result<(), String> {
     state.check()?;
-    if state.hash() % ENDS_EVERY == 0 {
+    if state.hash().is_multiple_of(ENDS_EVERY) {
         match state.ends(bounds.double)? {
             Phase::Collected => seen.collected += 1,
             _ => seen.returned += 1,
