@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use prost::Message;
+use tonic::Code;
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::{Channel, Endpoint};
@@ -17,6 +18,11 @@ use super::driver::{Driver, Kind, Op};
 
 const PUT: &str = "/etcdserverpb.KV/Put";
 const RANGE: &str = "/etcdserverpb.KV/Range";
+
+/// Between attempts at a call that was refused for overload.
+const BACK_OFF: Duration = Duration::from_millis(20);
+/// Ten seconds of them.
+const ATTEMPTS_MAX: u32 = 500;
 
 #[derive(Clone, PartialEq, Message)]
 struct PutRequest {
@@ -65,16 +71,27 @@ impl Etcd {
         Ok(Etcd { channel })
     }
 
+    /// A call that etcd refuses for overload ("too many requests": what is committed is far ahead of what is applied)
+    /// is made again after a pause, as its own clients do; the pause counts as latency.
     async fn call<Q, A>(&self, path: &'static str, request: Q) -> anyhow::Result<A>
     where
-        Q: Message + 'static,
+        Q: Message + Clone + 'static,
         A: Message + Default + 'static,
     {
         let mut grpc = Grpc::new(self.channel.clone());
-        grpc.ready().await.context("the connection is closed")?;
-        let codec = ProstCodec::<Q, A>::default();
-        let answer = grpc.unary(tonic::Request::new(request), PathAndQuery::from_static(path), codec).await;
-        Ok(answer.map_err(|status| anyhow::anyhow!("{}", status.message().to_owned()))?.into_inner())
+        for attempt in 1.. {
+            grpc.ready().await.context("the connection is closed")?;
+            let request = tonic::Request::new(request.clone());
+            let codec = ProstCodec::<Q, A>::default();
+            match grpc.unary(request, PathAndQuery::from_static(path), codec).await {
+                Ok(answer) => return Ok(answer.into_inner()),
+                Err(status) if status.code() == Code::ResourceExhausted && attempt < ATTEMPTS_MAX => {
+                    tokio::time::sleep(BACK_OFF).await;
+                }
+                Err(status) => anyhow::bail!("{}", status.message().to_owned()),
+            }
+        }
+        unreachable!("the last attempt returns")
     }
 
     async fn one(&self, op: &Op, value: &Bytes) -> anyhow::Result<()> {

@@ -155,7 +155,8 @@ pub fn main() -> ExitCode {
 /// The same for a binary of one's own, with engines of one's own.
 pub fn main_with(engines: Engines) -> ExitCode {
     let cli = Cli::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build();
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("shardbearer: the runtime does not start: {error}");
@@ -171,6 +172,12 @@ pub fn main_with(engines: Engines) -> ExitCode {
             if error.is::<check::BrokenInput>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
+}
+
+/// Threads of the runtime. Applying may wait for a disk; with a few to spare, heartbeats go on meanwhile.
+fn workers() -> usize {
+    const LEAST: usize = 4;
+    std::thread::available_parallelism().map_or(LEAST, usize::from).max(LEAST)
 }
 
 async fn run(cli: Cli, engines: Engines) -> anyhow::Result<()> {

@@ -17,6 +17,7 @@ use shardbearer_core::storage::{
 };
 
 use super::names;
+use super::writeback::Writeback;
 
 /// Bytes of one keyspace's rows in memory before they are written out.
 const MEMTABLE_BYTES: u64 = 16 << 20;
@@ -30,6 +31,7 @@ pub struct Fjall {
     keyspaces: RwLock<Arc<BTreeMap<Space, Keyspace>>>,
     /// One at a time creates or drops keyspaces; readers are not kept waiting.
     changing: Mutex<()>,
+    writeback: Writeback,
 }
 
 impl Fjall {
@@ -48,7 +50,10 @@ impl Fjall {
             };
             keyspaces.insert(space, database.keyspace(&name, options).map_err(|error| opening(dir, &error))?);
         }
-        Ok(Fjall { database, keyspaces: RwLock::new(Arc::new(keyspaces)), changing: Mutex::new(()) })
+        let writeback = Writeback::start(dir)
+            .map_err(|error| StorageError::Io(format!("cannot start the data's writeback: {error}")))?;
+        let keyspaces = RwLock::new(Arc::new(keyspaces));
+        Ok(Fjall { database, keyspaces, changing: Mutex::new(()), writeback })
     }
 
     fn keyspace(&self, space: Space) -> Result<Keyspace, StorageError> {
@@ -97,7 +102,9 @@ impl StorageEngine for Fjall {
     fn commit(&self, batch: Batch, durability: Durability) -> Result<(), StorageError> {
         let mut writes = self.database.batch();
         let mut last: Option<(Space, Keyspace)> = None;
+        let mut bytes = 0;
         for (space, key, value) in batch.into_rows() {
+            bytes += key.len() + value.as_ref().map_or(0, Bytes::len);
             let keyspace = match last.take() {
                 Some((known, keyspace)) if known == space => keyspace,
                 _ => self.keyspace(space)?,
@@ -108,6 +115,7 @@ impl StorageEngine for Fjall {
             }
             last = Some((space, keyspace));
         }
+        self.writeback.grew(bytes as u64)?;
         writes.commit().map_err(|error| failed(&error))?;
         match durability {
             Durability::Buffered => Ok(()),

@@ -7,6 +7,7 @@ pub mod log;
 pub mod memory;
 mod names;
 pub mod sled;
+mod writeback;
 
 use std::path::Path;
 use std::sync::Arc;
