@@ -198,6 +198,9 @@ fn returned(mut topology: Topology, present: Migration, released: bool, discarde
             return Outcome::Refuse(format!("it is {}, not returning", present.phase.name()));
         }
     }
+    if (present.released || !released) && (present.discarded || !discarded) {
+        return Outcome::AsItIs(topology.epoch);
+    }
     let migration = Migration {
         released: present.released || released,
         discarded: present.discarded || discarded,

@@ -360,7 +360,7 @@ fn lose_sessions(answer: Migrated) -> Migrated {
 }
 
 /// From one in so many states the way to the end is tried: it has a hundred steps, and the ways of neighbours meet soon.
-const ENDS_EVERY: u64 = 16;
+const ENDS_EVERY: u64 = 64;
 
 fn explore(bounds: Bounds) -> Seen {
     let mut seen = Seen::default();
