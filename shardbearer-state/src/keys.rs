@@ -16,15 +16,16 @@
 //! Numbers are big-endian, so that keys sort by them. Every row begins with a format version.
 //! Decoding is total: bytes that make no sense are `None`, never a panic.
 
+mod meta;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use shardbearer_core::ids::{Epoch, SessionId, ShardId};
-use shardbearer_core::kv::{Progress, Record, Standing};
+use shardbearer_core::kv::{Progress, Record};
 use shardbearer_core::storage::KeyRange;
 
-const VERSION: u8 = 1;
+pub use self::meta::{ShardMeta, decode_meta, encode_meta};
 
-/// Of a [`ShardMeta`], which grew with migrations.
-const META_VERSION: u8 = 2;
+const VERSION: u8 = 1;
 
 const DATA: u8 = 0x01;
 const EXPIRY: u8 = 0x02;
@@ -35,58 +36,6 @@ const ARRIVAL: u8 = 0x11;
 const TOPOLOGY: u8 = 0x20;
 const EPOCH: u8 = 0x21;
 const MIGRATION: u8 = 0x22;
-
-/// What an order knows of a shard it owns or owned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ShardMeta {
-    /// How the order stands to it.
-    pub standing: Standing,
-    /// The configuration under which it arrived or left.
-    pub epoch: Epoch,
-    /// Which of the shard's spaces holds its rows.
-    pub generation: u64,
-    /// The last revision given to any key; never goes back.
-    pub revision: u64,
-    /// Rows stored.
-    pub rows: u64,
-    /// Bytes of their keys and values.
-    pub bytes: u64,
-    /// The shard's time in Unix milliseconds: the latest of any entry applied; never goes back.
-    pub time_ms: u64,
-    /// Whether any session was ever forgotten.
-    pub forgot: bool,
-    /// Sum over the rows, see `shard/digest.rs`.
-    pub digest: u64,
-    /// The last migration that it took part in here.
-    pub migration: Epoch,
-    /// The last note of a changed row, of that migration.
-    pub noted: u64,
-    /// The notes up to this one are gone: the destination has what they say.
-    pub forgotten: u64,
-    /// Whether notes were lost because there were too many.
-    pub lost: bool,
-}
-
-impl ShardMeta {
-    /// A shard without rows.
-    pub fn empty(standing: Standing, generation: u64) -> ShardMeta {
-        ShardMeta {
-            standing,
-            epoch: Epoch::NONE,
-            generation,
-            revision: 0,
-            rows: 0,
-            bytes: 0,
-            time_ms: 0,
-            forgot: false,
-            digest: 0,
-            migration: Epoch::NONE,
-            noted: 0,
-            forgotten: 0,
-            lost: false,
-        }
-    }
-}
 
 /// The key of a shard's [`ShardMeta`].
 pub fn shard_meta(shard: ShardId) -> Bytes {
@@ -265,65 +214,6 @@ pub fn decode_record(row: &Bytes) -> Option<Record> {
     Some(Record { value: row.slice(17..), revision, expires_at_ms })
 }
 
-/// A shard's meta as a row.
-pub fn encode_meta(meta: &ShardMeta) -> Bytes {
-    let mut out = BytesMut::with_capacity(META_BYTES);
-    out.put_u8(META_VERSION);
-    out.put_u8(match meta.standing {
-        Standing::Absent => 0,
-        Standing::Serving => 1,
-        Standing::Leaving => 2,
-        Standing::Frozen => 3,
-        Standing::Arriving => 4,
-        Standing::Verified => 5,
-        Standing::Gone => 6,
-    });
-    out.put_u8(meta.forgot.into());
-    out.put_u8(meta.lost.into());
-    for number in [meta.epoch.0, meta.generation, meta.revision, meta.rows, meta.bytes, meta.time_ms] {
-        out.put_u64(number);
-    }
-    for number in [meta.digest, meta.migration.0, meta.noted, meta.forgotten] {
-        out.put_u64(number);
-    }
-    out.freeze()
-}
-
-const META_BYTES: usize = 4 + 10 * 8;
-
-/// The inverse of [`encode_meta`].
-pub fn decode_meta(row: &[u8]) -> Option<ShardMeta> {
-    let mut row = row;
-    if row.len() != META_BYTES || row.get_u8() != META_VERSION {
-        return None;
-    }
-    let standing = match row.get_u8() {
-        1 => Standing::Serving,
-        2 => Standing::Leaving,
-        3 => Standing::Frozen,
-        4 => Standing::Arriving,
-        5 => Standing::Verified,
-        6 => Standing::Gone,
-        _ => return None,
-    };
-    let (forgot, lost) = (row.get_u8() != 0, row.get_u8() != 0);
-    Some(ShardMeta {
-        standing,
-        forgot,
-        lost,
-        epoch: Epoch(row.get_u64()),
-        generation: row.get_u64(),
-        revision: row.get_u64(),
-        rows: row.get_u64(),
-        bytes: row.get_u64(),
-        time_ms: row.get_u64(),
-        digest: row.get_u64(),
-        migration: Epoch(row.get_u64()),
-        noted: row.get_u64(),
-        forgotten: row.get_u64(),
-    })
-}
-
 /// How far a shard has arrived, as a row: version, completeness, last note (8), last row key.
 pub fn encode_arrival(progress: &Progress) -> Bytes {
     let mut out = BytesMut::with_capacity(10 + progress.image.len());
@@ -379,24 +269,7 @@ mod tests {
     fn rows_round_trip_and_rubbish_is_none() {
         let record = Record { value: Bytes::from_static(b"v"), revision: 9, expires_at_ms: Some(3) };
         assert_eq!(decode_record(&encode_record(&record)), Some(record));
-        let meta = ShardMeta {
-            standing: Standing::Frozen,
-            epoch: Epoch(1),
-            generation: 2,
-            revision: 3,
-            rows: 4,
-            bytes: 5,
-            time_ms: 6,
-            forgot: true,
-            digest: 7,
-            migration: Epoch(8),
-            noted: 9,
-            forgotten: 10,
-            lost: true,
-        };
-        assert_eq!(decode_meta(&encode_meta(&meta)), Some(meta));
         assert_eq!(decode_record(&Bytes::from_static(b"short")), None);
-        assert_eq!(decode_meta(&[0; META_BYTES]), None);
         let progress = Progress { image: Bytes::from_static(b"k"), complete: true, through: 3 };
         assert_eq!(decode_arrival(&encode_arrival(&progress)), Some(progress));
         assert_eq!(decode_arrival(&Bytes::from_static(b"short")), None);

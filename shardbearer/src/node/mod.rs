@@ -10,6 +10,7 @@
 //!
 //! - [`doors`]: listeners and advertised addresses
 //! - [`environment`]: what a radiant stands on: the machine, or a simulation of one
+//! - [`founding`]: what a cluster is founded with
 //! - [`home`]: log and data of the radiant
 //! - [`inbound`]: frames of peers to whom they concern; strangers
 //! - [`join`]: being welcomed by a cluster that exists
@@ -18,6 +19,7 @@
 
 pub mod doors;
 pub mod environment;
+mod founding;
 mod home;
 mod inbound;
 mod join;
@@ -29,12 +31,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use shardbearer_core::bootstrap::Founder;
 use shardbearer_core::ids::{ClusterId, RadiantId};
-use shardbearer_core::topology::{Doors, Radiant, Topology};
+use shardbearer_core::topology::{Doors, Topology};
 use shardbearer_core::world::World;
 use shardbearer_proto::convert;
-use shardbearer_state::placement::{Founding, Slots, found};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -168,7 +168,7 @@ impl Prepared {
                 window: Duration::from_millis(config.bootstrap.window_ms),
                 world: world.clone(),
                 beacons: beacons.clone(),
-                found: founding(&config, &world),
+                found: founding::of(&config, &world),
                 encode: convert::topology_to_bytes,
                 decode: |raw| convert::topology_from_bytes(raw).ok(),
             },
@@ -376,28 +376,4 @@ async fn find_cluster(
             }
         }
     }
-}
-
-/// The founding configuration as this radiant would have it.
-fn founding(config: &Config, world: &World) -> Arc<bootstrap::FoundTopology> {
-    let config = config.clone();
-    let draw = world.rng();
-    let draw = parking_lot::Mutex::new(draw);
-    Arc::new(move |cluster, founders: &[Founder]| {
-        let founders = founders.iter().map(|founder| Radiant {
-            id: RadiantId::NONE,
-            name: founder.name.clone(),
-            incarnation: founder.incarnation,
-            doors: founder.doors.clone(),
-        });
-        found(Founding {
-            cluster,
-            founders: founders.collect(),
-            orders: config.bootstrap.orders,
-            replication: config.bootstrap.replication,
-            engine: config.consensus.engine.clone(),
-            scheme: Slots::new(config.bootstrap.shards).expect("the configuration was checked"),
-            draw: rand::RngCore::next_u64(&mut *draw.lock()),
-        })
-    })
 }

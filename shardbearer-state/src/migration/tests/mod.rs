@@ -2,6 +2,7 @@
 //! (`script`). Both drive the real machines of two orders and of the control order, over rows in memory.
 
 mod explore;
+mod model;
 
 use std::hash::{Hash, Hasher};
 
