@@ -5,3 +5,4 @@ mod engines;
 mod founding;
 mod harness;
 mod moves;
+mod moves_crashes;

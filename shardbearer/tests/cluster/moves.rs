@@ -45,6 +45,11 @@ fn owner(running: &Running, key: &str) -> (ShardId, OrderId) {
     running.door.locate("default", key.as_bytes()).expect("there is a table")
 }
 
+/// Waits until a radiant knows that an order owns the shard of the tests.
+async fn owned(running: &Running, order: OrderId) {
+    eventually("the configuration says so", || owner(running, "{moving}").1 == order).await;
+}
+
 /// A data order other than this one.
 fn another(running: &Running, order: OrderId) -> OrderId {
     let topology = running.cluster.map.topology();
@@ -138,7 +143,7 @@ async fn a_shard_moves_to_and_fro_under_writers() {
             async move { scan(&running, shard, Bytes::new()).await }
         });
         assert_eq!(moved(first, shard, to).await, Phase::Collected, "turn {turn}");
-        assert_eq!(owner(first, "{moving}"), (shard, to));
+        owned(first, to).await;
         let keys = scanning.await.expect("no call failed");
         let kept = keys.iter().filter(|key| key.starts_with(b"{moving}-kept-")).count();
         assert_eq!(kept, 300, "a scan doubles and misses nothing");
@@ -151,6 +156,78 @@ async fn a_shard_moves_to_and_fro_under_writers() {
         let value = radiants[(i + 1) % 3].get(&format!("{{moving}}-{i}")).await;
         assert_eq!(value, Some(count.to_string()), "key {i}");
     }
+    for radiant in radiants {
+        radiant.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_halts_calls_off_and_undoes() {
+    let (_folder, radiants) = cluster(3).await;
+    let first = &radiants[0].running;
+    let (shard, home) = owner(first, "{moving}");
+    let there = another(first, home);
+    radiants[1].put("{moving}-kept", "kept").await.expect("written");
+    let refused = |kind| async move { ask(first, kind).await.expect_err("it should be refused") };
+    assert!(refused(Kind::Undo(true)).await.contains("no shard was ever moved"));
+    let plan = |shard: u64, to: OrderId| Kind::Plan(Plan { shard, to: to.0 });
+    assert!(refused(plan(9_999, there)).await.contains("no shard 9999"));
+    assert!(refused(plan(shard.0, OrderId::CONTROL)).await.contains("no data order"));
+
+    // Halted before the first row, it waits until it is called off.
+    let begun = ask(first, plan(shard.0, there)).await.expect("nothing moves");
+    let halted = ask(first, Kind::Pause(begun.id)).await;
+    if halted.is_ok() {
+        assert!(refused(plan(shard.0 + 1, there)).await.contains("one shard moves at a time"));
+        let cancelled = ask(first, Kind::Cancel(0)).await.expect("it can be called off");
+        assert_eq!(cancelled.phase, "returning");
+        assert_eq!(over(first, begun.id).await, Phase::Returned);
+        owned(first, home).await;
+        assert!(refused(Kind::Undo(true)).await.contains("nothing to undo"));
+    }
+    radiants[2].put("{moving}-kept", "kept still").await.expect("the source takes writes");
+
+    let resumed = ask(first, plan(shard.0, there)).await.expect("nothing moves any more");
+    if ask(first, Kind::Pause(0)).await.is_ok() {
+        ask(first, Kind::Resume(resumed.id)).await.expect("it goes on");
+    }
+    assert_eq!(over(first, resumed.id).await, Phase::Collected);
+    owned(first, there).await;
+    assert!(refused(Kind::Cancel(0)).await.contains("owns the shard already"));
+    let undone = ask(first, Kind::Undo(true)).await.expect("there is something to undo");
+    assert_eq!(over(first, undone.id).await, Phase::Collected);
+    owned(first, home).await;
+    assert_eq!(radiants[1].get("{moving}-kept").await.as_deref(), Some("kept still"));
+    for radiant in radiants {
+        radiant.stop().await;
+    }
+}
+
+/// What a former owner had is gone from its disk, and the epochs tell who asked for what.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_source_keeps_nothing_but_a_record() {
+    let (_folder, radiants) = cluster(3).await;
+    let first = &radiants[0].running;
+    let (shard, home) = owner(first, "{moving}");
+    let there = another(first, home);
+    for i in 0..50 {
+        radiants[i % 3].put(&format!("{{moving}}-{i}"), "a value").await.expect("written");
+    }
+    assert_eq!(moved(first, shard, there).await, Phase::Collected);
+    let holder = radiants.iter().find_map(|radiant| radiant.running.cluster.orders.find(home));
+    let holder = holder.expect("somebody is a member");
+    eventually("the rows are gone", || {
+        let space = shardbearer_core::storage::Space::Shard { order: home, shard, generation: 1 };
+        let all = shardbearer_core::storage::KeyRange::all();
+        holder.view().scan(space, &all).next().is_none()
+    })
+    .await;
+    let part = shardbearer_state::shard::part(holder.view().as_ref(), home, shard).expect("readable");
+    assert_eq!((part.standing, part.rows), (shardbearer_core::kv::Standing::Gone, 0));
+    let epochs = first.cluster.epochs().await.expect("told");
+    let told: Vec<&str> = epochs.iter().rev().take(2).map(|epoch| epoch.what.as_str()).collect();
+    assert!(told[0].contains(&format!("shard {shard} belongs to order {there}")), "{told:?}");
+    assert!(told[1].contains("begins to move") && epochs[epochs.len() - 2].who == "operator", "{told:?}");
     for radiant in radiants {
         radiant.stop().await;
     }

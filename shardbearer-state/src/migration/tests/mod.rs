@@ -1,8 +1,9 @@
-//! Tests of the migration machines: every interleaving within bounds (`explore`) and what single scenarios look like
-//! (`script`). Both drive the real machines of two orders and of the control order, over rows in memory.
+//! Tests of the migration machines: every interleaving within bounds (`explore`, of what `model` describes) and single
+//! scenarios. Both drive the real machines of two orders and of the control order, over rows in memory.
 
 mod explore;
 mod model;
+mod scenarios;
 
 use std::hash::{Hash, Hasher};
 
@@ -53,13 +54,13 @@ impl World {
             tables: vec![Table { id: TableId::DEFAULT, name, scheme, shards }],
         };
         let mut world = World { control: Stored::default(), orders: [Stored::default(), Stored::default()] };
-        world.control(Change::Found(topology));
+        world.control(Change::Found(topology), "to see");
         world.apply(0, vec![Item { shard: SHARD, id: None, command: Command::Adopt { epoch: 1 } }]);
         world
     }
 
-    fn control(&mut self, change: Change) -> ControlReply {
-        let command = ControlCommand { who: "test".into(), why: "to see".into(), at_ms: 1, change };
+    fn control(&mut self, change: Change, why: &str) -> ControlReply {
+        let command = ControlCommand { who: "test".into(), why: why.into(), at_ms: 1, change };
         let mut work = Workspace::new(&self.control);
         let reply = ControlMachine.apply(LogPos { term: 1, index: 1 }, command, &mut work);
         self.control.commit(work.finish().expect("memory does not fail"));
@@ -67,7 +68,11 @@ impl World {
     }
 
     fn change(&mut self, change: MigrationChange) -> Result<Epoch, String> {
-        match self.control(Change::Migration(change)) {
+        self.change_because(change, "to see")
+    }
+
+    fn change_because(&mut self, change: MigrationChange, why: &str) -> Result<Epoch, String> {
+        match self.control(Change::Migration(change), why) {
             ControlReply::Changed { epoch, .. } => Ok(epoch),
             ControlReply::Refused(why) => Err(why),
         }

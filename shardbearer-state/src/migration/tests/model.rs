@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
-use shardbearer_core::kv::{Migrated, Standing};
+use shardbearer_core::kv::{Migrated, MovedRow, Seal, Standing};
 use shardbearer_core::migration::Phase;
 
 use super::*;
+use crate::keys::{self, Carried};
 use crate::migration::{Attendant, Driver, Duty, Effect, Event, FROZEN_MS_MAX, Failure, Pace};
 
 /// What is explored.
@@ -23,6 +24,8 @@ pub(super) struct Bounds {
     pub writes: u64,
     /// Whether the operator may call it off.
     pub cancel: bool,
+    /// From one in so many states the way to the end is tried; 0: from none.
+    pub ends_every: u64,
     pub double: Option<Double>,
 }
 
@@ -37,13 +40,13 @@ pub(super) enum Double {
     ForgetsSessions,
     /// The source drops its copy and tells nobody that it is done with a migration that was called off.
     NeverReleases,
-    /// The driver copies the rows without having the source note changes.
-    CopiesUnwatched,
+    /// The source forgets to say what changed.
+    LosesChanges,
 }
 
 #[derive(Clone, Hash, PartialEq, Eq)]
 pub(super) struct State {
-    world: World,
+    pub world: World,
     drivers: Vec<(Driver, Effect)>,
     /// What is still on its way, or was repeated.
     late: BTreeSet<Message>,
@@ -90,7 +93,7 @@ impl State {
     }
 
     /// A driver's effect happens and is answered, or is lost: then it may still happen later.
-    fn act(&mut self, which: usize, lost: bool, double: Option<Double>) {
+    pub(super) fn act(&mut self, which: usize, lost: bool, double: Option<Double>) {
         let (mut driver, effect) = self.drivers[which].clone();
         let failed = || Failure { why: "lost".into(), disk_full: false };
         let id = driver.record().id;
@@ -105,20 +108,15 @@ impl State {
                 if source { Event::Source(Err(failed())) } else { Event::Own(Err(failed())) }
             }
             Effect::Own(step) => Event::Own(Ok(self.world.step(1, migrate(id, step)))),
-            Effect::Source(Step::Watch) if double == Some(Double::CopiesUnwatched) => {
-                let mut part = self.world.part(0);
-                (part.standing, part.migration) = (Standing::Leaving, id);
-                Event::Source(Ok(Migrated::Part(part)))
-            }
             Effect::Source(step) => {
                 let answer = self.world.step(0, migrate(id, step));
-                Event::Source(Ok(if double == Some(Double::ForgetsSessions) {
-                    lose_sessions(answer)
-                } else {
-                    answer
+                Event::Source(Ok(match double {
+                    Some(Double::ForgetsSessions) => lose(answer, true),
+                    Some(Double::LosesChanges) => lose(answer, false),
+                    _ => answer,
                 }))
             }
-            Effect::Control(change, _) => {
+            Effect::Control(change, why) => {
                 if double == Some(Double::ActivatesUndecided)
                     && matches!(change, MigrationChange::Commit { .. })
                 {
@@ -130,7 +128,9 @@ impl State {
                         Event::Control(Err(failed()))
                     }
                     false => Event::Control(
-                        self.world.change(change).map_err(|why| Failure { why, disk_full: false }),
+                        self.world
+                            .change_because(change, &why)
+                            .map_err(|why| Failure { why, disk_full: false }),
                     ),
                 }
             }
@@ -168,7 +168,7 @@ impl State {
     }
 
     /// The client's request arrives at an order. The answer is what says that it was applied.
-    fn write(&mut self, order: usize, number: u64) -> Result<(), String> {
+    pub(super) fn write(&mut self, order: usize, number: u64) -> Result<(), String> {
         match self.world.increment(order, "k", number) {
             Reply::Number { value, .. } if value == number as i64 + 1 => {
                 self.acknowledged = self.acknowledged.max(number);
@@ -299,43 +299,47 @@ impl State {
         Ok(())
     }
 
-    /// Nothing is lost any more and everybody acts: it has to end.
-    pub(super) fn ends(&self, double: Option<Double>) -> Result<Phase, String> {
+    /// Nothing is lost any more and everybody acts.
+    pub(super) fn finish(&self, double: Option<Double>) -> State {
         let mut state = self.clone();
         state.drivers.truncate(1);
         for _ in 0..200 {
-            for which in 0..state.drivers.len() {
-                state.act(which, false, double);
-            }
+            state.act(0, false, double);
             state.attend(0, double);
-            let record = state.world.record().expect("planned");
-            if record.phase.is_over() {
-                let owner = usize::from(record.phase == Phase::Collected);
-                let order = state.world.topology().tables[0].shards[0].order;
-                let serves = state.world.part(owner).standing.serves();
-                return match order == ORDERS[owner] && serves {
-                    true => Ok(record.phase),
-                    false => Err(format!("{:?}, but order {} does not serve", record.phase, ORDERS[owner])),
-                };
+            if state.world.record().is_some_and(|record| record.phase.is_over()) {
+                break;
             }
         }
-        Err(format!("it does not end: {:?}", state.world.record().map(|record| record.phase)))
+        state
+    }
+
+    /// How it ends, and that the right order serves then.
+    pub(super) fn ends(&self, double: Option<Double>) -> Result<Phase, String> {
+        let state = self.finish(double);
+        let record = state.world.record().ok_or("no record")?;
+        if !record.phase.is_over() {
+            return Err(format!("it does not end: {:?}", record.phase));
+        }
+        let owner = usize::from(record.phase == Phase::Collected);
+        let order = state.world.topology().tables[0].shards[0].order;
+        match order == ORDERS[owner] && state.world.part(owner).standing.serves() {
+            true => Ok(record.phase),
+            false => Err(format!("{:?}, but order {} does not serve", record.phase, ORDERS[owner])),
+        }
     }
 }
 
-/// The source's answer without its sessions, and a seal that knows nothing of them.
-fn lose_sessions(answer: Migrated) -> Migrated {
-    let record = |row: &shardbearer_core::kv::MovedRow| {
-        matches!(crate::keys::carried(&row.key), Some(crate::keys::Carried::Record(_)))
-    };
+/// The source's answer without its sessions, and with a seal that knows nothing of them; or without records that changed.
+fn lose(answer: Migrated, sessions: bool) -> Migrated {
+    let record = |row: &MovedRow| matches!(keys::carried(&row.key), Some(Carried::Record(_)));
     match answer {
         Migrated::Image { mut rows, complete, seen } => {
-            rows.retain(record);
+            rows.retain(|row| record(row) || !sessions);
             Migrated::Image { rows, complete, seen }
         }
         Migrated::Changes { mut rows, through, seen, lost, seal } => {
-            rows.retain(record);
-            let seal = seal.map(|seal| shardbearer_core::kv::Seal { sessions: 0, ..seal });
+            rows.retain(|row| record(row) == sessions);
+            let seal = seal.map(|seal| Seal { sessions: if sessions { 0 } else { seal.sessions }, ..seal });
             Migrated::Changes { rows, through, seen, lost, seal }
         }
         other => other,
