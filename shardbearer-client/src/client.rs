@@ -221,4 +221,10 @@ impl Client {
         let ask = async |mut admin: crate::map::Admin| admin.epochs(pb::EpochsRequest {}).await;
         Ok(self.inner.refresher.ask(self.timeout, ask).await?.epochs)
     }
+
+    /// Gives a radiant another part in the cluster, or says what would come of it.
+    pub async fn member(&self, request: pb::MemberRequest) -> Result<pb::MemberResponse, Error> {
+        let ask = async |mut admin: crate::map::Admin| admin.member(request.clone()).await;
+        self.inner.refresher.ask(self.timeout, ask).await
+    }
 }

@@ -174,6 +174,7 @@ mod tests {
             name: format!("r{id}"),
             doors: Some(pb::Doors { grpc: format!("127.0.0.1:{id}"), ..pb::Doors::default() }),
             incarnation: Bytes::from_static(&[1; 16]),
+            standing: None,
         };
         let topology = pb::Topology {
             cluster: Bytes::from_static(&[7; 16]),

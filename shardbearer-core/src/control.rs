@@ -1,6 +1,7 @@
 //! What the control order replicates: changes of the cluster's configuration, each with its reason.
 
 use crate::ids::{Epoch, Incarnation, RadiantId};
+use crate::membership::MemberChange;
 use crate::migration::MigrationChange;
 use crate::topology::{Doors, Topology};
 
@@ -34,6 +35,13 @@ pub enum Change {
     },
     /// Of the migration of a shard.
     Migration(MigrationChange),
+    /// Who belongs to what. Refused unless the configuration is still the one of `on`.
+    Members {
+        /// The configuration on which it was decided.
+        on: Epoch,
+        /// What changes.
+        change: MemberChange,
+    },
 }
 
 /// The answer to a [`ControlCommand`].

@@ -85,6 +85,9 @@ pub struct EngineStatus {
     pub members: Vec<RadiantId>,
     /// On the herald: how far each member's log is known to match.
     pub matched: Vec<(RadiantId, u64)>,
+    /// Of engines whose members are decided elsewhere: whether this member, by what is durable here, has all that was
+    /// acknowledged before the present list, so that it may lead the next. Once true for a `term`, it stays true for it.
+    pub complete: bool,
     /// The sentence that says why the engine stopped, if it did so by itself.
     pub failure: Option<String>,
     /// After `close` or a failure.
@@ -96,8 +99,11 @@ pub struct EngineStatus {
 pub struct Capabilities {
     /// Reads after a barrier are linearizable.
     pub linearizable_reads: bool,
-    /// Members can change while it runs.
+    /// Members can change while it runs: [`ConsensusEngine::reconfigure`].
     pub reconfigure: bool,
+    /// Members change by [`ConsensusEngine::configure`] only: somebody with a quorum of his own, the control order, decides.
+    /// What `tolerates` says is without him.
+    pub members_decided_elsewhere: bool,
     /// A member that is far behind is brought up by a snapshot.
     pub snapshots: bool,
     /// How many of `n` members may fail while it goes on.

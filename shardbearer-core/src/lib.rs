@@ -14,6 +14,7 @@ pub mod kv;
 pub mod limits;
 pub mod log;
 pub mod machine;
+pub mod membership;
 pub mod migration;
 pub mod placement;
 pub mod protocol;

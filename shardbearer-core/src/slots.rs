@@ -22,9 +22,10 @@ impl Slots {
         (1..=SLOTS).contains(&shards).then_some(Slots { shards })
     }
 
-    /// The inverse of [`ShardingScheme::describe`].
+    /// The inverse of [`ShardingScheme::describe`], of exactly those words: a scheme has one description.
     pub fn parse(scheme: &str) -> Option<Slots> {
-        Slots::new(scheme.strip_prefix("slots:16384/")?.parse().ok()?)
+        let slots = Slots::new(scheme.strip_prefix("slots:16384/")?.parse().ok()?)?;
+        (slots.describe() == scheme).then_some(slots)
     }
 
     /// The shard that holds a slot.
@@ -140,6 +141,8 @@ mod tests {
             assert_eq!(Slots::parse(&slots.describe()), Some(slots));
         }
         assert_eq!(Slots::new(0), None);
-        assert_eq!(Slots::parse("slots:16384/0"), None);
+        for other in ["slots:16384/0", "slots:16384/064", "slots:16384/+64", "slots:16384/64 "] {
+            assert_eq!(Slots::parse(other), None, "{other:?}");
+        }
     }
 }

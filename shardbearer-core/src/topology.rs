@@ -2,6 +2,7 @@
 //! which shard. Replicated by the control order, numbered by [`Epoch`], cached everywhere.
 
 use crate::ids::{ClusterId, Epoch, Incarnation, OrderId, RadiantId, ShardId, TableId};
+use crate::membership::{Roster, Standing};
 
 /// One configuration of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -29,6 +30,8 @@ pub struct Radiant {
     pub incarnation: Incarnation,
     /// Where others reach it.
     pub doors: Doors,
+    /// What part it takes.
+    pub standing: Standing,
 }
 
 /// `host:port` of each door as advertised; empty where the door is off.
@@ -49,10 +52,12 @@ pub struct Order {
     pub id: OrderId,
     /// Name of the consensus engine that replicates it.
     pub engine: String,
-    /// Ascending.
+    /// Ascending at the founding; of engines whose members are decided elsewhere, since then in the engine's order.
     pub members: Vec<RadiantId>,
     /// The member that should lead when all are well, so that heralds are spread evenly.
     pub preferred_herald: RadiantId,
+    /// How the members came to be, and what they are becoming.
+    pub roster: Roster,
 }
 
 /// A named key space.
@@ -106,9 +111,9 @@ impl Topology {
         shards
     }
 
-    /// The orders a radiant is a member of, ascending.
+    /// The orders in which a radiant has a seat: as a member, as one to be, or as one that is on its way out. Ascending.
     pub fn orders_of(&self, radiant: RadiantId) -> impl Iterator<Item = &Order> {
-        self.orders.iter().filter(move |order| order.members.contains(&radiant))
+        self.orders.iter().filter(move |order| order.seats().any(|seat| seat == radiant))
     }
 
     /// Whether the radiant belongs to no order.

@@ -2,12 +2,14 @@
 //! randomness, no async. Drivers in `shardbearer` observe, call a machine, perform its effects.
 //!
 //! Reading order: [`keys`] (what is stored), [`shard`] (what a command does), [`controller`] (the
-//! configuration), [`placement`] (who owns what), [`bootstrap`] (how a cluster forms).
+//! configuration), [`placement`] (who owns what), [`membership`] (who
+//! replicates it), [`bootstrap`] (how a cluster forms).
 
 pub mod bootstrap;
 pub mod controller;
 pub mod history;
 pub mod keys;
+pub mod membership;
 pub mod migration;
 pub mod placement;
 pub mod shard;

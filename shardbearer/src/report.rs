@@ -46,6 +46,9 @@ pub struct Radiant {
     pub state: String,
     /// Whether it belongs to no order.
     pub spare: bool,
+    /// "active", "a spare", "draining" or "leaving".
+    #[serde(default)]
+    pub standing: String,
     /// Milliseconds since it was last heard.
     pub silent_ms: u64,
     /// Orders it leads.
@@ -87,6 +90,9 @@ pub struct Order {
     pub term: u64,
     /// Radiants.
     pub members: Vec<u64>,
+    /// Those that catch up and are then to be members.
+    #[serde(default)]
+    pub learners: Vec<u64>,
     /// Shards it owns.
     pub shards: Vec<u64>,
     /// Log index applied by its herald.
@@ -150,6 +156,7 @@ impl From<pb::RadiantStatus> for Radiant {
             name: radiant.name,
             state: radiant.state,
             spare: radiant.spare,
+            standing: radiant.standing,
             silent_ms: radiant.silent_ms,
             leads: radiant.leads,
             orders: radiant.orders,
@@ -175,6 +182,7 @@ impl From<pb::OrderStatus> for Order {
             herald: known(order.herald),
             term: order.term,
             members: order.members,
+            learners: order.learners,
             shards: order.shards,
             applied: order.applied,
         }

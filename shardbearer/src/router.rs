@@ -40,6 +40,10 @@ const HELD_ATTEMPTS: u32 = 40;
 /// How long one attempt over the hop may take; a herald that fell silent is asked again elsewhere.
 const HOP_DEADLINE: Duration = Duration::from_secs(3);
 
+/// How long a herald's answer is waited for once another has been elected: it may have stepped down in order, and
+/// answer what it had begun.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
 /// Routes the commands of one radiant.
 pub struct Router {
     /// This radiant.
@@ -211,7 +215,16 @@ impl Router {
             order: order.0,
         };
         let frame = Frame { channel: Channel::Forward, body: request.encode_to_vec().into() };
-        let results = match self.transport.call(herald, frame, patience).await {
+        let answer = tokio::select! {
+            biased;
+            answer = self.transport.call(herald, frame, patience) => answer,
+            () = self.superseded(order, herald) => {
+                // Repeated there under its request id, instead of waiting for somebody who is paused or cut off.
+                let why = format!("radiant {herald} fell silent, and another herald was elected");
+                return all(count, RequestError::Unknown(why));
+            }
+        };
+        let results = match answer {
             Ok(bytes) => match results_from_bytes(bytes) {
                 Some(results) if results.len() == count => results,
                 Some(_) | None => all(count, RequestError::Unknown("an answer that makes no sense".into())),
@@ -229,6 +242,14 @@ impl Router {
             self.leads.doubt(order, herald, *hint);
         }
         results
+    }
+
+    /// Waits until another herald has been known for a moment.
+    async fn superseded(&self, order: OrderId, herald: RadiantId) {
+        while self.leads.herald(order).is_none_or(|known| known == herald) {
+            self.leads.changed(NEWS_WAIT).await;
+        }
+        tokio::time::sleep(LAST_WORDS).await;
     }
 
     /// The far end of the hop: carries items out here, or says that this is not the place.

@@ -36,7 +36,13 @@ impl EngineFactory for StarFactory {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { linearizable_reads: true, reconfigure: false, snapshots: true, tolerates: |_| 0 }
+        Capabilities {
+            linearizable_reads: true,
+            reconfigure: false,
+            members_decided_elsewhere: false,
+            snapshots: true,
+            tolerates: |_| 0,
+        }
     }
 
     async fn open(&self, context: EngineContext) -> Result<Arc<dyn ConsensusEngine>, EngineError> {
@@ -207,6 +213,7 @@ impl Protocol for Star {
             term: TERM,
             members: self.members.clone(),
             matched: self.rays.iter().map(|(member, ray)| (*member, ray.have)).collect(),
+            complete: false,
         }
     }
 }

@@ -10,6 +10,7 @@ use shardbearer::kv::{Call, Request};
 use shardbearer::node;
 use shardbearer_core::ids::RadiantId;
 use shardbearer_core::kv::{Command, Condition, Expiry, Reply};
+use shardbearer_sim::conformance::{engine, protocol};
 use shardbearer_sim::protocol::Net;
 use shardbearer_sim::protocol::explore::{Budget, explore};
 use shardbearer_sim::protocol::walk::{ROUGH, heal, walk};
@@ -22,6 +23,21 @@ fn founded() -> (Net<Star>, Vec<RadiantId>) {
     let net = Net::founded(3);
     let members = net.members.keys().copied().collect();
     (net, members)
+}
+
+#[test]
+fn a_star_keeps_the_laws_of_protocols() {
+    protocol::check(&protocol::Subject::<Star>::of(&[1, 2, 3, 5]));
+}
+
+#[test]
+fn a_star_keeps_the_laws_of_engines() {
+    let subject = engine::Subject::new(Arc::new(StarFactory));
+    engine::check(&subject);
+    let card = engine::card::measure(&subject).expect("it can be measured");
+    println!("{card}");
+    // The leader asks nobody; all disks sync; one failure stops it.
+    assert_eq!((card.linearizable_reads, card.survives[2]), (engine::card::Means::Lease, Some(0)), "{card}");
 }
 
 #[test]

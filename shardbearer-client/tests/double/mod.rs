@@ -93,6 +93,7 @@ impl Cluster {
                 name: format!("r{id}"),
                 doors: Some(doors),
                 incarnation: Bytes::from(vec![1; 16]),
+                standing: None,
             });
             radiants.push(radiant);
             addresses.push(address);
@@ -331,5 +332,9 @@ impl Admin for Radiant {
     async fn epochs(&self, _: Request<pb::EpochsRequest>) -> Result<Response<pb::EpochsResponse>, Status> {
         let record = pb::EpochRecord { epoch: 1, ..pb::EpochRecord::default() };
         Ok(Response::new(pb::EpochsResponse { epochs: vec![record] }))
+    }
+
+    async fn member(&self, _: Request<pb::MemberRequest>) -> Result<Response<pb::MemberResponse>, Status> {
+        Ok(Response::new(pb::MemberResponse::default()))
     }
 }

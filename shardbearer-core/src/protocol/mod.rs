@@ -129,6 +129,8 @@ pub struct Configuration {
     pub previous: Epoch,
     /// The members, in an order that may mean something to the protocol.
     pub members: Vec<RadiantId>,
+    /// Who is to be brought up to date, so that it could be a member of a later list. Counts for nothing.
+    pub learners: Vec<RadiantId>,
 }
 
 /// What happens to a member.
@@ -221,4 +223,6 @@ pub struct Status {
     pub members: Vec<RadiantId>,
     /// On the herald: how far others are known to match.
     pub matched: Vec<(RadiantId, u64)>,
+    /// Of protocols whose members are decided elsewhere: see [`EngineStatus::complete`](crate::engine::EngineStatus::complete).
+    pub complete: bool,
 }

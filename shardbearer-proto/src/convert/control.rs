@@ -3,6 +3,7 @@
 use shardbearer_core::control::{Change, ControlCommand, ControlReply, EpochRecord};
 use shardbearer_core::ids::Incarnation;
 
+use super::membership::{member_change_from_pb, member_change_to_pb};
 use super::{ConvertError, id16, id16_bytes, missing};
 use crate::pb;
 
@@ -17,6 +18,7 @@ impl From<&ControlCommand> for pb::ControlCommand {
                 doors: Some(doors.into()),
             }),
             Change::Migration(change) => Wire::Migration(change.into()),
+            Change::Members { on, change } => Wire::Members(member_change_to_pb(*on, change)),
         };
         pb::ControlCommand {
             who: command.who.clone(),
@@ -40,6 +42,7 @@ impl TryFrom<pb::ControlCommand> for ControlCommand {
                 doors: welcome.doors.unwrap_or_default().into(),
             },
             Wire::Migration(change) => Change::Migration(change.try_into()?),
+            Wire::Members(change) => member_change_from_pb(change)?,
         };
         Ok(ControlCommand { who: command.who, why: command.why, at_ms: command.at_ms, change })
     }

@@ -8,6 +8,7 @@ pub mod bootstrap;
 mod command;
 mod control;
 mod error;
+mod membership;
 mod migration;
 mod reply;
 mod topology;

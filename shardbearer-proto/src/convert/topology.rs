@@ -31,6 +31,7 @@ impl From<&Topology> for pb::Topology {
                     name: radiant.name.clone(),
                     doors: Some((&radiant.doors).into()),
                     incarnation: id16_bytes(radiant.incarnation.0),
+                    standing: Some(radiant.standing.into()),
                 })
                 .collect(),
             orders: topology
@@ -41,6 +42,7 @@ impl From<&Topology> for pb::Topology {
                     engine: order.engine.clone(),
                     members: order.members.iter().map(|member| member.0).collect(),
                     preferred_herald: order.preferred_herald.0,
+                    roster: Some((&order.roster).into()),
                 })
                 .collect(),
             tables: topology
@@ -71,6 +73,7 @@ impl TryFrom<pb::Topology> for Topology {
                 name: radiant.name,
                 incarnation: Incarnation(id16("Radiant.incarnation", &radiant.incarnation)?),
                 doors: radiant.doors.unwrap_or_default().into(),
+                standing: radiant.standing.unwrap_or_default().try_into()?,
             })
         });
         let orders = topology.orders.into_iter().map(|order| Order {
@@ -78,6 +81,7 @@ impl TryFrom<pb::Topology> for Topology {
             engine: order.engine,
             members: order.members.into_iter().map(Into::into).collect(),
             preferred_herald: order.preferred_herald.into(),
+            roster: order.roster.unwrap_or_default().into(),
         });
         let tables = topology.tables.into_iter().map(|table| Table {
             id: table.id.into(),

@@ -10,7 +10,13 @@
 
 pub mod engine;
 pub mod log;
+pub mod machine;
+pub mod placement;
+pub mod protocol;
+pub mod scheme;
 pub mod storage;
+pub mod suite;
+pub mod transport;
 
 use std::fmt;
 use std::sync::Arc;

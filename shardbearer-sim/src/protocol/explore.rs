@@ -46,7 +46,7 @@ pub fn explore<P: Protocol + Clone + fmt::Debug>(
     let mut open = vec![(net.clone(), budget.clone(), Vec::<Event>::new())];
     while let Some((net, budget, way)) = open.pop() {
         let mut hasher = DefaultHasher::new();
-        format!("{net:?}").hash(&mut hasher);
+        identity(&net).hash(&mut hasher);
         budget.hash(&mut hasher);
         if !seen.insert(hasher.finish()) {
             continue;
@@ -65,6 +65,14 @@ pub fn explore<P: Protocol + Clone + fmt::Debug>(
         }
     }
     Ok(Explored { states: seen.len(), complete: true })
+}
+
+/// All that decides what can happen next. What is under way may arrive in any order, so the order in which it was sent does
+/// not count.
+fn identity<P: Protocol + Clone + fmt::Debug>(net: &Net<P>) -> (Vec<String>, String) {
+    let mut flights: Vec<String> = net.flights.iter().map(|flight| format!("{flight:?}")).collect();
+    flights.sort_unstable();
+    (flights, net.but_for_flights())
 }
 
 fn choices<P: Protocol + Clone + fmt::Debug>(net: &Net<P>, budget: &Budget) -> Vec<(Vec<Event>, Budget)> {

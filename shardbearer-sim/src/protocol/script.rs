@@ -9,7 +9,7 @@
 //!
 //! Lines that begin with `>` are what happens, with `#` are for people, the others are what must come of it. Things: `tick N`, `persist N`
 //! (all of its writes), `deliver` (all that is under way, and what comes of it), `deliver A B` (from A to B), `lose A B`,
-//! `crash N`, `restart N`, `propose N`, `read N`, `purge N`, `configure N EPOCH PREVIOUS M M ...`, and `status N`.
+//! `crash N`, `restart N`, `propose N`, `read N`, `purge N`, `configure N EPOCH PREVIOUS M M ... [0 LEARNER ...]`, and `status N`.
 
 use std::fmt::{self, Write};
 
@@ -73,8 +73,11 @@ fn carry_out<P: Protocol + Clone + fmt::Debug>(
             }
         }
         ("configure", [_, epoch, previous, members @ ..]) => {
-            let members = members.iter().copied().map(RadiantId).collect();
-            let configuration = Configuration { epoch: Epoch(*epoch), previous: Epoch(*previous), members };
+            let members: Vec<RadiantId> = members.iter().copied().map(RadiantId).collect();
+            let mut lists = members.split(|id| id.is_none()).map(<[RadiantId]>::to_vec);
+            let (members, learners) = (lists.next().unwrap_or_default(), lists.next().unwrap_or_default());
+            let (epoch, previous) = (Epoch(*epoch), Epoch(*previous));
+            let configuration = Configuration { epoch, previous, members, learners };
             happen(net, Event::Configure(id, configuration), &mut lines)?;
         }
         ("deliver" | "lose", between) => {

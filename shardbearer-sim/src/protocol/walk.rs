@@ -44,7 +44,12 @@ pub fn walk<P: Protocol + Clone + fmt::Debug>(
     heal(net, members)
 }
 
-fn choose<P: Protocol + Clone + fmt::Debug>(net: &Net<P>, rng: &mut StdRng, faults: Faults) -> Event {
+/// The next thing to happen, by lot.
+pub(crate) fn choose<P: Protocol + Clone + fmt::Debug>(
+    net: &Net<P>,
+    rng: &mut StdRng,
+    faults: Faults,
+) -> Event {
     let ids: Vec<RadiantId> = net.members.keys().copied().collect();
     let id = ids.choose(rng).copied().unwrap_or_default();
     let Faults { lose, double, crash, purge } = faults;

@@ -9,11 +9,12 @@ use shardbearer_core::control::{Change, ControlCommand, ControlReply, EpochRecor
 use shardbearer_core::ids::{Epoch, Incarnation, OrderId, RadiantId};
 use shardbearer_core::log::LogPos;
 use shardbearer_core::machine::{StateMachine, Workspace};
+use shardbearer_core::membership::{MemberChange, Roster, Standing};
 use shardbearer_core::migration::{Migration, MigrationChange};
 use shardbearer_core::storage::{Space, StorageError, View};
 use shardbearer_core::topology::{Doors, Radiant, Topology};
 
-use crate::keys;
+use crate::{keys, membership};
 
 const SPACE: Space = Space::Order(OrderId::CONTROL);
 
@@ -38,6 +39,10 @@ impl StateMachine for ControlMachine {
             }
             (Change::Migration(_), None) => Decision::Refuse("there is no cluster yet".into()),
             (Change::Migration(change), Some(present)) => migrate(present, change, &command, work),
+            (Change::Members { .. }, None) => {
+                Decision::Refuse("the cluster is still being founded; try again".into())
+            }
+            (Change::Members { on, change }, Some(present)) => members(&present, *on, change),
         };
         match decision {
             Decision::Refuse(why) => ControlReply::Refused(why),
@@ -79,6 +84,10 @@ enum Decision {
 fn found(topology: &Topology) -> Decision {
     let mut topology = topology.clone();
     topology.epoch = Epoch(1);
+    for order in &mut topology.orders {
+        let size = u32::try_from(order.members.len()).unwrap_or(u32::MAX);
+        order.roster = Roster { epoch: Epoch(1), size, ..Roster::default() };
+    }
     let what = format!(
         "cluster {} of {} radiants, {} data orders, {} shards",
         topology.cluster,
@@ -92,7 +101,14 @@ fn found(topology: &Topology) -> Decision {
 fn welcome(mut topology: Topology, name: &str, incarnation: Incarnation, doors: &Doors) -> Decision {
     let epoch = topology.epoch;
     let next = Epoch(epoch.0 + 1);
-    if let Some(known) = topology.radiants.iter_mut().find(|radiant| radiant.name == name) {
+    let same = |radiant: &Radiant| radiant.incarnation == incarnation;
+    if topology.radiants.iter().any(|radiant| same(radiant) && radiant.standing == Standing::Gone) {
+        return Decision::Refuse(format!(
+            "radiant {name:?} has left this cluster; to come back it starts from an empty data directory"
+        ));
+    }
+    let here = |radiant: &&mut Radiant| radiant.name == name && radiant.standing != Standing::Gone;
+    if let Some(known) = topology.radiants.iter_mut().find(here) {
         if known.incarnation != incarnation {
             return Decision::Refuse(format!(
                 "the name {name:?} belongs to another data directory (incarnation {}, this one is {incarnation}); \
@@ -109,7 +125,8 @@ fn welcome(mut topology: Topology, name: &str, incarnation: Incarnation, doors: 
         return Decision::Make { topology, what: format!("radiant {name} has other doors"), radiant };
     }
     let id = RadiantId(topology.radiants.iter().map(|radiant| radiant.id.0).max().unwrap_or(0) + 1);
-    topology.radiants.push(Radiant { id, name: name.to_owned(), incarnation, doors: doors.clone() });
+    let (name_of, doors, standing) = (name.to_owned(), doors.clone(), Standing::Spare);
+    topology.radiants.push(Radiant { id, name: name_of, incarnation, doors, standing });
     topology.epoch = next;
     Decision::Make { topology, what: format!("radiant {name} ({id}) joins as a spare"), radiant: id }
 }
@@ -139,6 +156,19 @@ fn migrate(
 pub fn migration(view: &dyn View) -> Result<Option<Migration>, StorageError> {
     let Some(row) = view.get(SPACE, &keys::migration())? else { return Ok(None) };
     stored::migration::decode(&row).map(Some).ok_or_else(unreadable)
+}
+
+fn members(topology: &Topology, on: Epoch, change: &MemberChange) -> Decision {
+    if on != topology.epoch {
+        return Decision::Refuse(format!(
+            "it was decided on epoch {on}, and {} is in force; look again",
+            topology.epoch
+        ));
+    }
+    match membership::carry_out(topology, change) {
+        Ok((topology, what)) => Decision::Make { topology, what, radiant: RadiantId::NONE },
+        Err(why) => Decision::Refuse(why),
+    }
 }
 
 /// The configuration in force; `None` before the founding.

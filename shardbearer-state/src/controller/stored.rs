@@ -5,9 +5,10 @@ pub(super) mod migration;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use shardbearer_core::control::EpochRecord;
 use shardbearer_core::ids::{ClusterId, Epoch, Incarnation};
+use shardbearer_core::membership::{Roster, Standing};
 use shardbearer_core::topology::{Doors, Order, Radiant, Shard, Table, Topology};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// A configuration as a row.
 pub(super) fn encode_topology(topology: &Topology) -> Bytes {
@@ -75,6 +76,7 @@ fn put_topology(out: &mut BytesMut, topology: &Topology) {
         for text in [&radiant.name, &radiant.doors.grpc, &radiant.doors.resp, &radiant.doors.http] {
             put_text(out, text);
         }
+        put_standing(out, radiant.standing);
     }
     put_count(out, topology.orders.len());
     for order in &topology.orders {
@@ -83,6 +85,7 @@ fn put_topology(out: &mut BytesMut, topology: &Topology) {
         out.put_u64(order.preferred_herald.0);
         put_count(out, order.members.len());
         order.members.iter().for_each(|member| out.put_u64(member.0));
+        put_roster(out, &order.roster);
     }
     put_count(out, topology.tables.len());
     for table in &topology.tables {
@@ -95,6 +98,48 @@ fn put_topology(out: &mut BytesMut, topology: &Topology) {
             out.put_u64(shard.order.0);
         }
     }
+}
+
+fn put_standing(out: &mut BytesMut, standing: Standing) {
+    let (kind, to) = match standing {
+        Standing::Active => (0, None),
+        Standing::Spare => (1, None),
+        Standing::Draining { to } => (2, Some(to)),
+        Standing::Leaving { to } => (3, Some(to)),
+        Standing::Gone => (4, None),
+    };
+    out.put_u8(kind);
+    if let Some(to) = to {
+        out.put_u64(to.0);
+    }
+}
+
+fn put_roster(out: &mut BytesMut, roster: &Roster) {
+    out.put_u64(roster.epoch.0);
+    out.put_u64(roster.previous.0);
+    out.put_u32(roster.size);
+    for radiants in [&roster.learners, &roster.leaving] {
+        put_count(out, radiants.len());
+        radiants.iter().for_each(|radiant| out.put_u64(radiant.0));
+    }
+}
+
+fn standing(rest: &mut Bytes) -> Option<Standing> {
+    Some(match rest.try_get_u8().ok()? {
+        0 => Standing::Active,
+        1 => Standing::Spare,
+        2 => Standing::Draining { to: long(rest)?.into() },
+        3 => Standing::Leaving { to: long(rest)?.into() },
+        4 => Standing::Gone,
+        _ => return None,
+    })
+}
+
+fn roster(rest: &mut Bytes) -> Option<Roster> {
+    let (epoch, previous) = (Epoch(long(rest)?), Epoch(long(rest)?));
+    let size = rest.try_get_u32().ok()?;
+    let mut radiants = || many(rest, |rest| Some(long(rest)?.into()));
+    Some(Roster { epoch, previous, size, learners: radiants()?, leaving: radiants()? })
 }
 
 fn long(rest: &mut Bytes) -> Option<u64> {
@@ -129,6 +174,7 @@ fn take_topology(rest: &mut Bytes) -> Option<Topology> {
                 incarnation: Incarnation(rest.try_get_u128().ok()?),
                 name: text(rest)?,
                 doors: Doors { grpc: text(rest)?, resp: text(rest)?, http: text(rest)? },
+                standing: standing(rest)?,
             })
         })?,
         orders: many(rest, |rest| {
@@ -137,6 +183,7 @@ fn take_topology(rest: &mut Bytes) -> Option<Topology> {
                 engine: text(rest)?,
                 preferred_herald: long(rest)?.into(),
                 members: many(rest, |rest| Some(long(rest)?.into()))?,
+                roster: roster(rest)?,
             })
         })?,
         tables: many(rest, |rest| {

@@ -31,8 +31,8 @@ impl Placement for Even {
     }
 }
 
-/// How many shards each order gets. The remainder goes to the largest fractions; among equals to those that
-/// hold most, because that saves moves, then to the lowest ids.
+/// How many shards each order gets. The remainder goes to the largest fractions; among equals to those that have one
+/// more already, because that saves moves, then to the lowest ids.
 fn quotas(shards: usize, orders: &[OrderView], current: &[OrderId]) -> BTreeMap<OrderId, usize> {
     let total: u64 = orders.iter().map(|order| u64::from(order.weight)).sum();
     let mut quotas = BTreeMap::new();
@@ -47,7 +47,7 @@ fn quotas(shards: usize, orders: &[OrderView], current: &[OrderId]) -> BTreeMap<
         let held = current.iter().filter(|owner| **owner == order.id).count();
         quotas.insert(order.id, whole);
         rest -= whole;
-        by_fraction.push((std::cmp::Reverse(share % total), std::cmp::Reverse(held), order.id));
+        by_fraction.push((std::cmp::Reverse(share % total), std::cmp::Reverse(held > whole), order.id));
     }
     by_fraction.sort_unstable();
     for (_, _, id) in by_fraction.into_iter().take(rest) {

@@ -1,6 +1,7 @@
 //! The first configuration of a cluster: who sits in which order, who leads, who owns what.
 
 use shardbearer_core::ids::{ClusterId, Epoch, OrderId, RadiantId, ShardId, TableId};
+use shardbearer_core::membership::Roster;
 use shardbearer_core::placement::{OrderView, Placement, ShardingScheme};
 use shardbearer_core::topology::{Order, Radiant, Shard, Table, Topology};
 
@@ -17,8 +18,10 @@ pub struct Founding {
     pub orders: usize,
     /// Members of each, at most the number of founders.
     pub replication: usize,
-    /// Engine of all orders.
+    /// Engine of the data orders.
     pub engine: String,
+    /// Of the control order, which has to decide on its own members.
+    pub control_engine: String,
     /// How keys of the default table map to shards.
     pub scheme: Slots,
     /// Decides which members lead at first; any number.
@@ -50,7 +53,13 @@ pub fn found(founding: Founding) -> Topology {
         let mut members: Vec<RadiantId> = (0..size.clamp(1, count)).map(member).collect();
         let preferred_herald = members[0];
         members.sort_unstable();
-        Order { id, engine: founding.engine.clone(), members, preferred_herald }
+        let engine = if id.is_control() { &founding.control_engine } else { &founding.engine };
+        let roster = Roster {
+            epoch: Epoch(1),
+            size: u32::try_from(members.len()).unwrap_or(u32::MAX),
+            ..Roster::default()
+        };
+        Order { id, engine: engine.clone(), members, preferred_herald, roster }
     };
     let data_orders = if founding.orders == 0 { count } else { founding.orders };
     let mut orders = vec![order(OrderId::CONTROL, 0, seats)];
@@ -82,6 +91,7 @@ mod tests {
             orders,
             replication,
             engine: "openraft".into(),
+            control_engine: "openraft".into(),
             scheme: Slots::new(64).expect("within bounds"),
             draw,
         })

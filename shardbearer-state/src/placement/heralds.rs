@@ -23,7 +23,9 @@ const BEHIND_MAX: u64 = 16;
 
 /// Whom `me`, the herald of `order`, should hand over to; `None` to keep it.
 pub fn hand_over_to(order: &Order, me: RadiantId, members: &[Candidate]) -> Option<RadiantId> {
-    if order.preferred_herald == me || !order.members.contains(&order.preferred_herald) {
+    let preferred = order.preferred_herald;
+    let stays = order.members.contains(&preferred) && !order.roster.leaving.contains(&preferred);
+    if preferred == me || !stays {
         return None;
     }
     members
@@ -42,7 +44,7 @@ mod tests {
     #[test]
     fn only_a_steady_and_caught_up_preferred_member_gets_the_lead() {
         let members = vec![RadiantId(1), RadiantId(2)];
-        let order = Order { id: OrderId(2), engine: String::new(), members, preferred_herald: RadiantId(2) };
+        let order = Order { id: OrderId(2), members, preferred_herald: RadiantId(2), ..Order::default() };
         let hand = |me, up_for_ms, behind| {
             hand_over_to(&order, RadiantId(me), &[Candidate { id: RadiantId(2), up_for_ms, behind }])
         };
@@ -58,13 +60,16 @@ mod tests {
         let well = |id| Candidate { id: RadiantId(id), up_for_ms: 60_000, behind: 0 };
         let order = |preferred| Order {
             id: OrderId(2),
-            engine: String::new(),
             members: members.clone(),
             preferred_herald: RadiantId(preferred),
+            ..Order::default()
         };
         assert_eq!(hand_over_to(&order(2), RadiantId(1), &[well(3)]), None, "nothing was heard of it");
         assert_eq!(hand_over_to(&order(3), RadiantId(1), &[well(3)]), None, "it is no member any more");
         assert_eq!(hand_over_to(&order(0), RadiantId(1), &[well(0)]), None, "nobody is preferred");
+        let mut leaving = order(2);
+        leaving.roster.leaving.push(RadiantId(2));
+        assert_eq!(hand_over_to(&leaving, RadiantId(1), &[well(2)]), None, "it is on its way out");
         assert_eq!(hand_over_to(&order(2), RadiantId(1), &[well(3), well(2)]), Some(RadiantId(2)));
     }
 }

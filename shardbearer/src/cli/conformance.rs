@@ -56,7 +56,10 @@ fn run(factory: &Arc<dyn EngineFactory>, seeds: u64, output: Output) -> anyhow::
             let (outcome, why) = match violation(law, &subject) {
                 Some(Ok(())) => ("kept", None),
                 Some(Err(broken)) => ("broken", Some(broken.to_string())),
-                None => ("skipped", Some(format!("{:?} is not claimed", law.needs))),
+                None => {
+                    let needs = law.lacks(factory.as_ref());
+                    ("skipped", needs.map(|needs| format!("{needs:?} is not claimed")))
+                }
             };
             if output == Output::Table {
                 let words = why.as_ref().map_or_else(String::new, |why| format!(": {why}"));

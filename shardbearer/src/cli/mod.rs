@@ -16,6 +16,7 @@ mod node;
 mod orders;
 mod output;
 mod progress;
+mod radiant;
 mod radiants;
 mod shard;
 mod shards;
@@ -134,6 +135,8 @@ enum Command {
     Shard(shard::Shard),
     /// The nodes: where they are, what they do
     Radiants(radiants::Radiants),
+    /// Give one node another part in the cluster: join, drain, undrain, leave, replace
+    Radiant(radiant::Radiant),
     /// The configurations the cluster has had: when, who, why
     Epochs(epochs::Epochs),
     /// Measure throughput and latency, of this cluster or of others for comparison
@@ -192,6 +195,7 @@ async fn run(cli: Cli, engines: Engines) -> anyhow::Result<()> {
         Command::Shards(shards) => shards.run(&global).await,
         Command::Shard(shard) => shard.run(&global).await,
         Command::Radiants(radiants) => radiants.run(&global).await,
+        Command::Radiant(radiant) => radiant.run(&global).await,
         Command::Epochs(epochs) => epochs.run(&global).await,
         Command::Bench(bench) => bench.run(&global).await,
         #[cfg(feature = "conformance")]

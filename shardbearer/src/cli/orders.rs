@@ -35,7 +35,12 @@ pub(super) fn table(orders: &[report::Order]) -> Table {
             name,
             order.state.clone(),
             output::or_dash(order.herald),
-            output::list(&order.members),
+            match order.learners.as_slice() {
+                [] => output::list(&order.members),
+                learners => {
+                    format!("{} (learning: {})", output::list(&order.members), output::list(learners))
+                }
+            },
             output::ranges(&order.shards),
             order.engine.clone(),
             order.term.to_string(),

@@ -43,6 +43,9 @@ pub(super) fn table(radiants: &[report::Radiant]) -> Table {
         let state = match radiant.state.as_str() {
             "silent" => format!("silent for {:.1} s", radiant.silent_ms as f64 / 1000.0),
             state if radiant.disk_full => format!("{state}, disk full"),
+            state if ["draining", "leaving"].contains(&radiant.standing.as_str()) => {
+                format!("{state}, {}", radiant.standing)
+            }
             state if radiant.spare => format!("{state}, spare"),
             state => state.to_owned(),
         };

@@ -39,7 +39,7 @@ pub struct ControlSeat {
 }
 
 impl ControlSeat {
-    async fn propose(&self, command: &ControlCommand) -> Result<ControlReply, RequestError> {
+    pub(super) async fn propose(&self, command: &ControlCommand) -> Result<ControlReply, RequestError> {
         let founding = matches!(command.change, Change::Found(_));
         if !founding && matches!(controller::topology(self.applier.view().as_ref()), Ok(None)) {
             return Err(Refused::Unavailable("the cluster is still being founded".into()).into());
@@ -88,12 +88,22 @@ async fn answer_here(cluster: &Cluster, request: pb::ControlRequest) -> pb::Cont
             (Err(error), Ok(_)) => control_response::Kind::Error((&error).into()),
             (Ok(seat), Ok(command)) => match seat.propose(&command).await {
                 Ok(reply) => {
-                    notice(cluster, seat);
+                    notice(cluster, &seat);
                     control_response::Kind::Reply((&reply).into())
                 }
                 Err(error) => control_response::Kind::Error((&error).into()),
             },
         },
+        Some(Kind::Members(asked)) => {
+            let answer = match scherald(cluster) {
+                Ok(seat) => super::scherald::answer(cluster, &seat, asked).await,
+                Err(error) => Err(error),
+            };
+            match answer {
+                Ok(answer) => control_response::Kind::Members(answer),
+                Err(error) => control_response::Kind::Error((&error).into()),
+            }
+        }
         Some(Kind::Migration(_)) => {
             let found = match scherald(cluster) {
                 Ok(seat) => seat.migration().await,
@@ -127,24 +137,8 @@ fn notice(cluster: &Cluster, seat: &ControlSeat) {
     }
 }
 
-/// Takes over what the local seat has applied, if it is new.
-async fn take_over(cluster: &Cluster, seat: &ControlSeat) -> Option<Topology> {
-    notice(cluster, seat);
-    let topology = match controller::topology(seat.applier.view().as_ref()) {
-        Ok(topology) => topology?,
-        Err(error) => {
-            tracing::error!("{error}");
-            return None;
-        }
-    };
-    if let Err(why) = cluster.advance(topology.clone()).await {
-        tracing::error!("the new configuration cannot be used: {why}");
-    }
-    Some(topology)
-}
-
-fn scherald(cluster: &Cluster) -> Result<&ControlSeat, RequestError> {
-    let seat = cluster.control.as_ref().filter(|seat| seat.engine.status().leading);
+fn scherald(cluster: &Cluster) -> Result<Arc<ControlSeat>, RequestError> {
+    let seat = cluster.control().filter(|seat| seat.engine.status().leading);
     seat.ok_or_else(|| {
         let hint = cluster.leads.herald(OrderId::CONTROL).filter(|herald| *herald != cluster.me);
         not_herald(OrderId::CONTROL, hint)
@@ -235,9 +229,8 @@ pub async fn epochs(cluster: &Cluster) -> Result<Vec<EpochRecord>, RequestError>
     }
 }
 
-/// Follows the control order from its seat: founds the configuration if there is none, takes over what is new.
-pub async fn follow(cluster: Arc<Cluster>, founding: Topology) {
-    let Some(seat) = &cluster.control else { return };
+/// Follows the control order from a seat until that is given up: founds the configuration if there is none, takes over what is new.
+pub async fn follow(cluster: Arc<Cluster>, seat: Arc<ControlSeat>, founding: Topology) {
     let mut seen = 0;
     loop {
         let status = seat.engine.status();
@@ -246,9 +239,15 @@ pub async fn follow(cluster: Arc<Cluster>, founding: Topology) {
         }
         if status.applied != seen || status.applied == 0 {
             seen = status.applied;
-            match take_over(&cluster, seat).await {
-                Some(_) => {}
-                None if status.leading => {
+            notice(&cluster, &seat);
+            let found = controller::topology(seat.applier.view().as_ref());
+            match found {
+                Ok(Some(topology)) => {
+                    if let Err(why) = cluster.advance(topology).await {
+                        tracing::error!("the new configuration cannot be used: {why}");
+                    }
+                }
+                Ok(None) if status.leading => {
                     let command = ControlCommand {
                         who: "founding".into(),
                         why: "the founders agreed on this configuration".into(),
@@ -259,7 +258,8 @@ pub async fn follow(cluster: Arc<Cluster>, founding: Topology) {
                     let _ = seat.propose(&command).await;
                     seen = 0;
                 }
-                None => seen = 0,
+                Ok(None) => seen = 0,
+                Err(error) => tracing::error!("{error}"),
             }
         }
         tokio::time::sleep(LOOK).await;

@@ -5,6 +5,7 @@
 //! - [`pulse`]: saying and hearing it, a few times a second
 //! - [`control`]: the control order: requests to it, and what the scherald does
 //! - `migrations`: what operators ask of them
+//! - [`scherald`]: who has which seat, decided by the herald of the control order
 //! - [`status`]: all of it in words for people
 //!
 //! Nothing here decides about data: a wrong view makes requests slow, never wrong.
@@ -13,15 +14,19 @@ pub mod control;
 pub mod migrations;
 pub mod peers;
 pub mod pulse;
+pub mod scherald;
 pub mod status;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
+use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
+use shardbearer_core::engine::ConsensusEngine;
 use shardbearer_core::error::RequestError;
-use shardbearer_core::ids::{Incarnation, RadiantId};
+use shardbearer_core::ids::{Incarnation, OrderId, RadiantId};
+use shardbearer_core::membership::Standing;
 use shardbearer_core::topology::{Doors, Topology};
 use shardbearer_core::world::World;
 use shardbearer_proto::pb;
@@ -53,8 +58,12 @@ pub struct Cluster {
     pub leads: Arc<Leads>,
     /// The local data orders.
     pub orders: Arc<Registry>,
-    /// The local seat of the control order, if there is one.
-    pub control: Option<ControlSeat>,
+    /// The local seat of the control order, if there is one. See [`Cluster::control`].
+    pub control: ArcSwapOption<ControlSeat>,
+    /// How membership is decided, where this radiant is the scherald.
+    pub membership: scherald::Settings,
+    /// What the scherald cannot do about members, if this radiant is it.
+    pub blockers: parking_lot::Mutex<Vec<String>>,
     /// Who was heard.
     pub peers: Peers,
     /// To the others.
@@ -75,6 +84,8 @@ pub struct Cluster {
     pub migrations: Arc<Known>,
     /// Wakes the pulse before its time: a lead changed.
     pub hurry: Notify,
+    /// Wakes whoever makes the seats those of the configuration: it is another.
+    pub news: Notify,
 }
 
 impl Cluster {
@@ -89,14 +100,34 @@ impl Cluster {
         if self.map.advance(topology)? {
             tracing::info!(%epoch, "configuration");
             self.hurry.notify_one();
+            self.news.notify_one();
         }
         Ok(())
+    }
+
+    /// The local seat of the control order, if there is one.
+    pub fn control(&self) -> Option<Arc<ControlSeat>> {
+        self.control.load_full()
+    }
+
+    /// Takes a seat of the control order, or gives it up; returns the one it had.
+    pub fn set_control(&self, seat: Option<Arc<ControlSeat>>) -> Option<Arc<ControlSeat>> {
+        self.control.swap(seat)
+    }
+
+    /// The engine of an order that is open here.
+    pub fn engine(&self, order: OrderId) -> Option<Arc<dyn ConsensusEngine>> {
+        match order.is_control() {
+            true => self.control().map(|seat| seat.engine.clone()),
+            false => self.orders.find(order).map(|order| order.engine().clone()),
+        }
     }
 }
 
 /// Where the radiants of a configuration are reached.
 pub fn addresses(topology: &Topology) -> BTreeMap<RadiantId, String> {
-    topology.radiants.iter().map(|radiant| (radiant.id, radiant.doors.grpc.clone())).collect()
+    let here = topology.radiants.iter().filter(|radiant| radiant.standing != Standing::Gone);
+    here.map(|radiant| (radiant.id, radiant.doors.grpc.clone())).collect()
 }
 
 #[async_trait]
@@ -122,5 +153,9 @@ impl Overview for Cluster {
     async fn epochs(&self) -> Result<Vec<pb::EpochRecord>, RequestError> {
         let epochs = control::epochs(self).await?;
         Ok(epochs.iter().map(Into::into).collect())
+    }
+
+    async fn member(&self, request: pb::MemberRequest) -> Result<pb::MemberResponse, RequestError> {
+        scherald::ask(self, request).await
     }
 }

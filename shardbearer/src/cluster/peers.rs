@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use parking_lot::RwLock;
 use shardbearer_core::ids::{OrderId, RadiantId, ShardId};
 use shardbearer_proto::pb;
+use shardbearer_state::membership::plan::Progress;
 
 /// Silence after which a radiant counts as silent, in nanoseconds: ten pulses.
 pub const SILENT_NS: u64 = 2_000_000_000;
@@ -18,8 +19,8 @@ pub struct Heard {
     pub since_ns: u64,
     /// What it said of itself.
     pub status: pb::RadiantStatus,
-    /// How far it has applied its orders.
-    pub applied: BTreeMap<OrderId, u64>,
+    /// How far it is in the orders in which it has a seat.
+    pub progress: BTreeMap<OrderId, Progress>,
 }
 
 /// Size of a shard, as its herald says.
@@ -51,7 +52,11 @@ impl Peers {
             if let Some(status) = &pulse.status {
                 entry.status = status.clone();
             }
-            entry.applied = pulse.orders.iter().map(|order| (order.order.into(), order.applied)).collect();
+            let progress = pulse.orders.iter().map(|order| {
+                let pb::OrderProgress { order, applied, term, complete } = *order;
+                (order.into(), Progress { applied, term, complete })
+            });
+            entry.progress = progress.collect();
         }
         let mut loads = self.loads.write();
         for load in &pulse.loads {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
+use shardbearer_core::engine::EngineStatus;
 use shardbearer_core::ids::{Epoch, OrderId, RadiantId};
 use shardbearer_core::migration::Migration;
 use shardbearer_core::topology::Topology;
@@ -53,7 +54,7 @@ fn compose(cluster: &Cluster, with_loads: bool) -> pb::Pulse {
     };
     for order in cluster.orders.all() {
         let status = order.engine().status();
-        pulse.orders.push(pb::OrderProgress { order: order.id().0, applied: status.applied });
+        pulse.orders.push(progress(order.id(), &status));
         if !status.leading {
             continue;
         }
@@ -67,18 +68,21 @@ fn compose(cluster: &Cluster, with_loads: bool) -> pb::Pulse {
             }
         }
     }
-    if cluster.control.is_some() {
+    if let Some(control) = cluster.control() {
         pulse.migration = cluster.migrations.last().as_ref().map(Into::into);
-    }
-    if let Some(control) = &cluster.control {
         let status = control.engine.status();
-        pulse.orders.push(pb::OrderProgress { order: OrderId::CONTROL.0, applied: status.applied });
+        pulse.orders.push(progress(OrderId::CONTROL, &status));
         if status.leading {
             let order = OrderId::CONTROL.0;
             pulse.leads.push(pb::Lead { order, herald: cluster.me.0, term: status.term });
         }
     }
     pulse
+}
+
+fn progress(order: OrderId, status: &EngineStatus) -> pb::OrderProgress {
+    let EngineStatus { applied, term, complete, .. } = *status;
+    pb::OrderProgress { order: order.0, applied, term, complete }
 }
 
 /// Takes in a peer's pulse.

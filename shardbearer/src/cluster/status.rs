@@ -4,8 +4,10 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use shardbearer_core::ids::{OrderId, RadiantId};
+use shardbearer_core::membership::Standing;
 use shardbearer_core::topology::Order;
 use shardbearer_proto::pb;
+use shardbearer_state::membership::word;
 
 use super::Cluster;
 use super::peers::SILENT_NS;
@@ -39,7 +41,8 @@ pub fn of_cluster(cluster: &Cluster) -> pb::StatusResponse {
     let up = |radiant: RadiantId| radiant == cluster.me || cluster.peers.is_up(radiant, now);
     let herald = |order: OrderId| cluster.leads.herald(order).filter(|herald| up(*herald));
 
-    let radiants = topology.radiants.iter().map(|radiant| {
+    let here = topology.radiants.iter().filter(|radiant| radiant.standing != Standing::Gone);
+    let radiants = here.map(|radiant| {
         let heard = cluster.peers.of(radiant.id);
         let silent_ns = heard.as_ref().map(|heard| now.saturating_sub(heard.at_ns));
         let state = match silent_ns {
@@ -62,6 +65,7 @@ pub fn of_cluster(cluster: &Cluster) -> pb::StatusResponse {
             doors: Some((&radiant.doors).into()),
             state: state.into(),
             spare: topology.is_spare(radiant.id),
+            standing: word(radiant.standing).into(),
             silent_ms: silent_ns.filter(|_| radiant.id != cluster.me).unwrap_or(0) / 1_000_000,
             leads: leads.map(|order| order.id.0).collect(),
             orders: topology.orders_of(radiant.id).map(|order| order.id.0).collect(),
@@ -72,7 +76,7 @@ pub fn of_cluster(cluster: &Cluster) -> pb::StatusResponse {
 
     let state_of = |order: &Order| match herald(order.id) {
         None => "down",
-        Some(_) if order.members.iter().all(|member| up(*member)) => "ok",
+        Some(_) if order.seats().all(&up) && order.roster.learners.is_empty() => "ok",
         Some(_) => "degraded",
     };
     let orders: Vec<pb::OrderStatus> = topology
@@ -84,7 +88,8 @@ pub fn of_cluster(cluster: &Cluster) -> pb::StatusResponse {
                 problems.push(format!("order {} has no herald: its shards are not served", order.id));
             }
             let lead = herald(order.id);
-            let applied = lead.and_then(|lead| cluster.peers.of(lead)?.applied.get(&order.id).copied());
+            let applied =
+                lead.and_then(|lead| Some(cluster.peers.of(lead)?.progress.get(&order.id)?.applied));
             let term = cluster.leads.all().into_iter().find(|known| known.order == order.id);
             pb::OrderStatus {
                 id: order.id.0,
@@ -93,6 +98,7 @@ pub fn of_cluster(cluster: &Cluster) -> pb::StatusResponse {
                 herald: lead.unwrap_or(RadiantId::NONE).0,
                 term: term.map_or(0, |lead| lead.term),
                 members: order.members.iter().map(|member| member.0).collect(),
+                learners: order.roster.learners.iter().map(|learner| learner.0).collect(),
                 shards: topology.shards_of(order.id).into_iter().map(|shard| shard.0).collect(),
                 applied: applied.unwrap_or(0),
                 state: state.into(),
@@ -114,6 +120,8 @@ pub fn of_cluster(cluster: &Cluster) -> pb::StatusResponse {
             }
         })
     });
+
+    problems.extend(cluster.blockers.lock().iter().cloned());
 
     let health = if orders.iter().any(|order| order.state == "down") {
         "down"

@@ -26,6 +26,7 @@ pub(super) fn check(config: &Config, engines: &Engines) -> Result<(), Broken> {
     doors(config)?;
     bootstrap(config)?;
     consensus(config, engines)?;
+    membership(config)?;
     limits(config)
 }
 
@@ -166,6 +167,21 @@ fn consensus(config: &Config, engines: &Engines) -> Result<(), Broken> {
     Ok(())
 }
 
+fn membership(config: &Config) -> Result<(), Broken> {
+    let membership = &config.membership;
+    // Radiants say a few times a second that they live; and who stands for election is not to be left out for it.
+    let least = (2 * config.consensus.election_timeout_ms).max(1_000);
+    if membership.suspicion_ms < least {
+        let why = format!("must be at least {least}: 1000, and twice election_timeout_ms");
+        return broken("membership", "suspicion_ms", why);
+    }
+    if membership.down_grace_ms < membership.suspicion_ms {
+        let why = format!("must be at least suspicion_ms ({})", membership.suspicion_ms);
+        return broken("membership", "down_grace_ms", why);
+    }
+    Ok(())
+}
+
 fn limits(config: &Config) -> Result<(), Broken> {
     if !(1..=GROWN_VALUE_BYTES_MAX).contains(&config.limits.value_bytes_max) {
         return broken("limits", "value_bytes_max", format!("must be between 1 and {GROWN_VALUE_BYTES_MAX}"));
@@ -202,6 +218,9 @@ mod tests {
                 "[consensus]\nengine = \"solo\"\n[bootstrap]\nexpect = 3\nneighbors = [\"b:1\"]",
                 "one member, not 3",
             ),
+            ("[membership]\nsuspicion_ms = 900", "at least 1000"),
+            ("[membership]\nsuspicion_ms = 2000\n[consensus]\nelection_timeout_ms = 1500", "at least 3000"),
+            ("[membership]\ndown_grace_ms = 1500", "at least suspicion_ms"),
             ("[limits]\nvalue_bytes_max = 100000000", "between"),
         ];
         for (text, expected) in cases {

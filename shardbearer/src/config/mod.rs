@@ -46,6 +46,7 @@ pub struct Config {
     pub advertise: Advertise,
     pub bootstrap: Bootstrap,
     pub consensus: Consensus,
+    pub membership: Membership,
     pub storage: Storage,
     pub limits: Limits,
     pub telemetry: Telemetry,
@@ -97,6 +98,14 @@ pub struct Consensus {
     pub engine: String,
     pub heartbeat_ms: u64,
     pub election_timeout_ms: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs)] // see `Config`
+pub struct Membership {
+    pub suspicion_ms: u64,
+    pub down_grace_ms: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -173,6 +182,12 @@ impl Default for Bootstrap {
 impl Default for Consensus {
     fn default() -> Self {
         Consensus { engine: "openraft".into(), heartbeat_ms: 100, election_timeout_ms: 500 }
+    }
+}
+
+impl Default for Membership {
+    fn default() -> Self {
+        Membership { suspicion_ms: 2_000, down_grace_ms: 30_000 }
     }
 }
 

@@ -97,7 +97,7 @@ pub const KEYS: &[Key] = &[
         "consensus",
         "engine",
         "\"openraft\"",
-        "The replication protocol of the orders founded by this cluster: `openraft`, `chain` (waits while a member is down) or `solo` (one radiant).",
+        "The replication protocol of the orders founded by this cluster: `openraft`, `chain` (stops until a member that is silent is left out, see suspicion_ms; its control order runs openraft) or `solo` (one radiant).",
     ),
     key("consensus", "heartbeat_ms", "100", "How often a herald shows that it lives."),
     key(
@@ -105,6 +105,18 @@ pub const KEYS: &[Key] = &[
         "election_timeout_ms",
         "500",
         "After so long without a sign of the herald its members are free to vote, and stand for election after another half to whole of it at random: a herald that dies is replaced after 1.5 to 2 times this. At least four heartbeats, and the same on all radiants. Longer: fewer elections on slow disks and networks; shorter: shorter pauses when a herald dies.",
+    ),
+    key(
+        "membership",
+        "suspicion_ms",
+        "2000",
+        "Silence after which a member of a `chain` is left out of it by the control order, so that the others go on; it is taken back once it has caught up. At least twice election_timeout_ms, so that no short pause counts as a failure.",
+    ),
+    key(
+        "membership",
+        "down_grace_ms",
+        "30000",
+        "Silence after which a radiant's seats are given to one that has fewer, if there is one that has none of that order. Longer than a restart takes, because filling a new replica is work.",
     ),
     key(
         "storage",

@@ -51,4 +51,9 @@ impl Engines {
             format!("there is no consensus engine {name:?} in this build; there are: {}", known.join(", "))
         })
     }
+
+    /// All of them, by name.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<dyn EngineFactory>> {
+        self.known.values()
+    }
 }

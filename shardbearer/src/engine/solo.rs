@@ -34,6 +34,7 @@ impl EngineFactory for SoloFactory {
         Capabilities {
             linearizable_reads: true,
             reconfigure: false,
+            members_decided_elsewhere: false,
             snapshots: false, // there is nobody to send one to
             tolerates: |_| 0,
         }
@@ -118,6 +119,30 @@ impl Protocol for Solo {
             term: TERM,
             members: vec![self.me],
             matched: Vec::new(),
+            complete: false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shardbearer_sim::protocol::Net;
+    use shardbearer_sim::protocol::explore::{Budget, explore};
+
+    use super::*;
+
+    #[test]
+    fn explore_every_way_of_writes_reads_and_crashes() {
+        let one = RadiantId(1);
+        let budget = Budget {
+            proposals: vec![one; 3],
+            reads: vec![one; 2],
+            ticks: vec![one; 2],
+            crashes: vec![one; 2],
+            ..Budget::default()
+        };
+        let explored = explore(&Net::<Solo>::founded(1), &budget, 100_000).expect("no promise is broken");
+        println!("solo: {explored:?}");
+        assert!(explored.complete && explored.states > 500, "{explored:?}");
     }
 }

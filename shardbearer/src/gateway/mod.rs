@@ -14,7 +14,7 @@ mod testing;
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
-use shardbearer_core::error::RequestError;
+use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_proto::pb;
 use tokio_util::sync::CancellationToken;
 
@@ -37,6 +37,11 @@ pub trait Overview: Send + Sync {
 
     /// Every configuration with who made it and why, oldest first.
     async fn epochs(&self) -> Result<Vec<pb::EpochRecord>, RequestError>;
+
+    /// Gives a radiant another part in the cluster, or says what would come of it.
+    async fn member(&self, _: pb::MemberRequest) -> Result<pb::MemberResponse, RequestError> {
+        Err(Refused::Invalid("membership cannot be changed here".into()).into())
+    }
 }
 
 /// A radiant that is in its cluster.

@@ -1,9 +1,8 @@
 //! Moving shards: what the heralds of the two orders do, as the machines of `shardbearer_state::migration` decide.
 //!
 //! ```text
-//!   control order ──record, by pulses──▶ look_after, one per order and radiant
-//!                                          ├ leads the destination: drive   (every step forward)
-//!                                          └ leads the source:      attend  (back, and away with the copy)
+//!   control order ──record, by pulses──▶ drive_all, where the destination is led   (every step forward)
+//!                                        attend_all, where the source is led       (back, and away with the copy)
 //! ```
 //!
 //! The record as it arrives here may be old. That is a reason to be slow, never to be wrong: what is decided from it is
@@ -34,29 +33,37 @@ const ROUND: Duration = Duration::from_millis(200);
 /// For one step at either order.
 const STEP_DEADLINE: Duration = Duration::from_secs(2);
 
-/// Looks after a data order's part in migrations until its engine closes.
-pub async fn look_after(cluster: Arc<Cluster>, router: Arc<Router>, order: Arc<Order>) {
+/// Drives migrations to the orders that are led here, until the world ends.
+pub async fn drive_all(cluster: Arc<Cluster>, router: Arc<Router>) {
+    loop {
+        cluster.migrations.changed(ROUND).await;
+        if let Some((record, order)) = concerned(&cluster, |record| record.to) {
+            drive::drive(&cluster, &router, &order, record).await;
+        }
+    }
+}
+
+/// Attends to migrations from the orders that are led here, until the world ends.
+pub async fn attend_all(cluster: Arc<Cluster>) {
     let mut attended: Option<(Epoch, Attendant)> = None;
     loop {
         cluster.migrations.changed(ROUND).await;
-        let status = order.engine().status();
-        if status.closed {
-            return;
-        }
-        let record = cluster.migrations.last().filter(|record| !record.phase.is_over());
-        let Some(record) = record.filter(|_| status.leading) else {
+        let Some((record, order)) = concerned(&cluster, |record| record.from) else {
             attended = None;
             continue;
         };
-        if record.to == order.id() {
-            drive::drive(&cluster, &router, &order, record).await;
-        } else if record.from == order.id() {
-            let known = attended.take().filter(|(id, _)| *id == record.id);
-            let (id, mut attendant) = known.unwrap_or((record.id, Attendant::default()));
-            attend(&cluster, &order, &record, &mut attendant).await;
-            attended = Some((id, attendant));
-        }
+        let known = attended.take().filter(|(id, _)| *id == record.id);
+        let (id, mut attendant) = known.unwrap_or((record.id, Attendant::default()));
+        attend(&cluster, &order, &record, &mut attendant).await;
+        attended = Some((id, attendant));
     }
+}
+
+/// The migration under way and one of its orders, if that is led here.
+fn concerned(cluster: &Cluster, which: impl Fn(&Migration) -> OrderId) -> Option<(Migration, Arc<Order>)> {
+    let record = cluster.migrations.last().filter(|record| !record.phase.is_over())?;
+    let order = cluster.orders.find(which(&record))?;
+    order.engine().status().leading.then_some((record, order))
 }
 
 /// Does what is to be done at the source now.

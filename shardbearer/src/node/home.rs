@@ -15,6 +15,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use shardbearer_core::ids::OrderId;
+
 use super::NodeError;
 use super::environment::{Environment, Stores};
 use crate::cluster::Cluster;
@@ -100,8 +102,23 @@ impl Folders {
 
 impl Home {
     /// Where images of an order are received.
-    pub(super) fn images_of(&self, order: shardbearer_core::ids::OrderId) -> PathBuf {
+    pub(super) fn images_of(&self, order: OrderId) -> PathBuf {
         self.images.join(format!("o{order}"))
+    }
+
+    /// Drops log, data and images of an order. Blocks for the disk.
+    pub(super) fn forget(&self, order: OrderId) -> Result<(), String> {
+        let Stores { log, storage, .. } = &self.stores;
+        // The log last: it has the promises that were made, and whoever finds it here again drops the rest first.
+        let spaces = storage.spaces().map_err(|error| error.to_string())?;
+        for space in spaces.into_iter().filter(|space| space.order() == order) {
+            storage.drop_space(space).map_err(|error| error.to_string())?;
+        }
+        let images = self.images_of(order);
+        if images.is_dir() {
+            std::fs::remove_dir_all(&images).map_err(|error| format!("{}: {error}", images.display()))?;
+        }
+        log.remove(order).map_err(|error| error.to_string())
     }
 
     /// Writes what waits and stops the log's writer.

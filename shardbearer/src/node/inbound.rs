@@ -35,6 +35,15 @@ impl Dispatch {
         });
     }
 
+    /// From now on the order's frames are declined.
+    pub(super) fn remove(&self, order: OrderId) {
+        self.engines.rcu(|engines| {
+            let mut engines = BTreeMap::clone(engines);
+            engines.remove(&order);
+            engines
+        });
+    }
+
     /// From now on everything else is answered, too.
     pub(super) fn connect(&self, cluster: Arc<Cluster>, router: Arc<Router>) {
         self.inside.store(Some(Arc::new((cluster, router))));

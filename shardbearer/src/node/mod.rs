@@ -10,11 +10,12 @@
 //!
 //! - [`doors`]: listeners and advertised addresses
 //! - [`environment`]: what a radiant stands on: the machine, or a simulation of one
-//! - [`founding`]: what a cluster is founded with
+//! - [`founding`]: the first configuration as this radiant would have it
 //! - [`home`]: log and data of the radiant
 //! - [`inbound`]: frames of peers to whom they concern; strangers
 //! - [`join`]: being welcomed by a cluster that exists
-//! - [`seats`]: opening the orders this radiant is a member of
+//! - [`members`]: making an order's members those of the configuration
+//! - [`seats`]: opening and closing the orders in which this radiant has a seat
 //! - [`tend`]: what a radiant does for each of its orders all the time
 
 pub mod doors;
@@ -23,6 +24,7 @@ mod founding;
 mod home;
 mod inbound;
 mod join;
+mod members;
 mod seats;
 mod stop;
 mod tend;
@@ -31,6 +33,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use shardbearer_core::ids::{ClusterId, RadiantId};
 use shardbearer_core::topology::{Doors, Topology};
 use shardbearer_core::world::World;
@@ -43,7 +46,7 @@ use self::environment::{Environment, Front, Machine, Reception};
 use self::home::Home;
 use self::inbound::{Dispatch, Strangers};
 use crate::bootstrap::{self, Beacons, Bootstrap, BootstrapError, Identity, IdentityError, Outcome};
-use crate::cluster::{self, Cluster, addresses, control, pulse};
+use crate::cluster::{self, Cluster, addresses, control, pulse, scherald};
 use crate::config::Config;
 use crate::door::DataDoor;
 use crate::engine::Engines;
@@ -168,7 +171,7 @@ impl Prepared {
                 window: Duration::from_millis(config.bootstrap.window_ms),
                 world: world.clone(),
                 beacons: beacons.clone(),
-                found: founding::of(&config, &world),
+                found: founding::founding(&config, &engines, &world),
                 encode: convert::topology_to_bytes,
                 decode: |raw| convert::topology_from_bytes(raw).ok(),
             },
@@ -271,18 +274,8 @@ impl Life {
             inbound: dispatch.clone(),
         });
 
-        let seats = seats::Seats {
-            me,
-            config: &config,
-            engines: &engines,
-            home: &home,
-            transport: transport.clone(),
-            limits: environment.engine_limits(),
-            world: &world,
-            dispatch: &dispatch,
-        };
+        let limits = environment.engine_limits();
         let data_dir = config.radiant.data_dir.clone();
-        let seats = seats.open(&topology, &orders).await.map_err(NodeError::Home)?;
         let cluster = Arc::new(Cluster {
             me,
             name: config.radiant.name.clone(),
@@ -291,7 +284,9 @@ impl Life {
             map: map.clone(),
             leads: leads.clone(),
             orders: orders.clone(),
-            control: seats.control,
+            control: ArcSwapOption::empty(),
+            membership: scherald::Settings::new(&config, &engines),
+            blockers: parking_lot::Mutex::default(),
             peers: cluster::peers::Peers::default(),
             transport: transport.clone(),
             bootstrap,
@@ -302,22 +297,30 @@ impl Life {
             started_ns: world.monotonic_ns(),
             migrations: migrations.clone(),
             hurry: tokio::sync::Notify::new(),
+            news: tokio::sync::Notify::new(),
         });
+        let (failed, failure) = mpsc::channel(1);
+        let seats = seats::Seats {
+            cluster: cluster.clone(),
+            config: config.clone(),
+            engines,
+            home: home.clone(),
+            limits,
+            dispatch: dispatch.clone(),
+            failed,
+        };
+        seats.settle(&topology).await.map_err(NodeError::Home)?;
         let router = Arc::new(Router::new(me, map, leads, orders, migrations, transport));
         dispatch.connect(cluster.clone(), router.clone());
         strangers.connect(cluster.clone());
 
-        let (failed, failure) = mpsc::channel(1);
+        world.spawn("migrations-here", migrate::drive_all(cluster.clone(), router.clone()));
+        world.spawn("migrations-away", migrate::attend_all(cluster.clone()));
         world.spawn("pulse", pulse::send(cluster.clone()));
         world.spawn("disk", pulse::watch_disk(cluster.clone(), config.storage.reserve_mib << 20));
         world.spawn("sizes", home::measure(cluster.clone(), home.clone()));
-        world.spawn("configuration", control::follow(cluster.clone(), topology));
         world.spawn("introduction", control::introduce(cluster.clone()));
-        for (order, disk_full) in seats.data {
-            world.spawn("migrations", migrate::look_after(cluster.clone(), router.clone(), order.clone()));
-            world.spawn("order", tend::data(cluster.clone(), order, disk_full, failed.clone()));
-        }
-        world.spawn("control-order", tend::control(cluster.clone(), failed));
+        world.spawn("seats", seats.follow());
         if fresh {
             seats::campaign(&cluster).await;
         }

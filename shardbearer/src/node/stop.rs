@@ -16,7 +16,7 @@ const HAND_OVER_MAX: Duration = Duration::from_secs(2);
 pub(super) async fn hand_leads_over(cluster: &Cluster) {
     let mut engines: Vec<Arc<dyn ConsensusEngine>> =
         cluster.orders.all().iter().map(|order| order.engine().clone()).collect();
-    engines.extend(cluster.control.as_ref().map(|seat| seat.engine.clone()));
+    engines.extend(cluster.control().map(|seat| seat.engine.clone()));
     let now = cluster.world.monotonic_ns();
     let handing = engines.iter().map(|engine| async {
         let status = engine.status();
@@ -51,7 +51,7 @@ pub(super) async fn close(cluster: &Cluster, home: Arc<Home>) {
     for order in cluster.orders.all() {
         order.close().await;
     }
-    if let Some(seat) = &cluster.control {
+    if let Some(seat) = cluster.control() {
         seat.engine.close().await;
     }
     cluster.transport.close();

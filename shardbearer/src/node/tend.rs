@@ -11,7 +11,9 @@ use shardbearer_core::topology::Topology;
 use shardbearer_state::placement::{Candidate, hand_over_to};
 use tokio::sync::mpsc;
 
+use super::members::Members;
 use crate::cluster::Cluster;
+use crate::cluster::control::ControlSeat;
 use crate::leads::Lead;
 use crate::order::Order;
 
@@ -32,10 +34,12 @@ pub(super) async fn data(
     failed: mpsc::Sender<String>,
 ) {
     let mut watch = Watch::new(order.id());
+    let mut members = Members::new(order.id());
     let mut taken = None;
     loop {
         let Some(status) = watch.next(&cluster, order.engine(), &failed).await else { return };
         disk_full.store(any_disk_full(&cluster, &status), Ordering::Relaxed);
+        members.tend(&cluster, order.engine(), &status).await;
         if !status.leading {
             continue;
         }
@@ -57,11 +61,12 @@ pub(super) async fn data(
     }
 }
 
-/// Looks after the control order's seat, if there is one.
-pub(super) async fn control(cluster: Arc<Cluster>, failed: mpsc::Sender<String>) {
-    let Some(seat) = &cluster.control else { return };
+/// Looks after a seat of the control order.
+pub(super) async fn control(cluster: Arc<Cluster>, seat: Arc<ControlSeat>, failed: mpsc::Sender<String>) {
     let mut watch = Watch::new(OrderId::CONTROL);
+    let mut members = Members::new(OrderId::CONTROL);
     while let Some(status) = watch.next(&cluster, &seat.engine, &failed).await {
+        members.tend(&cluster, &seat.engine, &status).await;
         if status.leading {
             watch.hand_back(&cluster, &seat.engine, &status).await;
         }

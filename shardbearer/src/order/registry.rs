@@ -33,4 +33,15 @@ impl Registry {
             orders
         });
     }
+
+    /// Takes an order out; it is still open.
+    pub fn remove(&self, id: OrderId) -> Option<Arc<Order>> {
+        let mut removed = None;
+        self.orders.rcu(|orders| {
+            let mut orders = BTreeMap::clone(orders);
+            removed = orders.remove(&id);
+            orders
+        });
+        removed
+    }
 }

@@ -5,8 +5,9 @@
 //! fjall's journal loses only a suffix. A failed fsync poisons fjall for good, which stops the radiant.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::ops::Bound;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -28,6 +29,7 @@ const JOURNAL_BYTES: u64 = 256 << 20;
 /// fjall behind the storage seam.
 pub struct Fjall {
     database: Database,
+    dir: PathBuf,
     keyspaces: RwLock<Arc<BTreeMap<Space, Keyspace>>>,
     /// One at a time creates or drops keyspaces; readers are not kept waiting.
     changing: Mutex<()>,
@@ -52,8 +54,8 @@ impl Fjall {
         }
         let writeback = Writeback::start(dir)
             .map_err(|error| StorageError::Io(format!("cannot start the data's writeback: {error}")))?;
-        let keyspaces = RwLock::new(Arc::new(keyspaces));
-        Ok(Fjall { database, keyspaces, changing: Mutex::new(()), writeback })
+        let (dir, keyspaces) = (dir.to_owned(), RwLock::new(Arc::new(keyspaces)));
+        Ok(Fjall { database, dir, keyspaces, changing: Mutex::new(()), writeback })
     }
 
     fn keyspace(&self, space: Space) -> Result<Keyspace, StorageError> {
@@ -66,6 +68,11 @@ impl Fjall {
         }
         let keyspace =
             self.database.keyspace(&names::name(space), options).map_err(|error| failed(&error))?;
+        // fjall syncs what is in the new folder, but not the name of the folder itself. Without it a power cut takes the
+        // keyspace, and opening passes over the journal's rows of a keyspace that is not there.
+        File::open(self.dir.join("keyspaces"))
+            .and_then(|folder| folder.sync_all())
+            .map_err(|error| StorageError::Io(format!("{}: {error}", self.dir.display())))?;
         Arc::make_mut(&mut *self.keyspaces.write()).insert(space, keyspace.clone());
         Ok(keyspace)
     }

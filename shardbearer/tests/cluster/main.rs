@@ -4,5 +4,6 @@ mod crashes;
 mod engines;
 mod founding;
 mod harness;
+mod members;
 mod moves;
 mod moves_crashes;

@@ -6,4 +6,8 @@ mod conformance;
 mod documents;
 mod doubles;
 mod engines;
+mod kits;
+mod machines;
+mod protocols;
 mod supply;
+mod transports;

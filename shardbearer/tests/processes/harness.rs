@@ -80,8 +80,13 @@ impl Radiant {
 
     /// SIGTERM, without waiting.
     pub fn terminate(&self) {
-        let pid = self.process.as_ref().expect("it runs").id().to_string();
+        let pid = self.pid().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    }
+
+    /// Of the process that runs.
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("it runs").id()
     }
 
     /// Waits until the process has ended.
@@ -181,11 +186,16 @@ impl Cluster {
 
     /// Waits until all that run are ready.
     pub async fn ready(&mut self) {
+        self.ready_within(PATIENCE).await;
+    }
+
+    /// The same for data that take longer to open.
+    pub async fn ready_within(&mut self, patience: Duration) {
         for radiant in &mut self.radiants {
             let start = Instant::now();
             while radiant.process.is_some() && !radiant.is_ready().await {
                 assert!(radiant.runs(), "{} has ended", radiant.name);
-                assert!(start.elapsed() < PATIENCE, "{} is not ready in time", radiant.name);
+                assert!(start.elapsed() < patience, "{} is not ready in time", radiant.name);
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
@@ -193,21 +203,37 @@ impl Cluster {
 
     /// Waits until every order is led by the radiant that should lead it.
     pub async fn led_as_preferred(&self) {
-        let topology = self.client().await.topology();
         let start = Instant::now();
-        loop {
-            let status = self.radiants[0].status().await.unwrap_or_default();
-            let leads = topology.orders.iter().all(|order| {
-                let orders = status["orders"].as_array();
-                let found = orders.and_then(|all| all.iter().find(|found| found["id"] == order.id.0));
-                found.is_some_and(|found| found["herald"] == order.preferred_herald.0)
-            });
-            if leads {
-                return;
-            }
-            assert!(start.elapsed() < PATIENCE, "not led as it should be: {:#}", status["orders"]);
+        while !self.leads_as_preferred().await {
+            let seen = self.radiants[0].status().await.unwrap_or_default();
+            assert!(start.elapsed() < PATIENCE, "not led as it should be: {:#}", seen["orders"]);
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+    }
+
+    /// Whether every order is led by the radiant that should lead it.
+    pub async fn leads_as_preferred(&self) -> bool {
+        let topology = self.client().await.topology();
+        let status = self.radiants[0].status().await.unwrap_or_default();
+        topology.orders.iter().all(|order| {
+            let orders = status["orders"].as_array();
+            let found = orders.and_then(|all| all.iter().find(|found| found["id"] == order.id.0));
+            found.is_some_and(|found| found["herald"] == order.preferred_herald.0)
+        })
+    }
+
+    /// Who leads an order, as the first that answers sees it.
+    pub async fn leading(&self) -> Vec<usize> {
+        for radiant in &self.radiants {
+            let Some(status) = radiant.status().await else { continue };
+            let of = |index: &usize| {
+                let all = status["radiants"].as_array().into_iter().flatten();
+                all.filter(|found| found["name"] == self.radiants[*index].name.as_str())
+                    .any(|found| found["leads"].as_array().is_some_and(|leads| !leads.is_empty()))
+            };
+            return (0..self.radiants.len()).filter(of).collect();
+        }
+        Vec::new()
     }
 
     /// SIGTERM to all; all exit with 0.

@@ -7,15 +7,18 @@
 //! | [`history`], [`load`] | what clients did and were told, and whether the data agree |
 //! | [`kills`] | `kill -9` of one, a minority, all, under load |
 //! | [`powercut`], [`disk`] | the same, and everything that was not fsynced is gone |
+//! | [`members`] | members that change under load |
 //! | [`pauses`] | how long keys stand still, and that heralds come back |
 //! | [`shell`] | starts, errors, full disks: what operators see |
 //! | [`foreign`] | redis-cli, redis-benchmark, redis-py, gRPC from Python |
 //! | [`files`] | import and export |
+//! | [`chaos`] | all of it together on each engine, judged by the oracle; `scripts/chaos.sh` runs it for long |
 //!
 //! Clusters run one after another: two at a time would measure each other.
 
 #![allow(clippy::unwrap_used)] // a test that fails says where
 
+mod chaos;
 mod disk;
 mod files;
 mod foreign;
@@ -23,6 +26,7 @@ mod harness;
 mod history;
 mod kills;
 mod load;
+mod members;
 mod pauses;
 mod powercut;
 mod resp;

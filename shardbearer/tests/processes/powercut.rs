@@ -135,6 +135,30 @@ async fn ten_power_cuts_of_all_radiants_lose_nothing_that_was_acknowledged() {
     }
 }
 
+/// What was purged from the log is nowhere but in the keyspaces, so that none may be lost: neither its rows nor the name
+/// of its folder.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_power_cut_leaves_every_keyspace() {
+    let mut cluster = Cluster::prepared(1).await;
+    let library = listener(cluster.folder.path());
+    let mains = Mains::start(&mut cluster.radiants[0], &library, Kind::Good);
+    cluster.ready().await;
+    let load = Load::start(&cluster, Clients { resp: 8, native: 0 }, "all").await;
+    load.progress(SOME).await;
+    load.end().await;
+    let radiant = &mut cluster.radiants[0];
+    radiant.kill();
+    let keyspaces = || {
+        let folder = radiant.folder.join("data/keyspaces");
+        let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+        names.collect::<std::collections::BTreeSet<_>>()
+    };
+    let before = keyspaces();
+    mains.cut(radiant, Loss::All);
+    assert!(before.len() > 32, "the load is on most shards: {before:?}");
+    assert_eq!(before, keyspaces());
+}
+
 /// The positive control: on disks that only pretend to fsync, the same check finds the loss.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn disks_that_lie_about_fsync_are_caught() {

@@ -148,7 +148,7 @@ impl Cluster {
                 return Err(format!("two clusters were founded: {:?}", seen.clusters));
             }
             let engines = cluster.orders.all().into_iter().map(|order| (order.id(), order.engine().status()));
-            let control = cluster.control.iter().map(|seat| (OrderId::CONTROL, seat.engine.status()));
+            let control = cluster.control().into_iter().map(|seat| (OrderId::CONTROL, seat.engine.status()));
             for (order, status) in engines.chain(control).filter(|(_, status)| status.leading) {
                 let known = seen.heralds.insert((order, status.term), cluster.me);
                 if known.is_none() {

@@ -129,9 +129,9 @@ impl Front for VirtualFront {
 }
 
 /// A radiant as the network sees it. Checks what a greeting of the real transport checks.
-struct Radiant {
-    membership: Arc<OnceLock<Membership>>,
-    stranger: Arc<dyn Stranger>,
+pub struct Radiant {
+    pub membership: Arc<OnceLock<Membership>>,
+    pub stranger: Arc<dyn Stranger>,
 }
 
 const FRAME: &str = "frame";

@@ -11,6 +11,7 @@ mod doubles;
 mod environment;
 mod machine;
 mod run;
+mod transport;
 
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -14,6 +14,7 @@ use shardbearer_core::kv::{
     Command, Condition, Entry, ExpireWhen, Expiry, Item, Record, RecordInfo, Refusal, Reply, RequestId, Row,
     Scan,
 };
+use shardbearer_core::membership::{MemberChange, Roster, Standing};
 use shardbearer_core::topology::{Doors, Order, Radiant, Shard, Table, Topology};
 
 fn bytes() -> impl Strategy<Value = Bytes> {
@@ -202,21 +203,68 @@ fn doors() -> impl Strategy<Value = Doors> {
 }
 
 fn radiant() -> impl Strategy<Value = Radiant> {
-    (any::<u64>(), text(), any::<u128>(), doors()).prop_map(|(id, name, incarnation, doors)| Radiant {
-        id: RadiantId(id),
-        name,
-        incarnation: Incarnation(incarnation),
-        doors,
+    (any::<u64>(), text(), any::<u128>(), doors(), standing()).prop_map(
+        |(id, name, incarnation, doors, standing)| Radiant {
+            id: RadiantId(id),
+            name,
+            incarnation: Incarnation(incarnation),
+            doors,
+            standing,
+        },
+    )
+}
+
+fn standing() -> impl Strategy<Value = Standing> {
+    (0..5_u8, any::<u64>().prop_map(RadiantId)).prop_map(|(kind, to)| match kind {
+        0 => Standing::Active,
+        1 => Standing::Spare,
+        2 => Standing::Draining { to },
+        3 => Standing::Leaving { to },
+        _ => Standing::Gone,
     })
 }
 
+fn radiants() -> impl Strategy<Value = Vec<RadiantId>> {
+    vec(any::<u64>().prop_map(RadiantId), 0..4)
+}
+
+fn roster() -> impl Strategy<Value = Roster> {
+    (any::<u64>(), any::<u64>(), radiants(), radiants(), any::<u32>()).prop_map(
+        |(epoch, previous, learners, leaving, size)| Roster {
+            epoch: Epoch(epoch),
+            previous: Epoch(previous),
+            learners,
+            leaving,
+            size,
+        },
+    )
+}
+
+fn member_change() -> impl Strategy<Value = Change> {
+    let numbers = (any::<u64>(), any::<u64>(), any::<u64>());
+    let change = (0..5_u8, numbers, radiants(), radiants(), standing()).prop_map(
+        |(kind, (order, a, b), members, learners, standing)| {
+            let (order, radiant) = (OrderId(order), RadiantId(a));
+            match kind {
+                0 => MemberChange::Begin { order, add: radiant, remove: RadiantId(b) },
+                1 => MemberChange::Finish { order },
+                2 => MemberChange::Abandon { order },
+                3 => MemberChange::List { order, members, learners },
+                _ => MemberChange::Stand { radiant, standing },
+            }
+        },
+    );
+    (any::<u64>(), change).prop_map(|(on, change)| Change::Members { on: Epoch(on), change })
+}
+
 fn order() -> impl Strategy<Value = Order> {
-    (any::<u64>(), text(), vec(any::<u64>().prop_map(RadiantId), 0..4), any::<u64>()).prop_map(
-        |(id, engine, members, preferred)| Order {
+    (any::<u64>(), text(), radiants(), any::<u64>(), roster()).prop_map(
+        |(id, engine, members, preferred, roster)| Order {
             id: OrderId(id),
             engine,
             members,
             preferred_herald: RadiantId(preferred),
+            roster,
         },
     )
 }
@@ -253,6 +301,7 @@ pub(super) fn control_command() -> impl Strategy<Value = ControlCommand> {
             doors
         }),
         migration::change().prop_map(Change::Migration),
+        member_change(),
     ];
     (text(), text(), any::<u64>(), change).prop_map(|(who, why, at_ms, change)| ControlCommand {
         who,

@@ -31,6 +31,19 @@ pub(super) async fn acknowledged_writes_survive_a_crash_of_all(lab: &Lab<'_>) ->
     Ok(())
 }
 
+pub(super) async fn members_restarted_in_turn_lose_nothing(lab: &Lab<'_>) -> Result<(), Broken> {
+    let mut group = lab.found(3).await?;
+    for id in group.all() {
+        group.writes(3).await?;
+        group.crash(id);
+        // Longer than others wait for it, so that whoever can goes on without it.
+        group.pass(3).await;
+        group.restart(id).await?;
+        group.converge().await?;
+    }
+    Ok(())
+}
+
 pub(super) async fn crashes_one_after_the_other_lose_nothing(lab: &Lab<'_>) -> Result<(), Broken> {
     let mut group = lab.found(3).await?;
     for round in 0..9u64 {

@@ -3,7 +3,7 @@
 use shardbearer_core::engine::Start;
 use shardbearer_core::ids::RadiantId;
 
-use super::super::{Broken, ensure_eq};
+use super::super::{Broken, ensure, ensure_eq};
 use super::Lab;
 use super::group::{Group, PATIENCE, ids};
 
@@ -91,4 +91,37 @@ pub(super) async fn a_member_is_replaced_while_another_is_down(lab: &Lab<'_>) ->
     group.converge().await?;
     ensure_eq!(group.status(group.leader().await?).members, members, "members");
     Ok(())
+}
+
+/// While it does not catch up it must not count: a quorum of the old members serves, whichever of them fails.
+pub(super) async fn a_newcomer_that_never_catches_up_stops_nobody(lab: &Lab<'_>) -> Result<(), Broken> {
+    let mut group = lab.found(3).await?;
+    group.writes(5).await?;
+    let leader = group.leader().await?;
+    let newcomer = RadiantId(4);
+    group.net.part(&[newcomer], &group.all());
+    group.add(newcomer, Start::Join).await?;
+    let asked = {
+        let engine = group.engine(leader)?;
+        tokio::spawn(async move { engine.reconfigure(ids(4)).await })
+    };
+    group.pass(5).await;
+    let others: Vec<RadiantId> = group.all().into_iter().filter(|id| *id != newcomer).collect();
+    group.write_to(&others).await?;
+    let follower = others.iter().copied().find(|id| *id != leader).unwrap_or(leader);
+    group.crash(follower);
+    let rest: Vec<RadiantId> = others.iter().copied().filter(|id| *id != follower).collect();
+    for _ in 0..5 {
+        group.write_to(&rest).await?;
+    }
+    group.restart(follower).await?;
+    if asked.is_finished() {
+        let answer = asked.await;
+        ensure!(!matches!(answer, Ok(Ok(()))), "one that nobody ever reached is said to be a member");
+    } else {
+        asked.abort();
+    }
+    group.net.heal();
+    reconfigure(&group, &ids(4)).await?;
+    group.converge().await
 }

@@ -41,6 +41,7 @@ pub struct Net {
     state: Mutex<State>,
     still: watch::Sender<BTreeSet<RadiantId>>,
     frames: AtomicU64,
+    bytes: AtomicU64,
 }
 
 struct State {
@@ -62,6 +63,7 @@ impl Net {
             }),
             still: watch::Sender::new(BTreeSet::new()),
             frames: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
         })
     }
 
@@ -77,6 +79,11 @@ impl Net {
     /// Frames sent so far, answers included.
     pub fn frames(&self) -> u64 {
         self.frames.load(Ordering::Relaxed)
+    }
+
+    /// Bytes in them.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// Lets nothing through from one member to another.
@@ -131,8 +138,9 @@ impl Net {
     }
 
     /// What becomes of a frame: how long each copy of it takes.
-    fn fate(&self, from: RadiantId, to: RadiantId) -> Vec<Duration> {
+    fn fate(&self, from: RadiantId, to: RadiantId, bytes: usize) -> Vec<Duration> {
         self.frames.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         let mut state = self.state();
         let State { weather, rng, cut, .. } = &mut *state;
         let mut copies = 1;
@@ -173,7 +181,7 @@ impl Transport for Way {
         if !self.alive.load(Ordering::Acquire) {
             return;
         }
-        for delay in self.net.fate(self.me, to) {
+        for delay in self.net.fate(self.me, to, frame.body.len()) {
             let (net, from, body) = (self.net.clone(), self.me, frame.body.clone());
             tokio::spawn(async move {
                 net.on_its_way([from, to], delay).await;
@@ -190,14 +198,15 @@ impl Transport for Way {
             return Err(CallError::Unreachable { to, why: "it is down".into() });
         }
         let (answered, mut answers) = tokio::sync::mpsc::channel(4);
-        for delay in self.net.fate(self.me, to) {
+        for delay in self.net.fate(self.me, to, frame.body.len()) {
             let (net, from, body, answered) =
                 (self.net.clone(), self.me, frame.body.clone(), answered.clone());
             tokio::spawn(async move {
                 net.on_its_way([from, to], delay).await;
                 let Some(engine) = net.member(to) else { return };
-                let Some(answer) = engine.receive(from, body).await else { return };
-                let Some(delay) = net.fate(to, from).pop() else { return };
+                let answer = engine.receive(from, body).await;
+                let length = answer.as_ref().map_or(0, Bytes::len);
+                let Some(delay) = net.fate(to, from, length).pop() else { return };
                 net.on_its_way([to, from], delay).await;
                 // The caller may have given up.
                 let _ = answered.send(answer).await;
@@ -206,6 +215,7 @@ impl Transport for Way {
         // Kept open, so that a lost frame looks like silence and not like an answer.
         let answer = tokio::time::timeout(deadline, answers.recv()).await;
         drop(answered);
-        answer.map_err(|_| silence())?.ok_or_else(silence)
+        let declined = || CallError::Unreachable { to, why: "it has nothing to say".into() };
+        answer.map_err(|_| silence())?.ok_or_else(silence)?.ok_or_else(declined)
     }
 }

@@ -59,7 +59,9 @@ pub(super) async fn a_closed_member_says_so_and_refuses(lab: &Lab<'_>) -> Result
     let read = tokio::time::timeout(PATIENCE, engine.read_barrier()).await;
     ensure!(matches!(read, Ok(Err(_))), "a closed member was read from: {read:?}");
     let rest: Vec<_> = group.up().into_iter().filter(|id| *id != leader).collect();
-    group.write_to(&rest).await?;
+    if (lab.capabilities().tolerates)(3) > 0 {
+        group.write_to(&rest).await?;
+    }
     ensure_eq!(group.status(leader).failure, None, "failure of a member that was closed");
     Ok(())
 }

@@ -15,7 +15,7 @@ const COMPACT: u64 = 40;
 const BURSTS_MAX: usize = 30;
 
 /// A follower, cut off while more is written than the logs keep.
-async fn left_behind(group: &Group<'_>) -> Result<RadiantId, Broken> {
+pub(super) async fn left_behind(group: &Group<'_>) -> Result<RadiantId, Broken> {
     let leader = group.leader().await?;
     let behind = group.up().into_iter().find(|id| *id != leader);
     let behind = behind.ok_or_else(|| Broken("a group of one".into()))?;

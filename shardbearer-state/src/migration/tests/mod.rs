@@ -42,8 +42,7 @@ impl Hash for World {
 impl World {
     /// The first order serves the shard, nothing moves.
     fn new() -> World {
-        let order =
-            |id: OrderId| Order { id, engine: "e".into(), members: vec![], preferred_herald: 0.into() };
+        let order = |id: OrderId| Order { id, engine: "e".into(), ..Order::default() };
         let shards = vec![Shard { id: SHARD, order: ORDERS[0] }];
         let (name, scheme) = ("default".into(), "slots:1".into());
         let topology = Topology {

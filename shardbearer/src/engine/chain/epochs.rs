@@ -4,7 +4,8 @@
 //! was there all the time has it: such a member is *complete*, and only a complete one acts as head. A member that moves
 //! from an epoch to the very next one stays complete. Any other (a newcomer, or one that missed an epoch and cannot
 //! know whether it was left out) becomes complete when it has all that the head had when the epoch began. A head that is not
-//! complete stands still until a better configuration comes.
+//! complete stands still until a better configuration comes. A learner is not complete, however much it has: what is
+//! committed does not wait for it.
 //!
 //! Why it does not fork. An epoch has one list, and one head; the head is the only one to write entries of that
 //! epoch. Entries that a log has beyond the head's, from an earlier epoch, were never committed: the head's first entry, an
@@ -13,7 +14,7 @@
 use bytes::Bytes;
 use shardbearer_core::engine::Start;
 use shardbearer_core::error::Refused;
-use shardbearer_core::ids::{Epoch, OrderId, RadiantId};
+use shardbearer_core::ids::{Epoch, RadiantId};
 use shardbearer_core::log::LogPos;
 use shardbearer_core::protocol::{Answer, Boot, Configuration, Payload, Ready, Ticket};
 
@@ -31,7 +32,7 @@ pub(super) fn recover(boot: &Boot, hard: Option<Bytes>) -> Result<(Configuration
         Start::Join => Ok((Configuration::default(), false, false)),
         Start::Found(members) => {
             let configuration =
-                Configuration { epoch: Epoch(1), previous: Epoch(0), members: founding(boot.order, members) };
+                Configuration { epoch: Epoch(1), members: members.clone(), ..Configuration::default() };
             match check(&configuration) {
                 Some(why) => Err(why),
                 None if !members.contains(&boot.me) => Err(format!("radiant {} is no member", boot.me)),
@@ -41,24 +42,19 @@ pub(super) fn recover(boot: &Boot, hard: Option<Bytes>) -> Result<(Configuration
     }
 }
 
-/// The founders in another order for each order, so that not one radiant is the head of all.
-fn founding(order: OrderId, members: &[RadiantId]) -> Vec<RadiantId> {
-    let mut chain = members.to_vec();
-    chain.sort_unstable();
-    let count = chain.len().max(1) as u64;
-    chain.rotate_left((order.0 % count) as usize);
-    chain
-}
-
 /// Why a list cannot be a chain.
 fn check(configuration: &Configuration) -> Option<String> {
-    let mut sorted = configuration.members.clone();
+    let (members, learners) = (&configuration.members, &configuration.learners);
+    let mut sorted: Vec<RadiantId> = members.iter().chain(learners).copied().collect();
     sorted.sort_unstable();
     sorted.dedup();
-    if configuration.members.is_empty() || configuration.members.len() > MEMBERS_MAX {
-        return Some(format!("a chain has 1 to {MEMBERS_MAX} members, not {}", configuration.members.len()));
+    if members.is_empty() || members.len() + learners.len() > MEMBERS_MAX {
+        return Some(format!("a chain has 1 to {MEMBERS_MAX} members, not {}", members.len()));
     }
-    if sorted.len() < configuration.members.len() {
+    if sorted.first().is_some_and(|first| first.is_none()) {
+        return Some("a member without an id".into());
+    }
+    if sorted.len() < members.len() + learners.len() {
         return Some("a member stands in the chain twice".into());
     }
     None
@@ -111,7 +107,8 @@ impl Chain {
             (self.matched, self.base) = (position.index, Some(position.index));
         }
         let mut told: Vec<RadiantId> = old.members;
-        told.extend(self.configuration.members.iter().copied());
+        told.extend(old.learners);
+        told.extend(self.line());
         told.sort_unstable();
         told.dedup();
         for member in told.into_iter().filter(|member| *member != self.me) {
@@ -123,7 +120,7 @@ impl Chain {
     /// A member that was not complete is so once it has, on disk, all that the head had at the beginning.
     pub(super) fn settle(&mut self, ready: &mut Ready<Say>) {
         let caught_up = self.base.is_some_and(|base| self.matched >= base && self.durable >= base);
-        if !self.complete && !self.is_head() && caught_up {
+        if !self.complete && self.position().is_some() && !self.is_head() && caught_up {
             self.complete = true;
             self.save(ready);
         }

@@ -88,6 +88,9 @@ impl Chain {
             (self.below.next, self.below.since) = (matched + 1, None);
         }
         self.below.matched = self.below.matched.max(matched);
+        if self.is_tail() {
+            return self.pump(ready); // a learner, for which nobody waits
+        }
         self.below.commit = self.below.commit.max(commit);
         let news = if self.is_head() {
             // Only one of its own, and only forwards: messages overtake each other.
@@ -136,13 +139,14 @@ impl Chain {
 
     /// Finds out what is committed and sends on what is durable. Returns whether the predecessor was told.
     pub(super) fn advance(&mut self, ready: &mut Ready<Say>) -> bool {
-        if self.position().is_none() {
+        if self.place().is_none() {
             return false;
         }
         self.settle(ready);
-        let commit = match self.successor() {
-            None => self.sendable(),
-            Some(_) => self.sendable().min(self.below.commit),
+        // What reaches a learner has passed the tail.
+        let commit = match self.is_tail() || self.is_learner() {
+            true => self.sendable(),
+            false => self.sendable().min(self.below.commit),
         };
         let more = commit > self.commit;
         if more {

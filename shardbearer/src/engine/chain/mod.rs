@@ -19,6 +19,9 @@
 //! round trip to all at once, shared by all reads that wait. Any member can do it; the head knows what is committed,
 //! the others take the end of the tail's log.
 //!
+//! **Learners** stand behind the tail and get what it has, which is committed by then. Nobody waits for them; one that has
+//! caught up can be made a member without holding the others up for long.
+//!
 //! **Failures.** A chain cannot tell a dead member from a slow one, and does not try: while one is silent the chain
 //! stops, and goes on when it is back; it neither loses nor forks. To leave a member out, somebody who has a quorum of his
 //! own (the control order) decides on a new configuration and tells any member ([`epochs`]). All messages carry the
@@ -67,8 +70,10 @@ impl EngineFactory for ChainFactory {
             linearizable_reads: true,
             // Not by itself: `ConsensusEngine::configure` takes what was decided elsewhere.
             reconfigure: false,
+            members_decided_elsewhere: true,
             snapshots: true,
-            // It stops while a member is down, and loses nothing.
+            // By itself it stops while a member is down, and loses nothing. Where somebody decides on its members, as the
+            // control order of a cluster does, it survives all but one, one after the other.
             tolerates: |_| 0,
         }
     }
@@ -141,13 +146,26 @@ impl Chain {
         self.tail() == Some(self.me)
     }
 
+    /// Members, then learners: who sends to whom.
+    fn line(&self) -> impl Iterator<Item = RadiantId> + use<'_> {
+        self.configuration.members.iter().chain(&self.configuration.learners).copied()
+    }
+
+    fn place(&self) -> Option<usize> {
+        self.line().position(|one| one == self.me)
+    }
+
+    fn is_learner(&self) -> bool {
+        self.configuration.learners.contains(&self.me)
+    }
+
     fn predecessor(&self) -> Option<RadiantId> {
-        let before = self.position()?.checked_sub(1)?;
-        self.configuration.members.get(before).copied()
+        let before = self.place()?.checked_sub(1)?;
+        self.line().nth(before)
     }
 
     fn successor(&self) -> Option<RadiantId> {
-        self.configuration.members.get(self.position()? + 1).copied()
+        self.line().nth(self.place()? + 1)
     }
 
     fn others(&self) -> impl Iterator<Item = RadiantId> + use<'_> {
@@ -261,6 +279,7 @@ impl Protocol for Chain {
             } else {
                 Vec::new()
             },
+            complete: self.complete,
         }
     }
 }

@@ -102,19 +102,25 @@ fn put_configuration(out: &mut BytesMut, configuration: &Configuration) {
     out.put_u64(configuration.epoch.0);
     out.put_u64(configuration.previous.0);
     configuration.members.iter().for_each(|member| out.put_u64(member.0));
+    if !configuration.learners.is_empty() {
+        out.put_u64(RadiantId::NONE.0);
+        configuration.learners.iter().for_each(|learner| out.put_u64(learner.0));
+    }
 }
 
-/// Members to the end of the bytes.
+/// Members, and behind a zero learners, to the end of the bytes.
 fn take_configuration(rest: &mut Bytes) -> Option<Configuration> {
     let (epoch, previous) = (Epoch(rest.try_get_u64().ok()?), Epoch(rest.try_get_u64().ok()?));
-    if !rest.len().is_multiple_of(8) || rest.len() / 8 > MEMBERS_MAX {
+    if !rest.len().is_multiple_of(8) || rest.len() / 8 > MEMBERS_MAX + 1 {
         return None;
     }
-    let mut members = Vec::with_capacity(rest.len() / 8);
+    let mut all = Vec::with_capacity(rest.len() / 8);
     while let Ok(member) = rest.try_get_u64() {
-        members.push(RadiantId(member));
+        all.push(RadiantId(member));
     }
-    Some(Configuration { epoch, previous, members })
+    let mut lists = all.split(|member| member.is_none()).map(<[RadiantId]>::to_vec);
+    let (members, learners) = (lists.next().unwrap_or_default(), lists.next().unwrap_or_default());
+    lists.next().is_none().then_some(Configuration { epoch, previous, members, learners })
 }
 
 /// What a member must not forget: its configuration, and whether its log holds everything committed before it.

@@ -196,8 +196,14 @@ impl<P: Protocol> Task<P> {
     }
 
     /// Tells others what they may know.
-    pub(super) fn publish(&self) {
+    pub(super) fn publish(&mut self) {
         let status = self.protocol.status();
+        if self.claimed.0 != (status.term, status.complete) {
+            self.claimed = ((status.term, status.complete), self.write_number);
+        }
+        // Others act on it, so it is said only when it is on disk.
+        let complete =
+            status.complete && self.writes.front().is_none_or(|write| write.number > self.claimed.1);
         let (last_log, applied) = (self.log.last().index, self.applied);
         self.shared.status.send_if_modified(|known| {
             let changed = known.herald != status.herald
@@ -213,6 +219,7 @@ impl<P: Protocol> Task<P> {
                 applied,
                 members: status.members,
                 matched: status.matched,
+                complete,
                 failure: known.failure.take(),
                 closed: known.closed,
             };

@@ -58,6 +58,8 @@ pub(super) struct Task<P: Protocol> {
     pub(super) log: Terms,
     pub(super) writes: VecDeque<Write>,
     pub(super) write_number: u64,
+    /// What the protocol says of its term and of its being complete, and the last write when it began to.
+    pub(super) claimed: ((u64, bool), u64),
     /// What waits for a write, with its number.
     pub(super) held: VecDeque<(u64, Held)>,
     pub(super) durable: u64,
@@ -102,7 +104,7 @@ impl<P: Protocol> Task<P> {
             ticks: ticks(context.timing),
         };
         let (log, applied) = (durable.log.clone(), durable.applied.position.index);
-        let task = Task {
+        let mut task = Task {
             protocol: P::recover(boot, durable)?,
             shared,
             ready: Ready::default(),
@@ -111,6 +113,7 @@ impl<P: Protocol> Task<P> {
             log,
             writes: VecDeque::new(),
             write_number: 0,
+            claimed: ((0, false), 0),
             held: VecDeque::new(),
             commit: applied,
             applied,

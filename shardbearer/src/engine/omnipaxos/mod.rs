@@ -61,9 +61,15 @@ impl EngineFactory for OmnipaxosFactory {
         Capabilities {
             linearizable_reads: true,
             reconfigure: false,
+            members_decided_elsewhere: false,
             snapshots: true,
             tolerates: |members| members.saturating_sub(1) / 2,
         }
+    }
+
+    fn refuses(&self, members: usize) -> Option<String> {
+        (members < 2)
+            .then(|| "omnipaxos needs at least two members; for an order of one choose another engine".into())
     }
 
     async fn open(&self, context: EngineContext) -> Result<Arc<dyn ConsensusEngine>, EngineError> {
@@ -224,10 +230,8 @@ impl Omnipaxos {
         members.sort();
         members.dedup();
         let me = members.binary_search(&context.me).map_err(|_| "this radiant is no member".to_owned())?;
-        if members.len() < 2 {
-            return Err(
-                "omnipaxos needs at least two members; for an order of one choose another engine".into()
-            );
+        if let Some(why) = OmnipaxosFactory.refuses(members.len()) {
+            return Err(why);
         }
         let (inbox, inputs) = mpsc::channel(INBOX_MAX);
         let (installs, to_install) = mpsc::channel(1);

@@ -6,10 +6,12 @@
 //! - [`runtime`], [`mod@watch`]: its tasks, random numbers and channels, from our [`World`](shardbearer_core::world::World)
 //! - [`types`]: its types, and positions in both countings
 
+mod compact;
 mod lease;
 mod log;
 mod machine;
 mod network;
+mod newcomer;
 mod receive;
 mod runtime;
 #[cfg(test)]
@@ -59,6 +61,7 @@ impl EngineFactory for OpenraftFactory {
         Capabilities {
             linearizable_reads: true,
             reconfigure: true,
+            members_decided_elsewhere: false,
             snapshots: true,
             tolerates: |members| members.saturating_sub(1) / 2,
         }
@@ -85,7 +88,7 @@ struct Openraft {
     /// Images being received.
     receiving: tokio::sync::Mutex<receive::Images>,
     closed: AtomicBool,
-    compaction: Mutex<u64>,
+    compaction: Mutex<compact::Compaction>,
 }
 
 fn milliseconds(duration: Duration) -> u64 {
@@ -115,8 +118,8 @@ impl Openraft {
             enable_leader_restore: Some(false),
             max_payload_entries: 1_024,
             snapshot_policy: SnapshotPolicy::LogsSinceLast(context.limits.compact_after_entries),
-            max_in_snapshot_log_to_keep: context.limits.keep_entries,
-            purge_batch_size: (context.limits.compact_after_entries / 4).clamp(1, 256),
+            // Never purges by itself, see `compact`.
+            max_in_snapshot_log_to_keep: u64::MAX,
             ..Config::default()
         };
         let config = config.validate().map_err(|error| refuse(error.to_string()))?;
@@ -142,8 +145,16 @@ impl Openraft {
             world: context.world.clone(),
             transfers,
         };
+        let (applied, bounds) = (context.applier.applied().position, context.log.bounds(order));
+        if applied.index < bounds.purged.index {
+            return Err(refuse(format!(
+                "the data end at entry {}, and the log begins after entry {}: what is between is lost; \
+                 set the data directory aside and replace the radiant",
+                applied.index, bounds.purged.index
+            )));
+        }
         // Only a member that stored something can have acknowledged anybody before.
-        let fresh = context.log.bounds(order) == shardbearer_core::log::Bounds::default();
+        let fresh = bounds == shardbearer_core::log::Bounds::default();
         let wait = if fresh { 0 } else { nanoseconds(timing.election_max) };
         let raft = Raft::new(context.me.0, Arc::new(config), network, log, machine);
         let raft = runtime::inside(&context.world, raft).await.map_err(|error| refuse(error.to_string()))?;
@@ -158,7 +169,7 @@ impl Openraft {
             asked_term: AtomicU64::new(0),
             receiving: tokio::sync::Mutex::default(),
             closed: AtomicBool::new(false),
-            compaction: Mutex::new(0),
+            compaction: Mutex::default(),
         });
         if let Start::Found(members) = &engine.context.start {
             engine.found(members).await?;
@@ -208,6 +219,7 @@ impl Openraft {
                 .flatten()
                 .map(|(member, id)| (RadiantId(*member), id.as_ref().map_or(0, |id| id.index + 1)))
                 .collect(),
+            complete: false,
             closed,
             failure,
         };
@@ -221,25 +233,6 @@ impl Openraft {
             changed
         });
     }
-
-    /// Compacts by bytes, for orders of few but large entries.
-    async fn compact_if_large(&self) {
-        let held = self.context.log.held_bytes(self.context.order);
-        let due = {
-            // What the last compaction kept does not count, or it would be repeated for ever.
-            let mut kept = self.compaction.lock();
-            let due = held > *kept + self.context.limits.compact_after_bytes;
-            if due || held < *kept {
-                *kept = held;
-            }
-            due
-        };
-        if due {
-            let applied = self.status.borrow_watched().applied;
-            let _ = self.raft.trigger().snapshot().await;
-            let _ = self.raft.trigger().purge_log(applied.saturating_sub(64)).await;
-        }
-    }
 }
 
 /// Follows openraft's metrics until it stops.
@@ -250,7 +243,7 @@ async fn watch_metrics(engine: Arc<Openraft>) {
         let tick = engine.context.timing.heartbeat;
         let changed = tokio::time::timeout(tick, metrics.changed()).await;
         engine.refresh();
-        engine.compact_if_large().await;
+        engine.compact().await;
         if matches!(changed, Ok(Err(_))) || engine.status.borrow_watched().closed {
             engine.refresh();
             return;
@@ -307,14 +300,22 @@ impl ConsensusEngine for Openraft {
     async fn reconfigure(&self, members: Vec<RadiantId>) -> Result<(), RequestError> {
         let members: std::collections::BTreeSet<u64> = members.into_iter().map(|member| member.0).collect();
         let present: std::collections::BTreeSet<u64> = self.raft.voter_ids().collect();
-        for learner in members.difference(&present) {
-            self.raft
-                .add_learner(*learner, openraft::impls::EmptyNode::new(), true)
-                .await
-                .map_err(|error| RequestError::Unknown(error.to_string()))?;
+        for newcomer in members.difference(&present) {
+            self.bring_up(*newcomer).await?;
         }
-        let changed = self.raft.change_membership(members, false).await;
-        changed.map(drop).map_err(|error| RequestError::Unknown(error.to_string()))
+        let unknown = |error: RaftError<_, _>| RequestError::Unknown(error.to_string());
+        self.raft.change_membership(members.clone(), false).await.map_err(unknown)?;
+        // Learners of an earlier attempt that are wanted no more.
+        let known: std::collections::BTreeSet<u64> = {
+            let metrics = self.raft.metrics();
+            metrics.borrow_watched().membership_config.nodes().map(|(id, _)| *id).collect()
+        };
+        let strays: std::collections::BTreeSet<u64> = known.difference(&members).copied().collect();
+        if !strays.is_empty() && members.contains(&self.context.me.0) {
+            let forget = openraft::ChangeMembers::RemoveNodes(strays);
+            self.raft.change_membership(forget, false).await.map_err(unknown)?;
+        }
+        Ok(())
     }
 
     async fn hand_over(&self, to: RadiantId) -> Result<(), RequestError> {

@@ -52,6 +52,19 @@ impl Admin for AdminService {
             Err(_) => Err(Status::deadline_exceeded("the control order did not answer in time")),
         }
     }
+
+    async fn member(
+        &self,
+        request: Request<pb::MemberRequest>,
+    ) -> Result<Response<pb::MemberResponse>, Status> {
+        let overview = self.overview()?;
+        let deadline = Duration::from_millis(limits::REQUEST_MS_DEFAULT);
+        match tokio::time::timeout(deadline, overview.member(request.into_inner())).await {
+            Ok(Ok(answer)) => Ok(Response::new(answer)),
+            Ok(Err(error)) => Err(status_of(&error)),
+            Err(_) => Err(Status::deadline_exceeded("the control order did not answer in time")),
+        }
+    }
 }
 
 fn status_of(error: &RequestError) -> Status {

@@ -164,6 +164,7 @@ async fn a_newcomer_far_behind_gets_an_image_and_carries_the_order_on() {
         epoch: Epoch(epoch),
         previous: Epoch(previous),
         members: members.iter().copied().map(RadiantId).collect(),
+        learners: Vec::new(),
     };
     let told = members[1].engine().configure(change(5, 1, &[2, 4])).await;
     told.expect("taken over");

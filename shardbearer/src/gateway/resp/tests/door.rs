@@ -190,6 +190,7 @@ fn topology() -> Topology {
         engine: "none".into(),
         members: (1..=3).map(RadiantId).collect(),
         preferred_herald: RadiantId(1),
+        ..Order::default()
     };
     let shard = |index: usize| Shard {
         id: ShardId(index as u64 + 1),

@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Real processes under load while they are killed, paused, cut off, robbed of power and disk; what clients saw is judged
+# by the same checker as 'shardbearer check'.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+usage() {
+    cat <<'TEXT'
+scripts/chaos.sh [--engine NAME] [--minutes N] [--faults A,B,...] [--seed N] [--clients N] [--flips N]
+
+  --engine NAME      openraft (the default), omnipaxos or chain
+  --minutes N        new faults come for so long; each comes at least once (1)
+  --faults A,B,...   kill, kill-all, restart, pause, isolate, one-way, bridge, flap, slow, power, power-all, clock,
+                     error, full, full-all, flip, image; without it those of the engine's test in the gate
+  --seed N           decides which faults come, when, and to whom (1); processes and clients are never the same twice
+  --clients N        of the load (16); every fourth is the smart client
+  --flips N          instead: turn N bits, one after the other, in the files of a single radiant
+
+Ends with counts, for people and as a line of JSON. After a violation the radiants' folders and the history are kept, and
+the command that checks it again is printed. Everything is kept in memory where there is /dev/shm, since a power
+cut is played by the harness and not by the disk; CHAOS_DIR names another place.
+TEXT
+}
+
+fail() {
+    printf 'chaos.sh: %s\n' "$1" >&2
+    exit 2
+}
+
+number() {
+    [[ ${2:-} =~ ^[0-9]{1,9}$ ]] || fail "$1 needs a number, not '${2:-}'"
+    printf '%s' "$2"
+}
+
+engine=openraft
+test=
+export CHAOS_SECONDS=60
+while (($#)); do
+    case $1 in
+    --help | -h) usage && exit ;;
+    --engine) engine=${2:?--engine needs a name} ;;
+    --minutes) CHAOS_SECONDS=$(($(number "$@") * 60)) ;;
+    --faults) export CHAOS_FAULTS=${2:?--faults needs names} ;;
+    --seed) CHAOS_SEED=$(number "$@") && export CHAOS_SEED ;;
+    --clients) CHAOS_CLIENTS=$(number "$@") && export CHAOS_CLIENTS ;;
+    --flips)
+        CHAOS_FLIPS=$(number "$@") && export CHAOS_FLIPS
+        test=chaos::flips::turned_bits_are_refused_or_harmless
+        ;;
+    *) usage >&2 && fail "what is '$1'?" ;;
+    esac
+    shift 2
+done
+case $engine in
+openraft | omnipaxos | chain) ;;
+*) fail "no engine '$engine'" ;;
+esac
+
+if [ -n "${CHAOS_DIR:-}" ]; then
+    export TMPDIR=$CHAOS_DIR
+elif [ -d /dev/shm ] && [ -w /dev/shm ]; then
+    export TMPDIR=/dev/shm
+fi
+exec cargo test --locked -p shardbearer --test processes -- --nocapture --exact "${test:-chaos::$engine}"

@@ -1,0 +1,155 @@
+//! `radiant`: giving one radiant another part in the cluster.
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use shardbearer_client::pb;
+use shardbearer_client::pb::member_request::Action;
+
+use super::Global;
+use super::output::{self, Output};
+
+/// Arguments of `radiant`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  shardbearer radiant join r4              a spare takes its share of the seats
+  shardbearer radiant drain r2             empty r2 for maintenance; `undrain` gives it seats again
+  shardbearer radiant replace r3 r5        r3 is dead for good: r5 takes its seats
+  shardbearer radiant leave r1 --dry-run   what would follow, and what stands in the way
+
+Seats move one at a time in each order, the newcomer first as a learner, and nothing is done that would cost an order its
+quorum. Once decided it goes on by itself; `shardbearer epochs` and `shardbearer status` show how far it is.")]
+pub(super) struct Radiant {
+    #[command(subcommand)]
+    part: Part,
+}
+
+#[derive(Debug, Subcommand)]
+enum Part {
+    /// Take a share of the seats; what arrives at a cluster is a spare until then
+    #[command(after_help = "Examples:
+  shardbearer radiant join r4
+  shardbearer radiant join r4 --dry-run")]
+    Join(Named),
+    /// Give all seats away and stay, without seats
+    #[command(after_help = "Examples:
+  shardbearer radiant drain r2
+  shardbearer --output json radiant drain r2 --dry-run | jq .blockers")]
+    Drain(Named),
+    /// Take seats again
+    #[command(after_help = "Examples:
+  shardbearer radiant undrain r2")]
+    Undrain(Named),
+    /// Give all seats away and leave the cluster for good
+    #[command(after_help = "Examples:
+  shardbearer radiant leave r1 --dry-run
+  shardbearer radiant leave r1")]
+    Leave(Named),
+    /// Have another radiant take all seats of one that is dead or is to go
+    #[command(after_help = "Examples:
+  shardbearer radiant replace r3 r5
+  shardbearer radiant replace r3 r5 --dry-run")]
+    Replace {
+        /// Name or id of the radiant that goes; it may be down
+        old: String,
+        /// Name or id of the radiant that takes its seats
+        new: String,
+        #[command(flatten)]
+        how: How,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Named {
+    /// Name or id
+    radiant: String,
+    #[command(flatten)]
+    how: How,
+}
+
+#[derive(Debug, Args)]
+struct How {
+    /// Only show what would follow and what stands in the way
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// The answer, as printed for programs.
+#[derive(Debug, PartialEq, Serialize)]
+struct Answer {
+    done: bool,
+    epoch: u64,
+    steps: Vec<String>,
+    blockers: Vec<String>,
+}
+
+impl From<pb::MemberResponse> for Answer {
+    fn from(answer: pb::MemberResponse) -> Self {
+        let pb::MemberResponse { done, epoch, steps, blockers } = answer;
+        Answer { done, epoch, steps, blockers }
+    }
+}
+
+impl Part {
+    fn request(self) -> pb::MemberRequest {
+        let (action, radiant, by, how) = match self {
+            Part::Join(named) => (Action::Join, named.radiant, String::new(), named.how),
+            Part::Drain(named) => (Action::Drain, named.radiant, String::new(), named.how),
+            Part::Undrain(named) => (Action::Undrain, named.radiant, String::new(), named.how),
+            Part::Leave(named) => (Action::Leave, named.radiant, String::new(), named.how),
+            Part::Replace { old, new, how } => (Action::Replace, old, new, how),
+        };
+        pb::MemberRequest { action: action.into(), radiant, by, dry_run: how.dry_run, who: "operator".into() }
+    }
+}
+
+impl Radiant {
+    pub(super) async fn run(self, global: &Global) -> anyhow::Result<()> {
+        let request = self.part.request();
+        let dry = request.dry_run;
+        let answer: Answer = global.client().await?.member(request).await?.into();
+        match global.output {
+            Output::Json => output::json(&answer)?,
+            Output::Table => output::line(words(&answer, dry))?,
+        }
+        let refused = !answer.blockers.is_empty() && !answer.done;
+        anyhow::ensure!(!refused, "refused{}", if dry { " if it were asked for now" } else { "" });
+        Ok(())
+    }
+}
+
+/// The answer for people.
+fn words(answer: &Answer, dry: bool) -> String {
+    let mut lines = Vec::new();
+    match (answer.done, dry) {
+        (true, _) => lines.push(format!("Decided, epoch {}.", answer.epoch)),
+        (false, true) => lines.push("Nothing was changed.".to_owned()),
+        (false, false) => {}
+    }
+    if !answer.steps.is_empty() {
+        lines.push(if dry { "It would follow:" } else { "What follows:" }.to_owned());
+        lines.extend(answer.steps.iter().map(|step| format!("  {step}")));
+    }
+    if !answer.blockers.is_empty() {
+        lines.push("In the way:".to_owned());
+        lines.extend(answer.blockers.iter().map(|blocker| format!("  {blocker}")));
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_say_what_was_done_what_follows_and_what_is_in_the_way() {
+        let answer = |done, steps: &[&str], blockers: &[&str]| {
+            let list = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect();
+            Answer { done, epoch: 7, steps: list(steps), blockers: list(blockers) }
+        };
+        assert_eq!(words(&answer(true, &[], &[]), false), "Decided, epoch 7.");
+        let dry = words(&answer(false, &["a moves"], &[]), true);
+        assert_eq!(dry, "Nothing was changed.\nIt would follow:\n  a moves");
+        let refused = words(&answer(false, &["a moves"], &["b is down"]), false);
+        assert_eq!(refused, "What follows:\n  a moves\nIn the way:\n  b is down");
+    }
+}

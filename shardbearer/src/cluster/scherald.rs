@@ -1,0 +1,243 @@
+//! What the herald of the control order, the scherald, does about members: it watches who is up and how far everybody is,
+//! asks the plan for the next step, and commits it with the epoch it was decided on. A scherald that has been deposed,
+//! or that looked at an old configuration, is refused by that epoch.
+//!
+//! The decisions are in [`shardbearer_state::membership`]; carrying them out is the business of the radiants that have
+//! the seats, see `node::tend`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shardbearer_core::control::{Change, ControlCommand, ControlReply};
+use shardbearer_core::error::{Refused, RequestError};
+use shardbearer_core::ids::{Epoch, OrderId, RadiantId};
+use shardbearer_core::membership::{MemberChange, Standing};
+use shardbearer_core::topology::Topology;
+use shardbearer_proto::pb;
+use shardbearer_state::membership::ask::{self, Action, Answer};
+use shardbearer_state::membership::plan::{self, Facts, Kind, Seen};
+
+use super::Cluster;
+use super::control::{self, ControlSeat};
+use crate::config::Config;
+use crate::engine::Engines;
+
+/// How often it looks.
+const LOOK: Duration = Duration::from_millis(200);
+/// When it did not look for so long, the process stood still, and what it last heard says nothing about others.
+const STOOD_STILL_NS: u64 = 1_000_000_000;
+/// For an operator's request to be brought to the scherald and decided.
+const DEADLINE: Duration = Duration::from_secs(8);
+
+/// By what membership is decided.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    kinds: BTreeMap<String, Kind>,
+    suspicion_ms: u64,
+    grace_ms: u64,
+}
+
+impl Settings {
+    /// From the configuration, and from what the engines say of themselves.
+    pub fn new(config: &Config, engines: &Engines) -> Settings {
+        let kinds = engines.all().map(|factory| {
+            let capabilities = factory.capabilities();
+            let kind = match (capabilities.members_decided_elsewhere, capabilities.reconfigure) {
+                (true, _) => Kind::Elsewhere,
+                (false, true) => Kind::Agree,
+                (false, false) => Kind::Fixed,
+            };
+            (factory.name().to_owned(), kind)
+        });
+        Settings {
+            kinds: kinds.collect(),
+            suspicion_ms: config.membership.suspicion_ms,
+            grace_ms: config.membership.down_grace_ms,
+        }
+    }
+
+    /// How the members of an engine's orders change.
+    pub fn kind(&self, engine: &str) -> Kind {
+        self.kinds.get(engine).copied().unwrap_or_default()
+    }
+}
+
+/// Looks after the members of all orders for as long as the seat is open, whenever it is the scherald's.
+pub async fn run(cluster: Arc<Cluster>, seat: Arc<ControlSeat>) {
+    let mut watch = Watch::default();
+    loop {
+        let status = seat.engine.status();
+        if status.closed {
+            return;
+        }
+        if watch.goes_on(&cluster, status.leading) {
+            watch.step(&cluster, &seat).await;
+        } else {
+            cluster.blockers.lock().clear();
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Since when there is somebody who looks.
+#[derive(Default)]
+struct Watch {
+    /// Nobody who was heard before counts as silent for longer than this (monotonic, ns).
+    since_ns: u64,
+    looked_ns: u64,
+    leading: bool,
+}
+
+impl Watch {
+    fn goes_on(&mut self, cluster: &Cluster, leading: bool) -> bool {
+        let now = cluster.world.monotonic_ns();
+        if !self.leading || now.saturating_sub(self.looked_ns) > STOOD_STILL_NS {
+            self.since_ns = now;
+        }
+        (self.leading, self.looked_ns) = (leading, now);
+        leading
+    }
+
+    async fn step(&self, cluster: &Cluster, seat: &ControlSeat) {
+        let topology = cluster.map.topology();
+        let plan = plan::next(&topology, &facts(cluster, &topology, self.since_ns));
+        {
+            let mut blockers = cluster.blockers.lock();
+            for blocker in plan.blockers.iter().filter(|blocker| !blockers.contains(blocker)) {
+                tracing::warn!("{blocker}");
+            }
+            *blockers = plan.blockers;
+        }
+        let Some(step) = plan.step else { return };
+        let command = ControlCommand {
+            who: "scherald".into(),
+            why: step.why,
+            at_ms: cluster.world.wall_ms(),
+            change: Change::Members { on: topology.epoch, change: step.change },
+        };
+        match seat.propose(&command).await {
+            Ok(ControlReply::Changed { epoch, .. }) => {
+                tracing::info!(%epoch, "members change, because {}", command.why);
+                // Whoever has a seat in the control order looks at once.
+                cluster.hurry.notify_one();
+            }
+            // What was looked at is not what is in force any more: the next look shows it.
+            Ok(ControlReply::Refused(why)) => tracing::debug!("members do not change: {why}"),
+            Err(error) => tracing::debug!("members do not change: {error}"),
+        }
+    }
+}
+
+/// What is seen from here. Nobody counts as silent for longer than since `since_ns`.
+fn facts(cluster: &Cluster, topology: &Topology, since_ns: u64) -> Facts {
+    let now = cluster.world.monotonic_ns();
+    let Settings { kinds, suspicion_ms, grace_ms } = cluster.membership.clone();
+    let mut facts = Facts { kinds, suspicion_ms, grace_ms, ..Facts::default() };
+    for radiant in &topology.radiants {
+        let heard = cluster.peers.of(radiant.id).unwrap_or_default();
+        let silent_ns = now.saturating_sub(heard.at_ns.max(since_ns));
+        let seen = match radiant.id == cluster.me {
+            true => Seen { silent_ms: 0, up_for_ms: u64::MAX },
+            false => {
+                Seen { silent_ms: silent_ns / 1_000_000, up_for_ms: cluster.peers.up_for_ms(radiant.id, now) }
+            }
+        };
+        facts.seen.insert(radiant.id, seen);
+        for (order, progress) in heard.progress {
+            facts.progress.insert((order, radiant.id), progress);
+        }
+    }
+    facts
+}
+
+/// An operator's request, from any radiant.
+pub async fn ask(cluster: &Cluster, request: pb::MemberRequest) -> Result<pb::MemberResponse, RequestError> {
+    use pb::{control_request, control_response};
+    let wanted = pb::ControlRequest { kind: Some(control_request::Kind::Members(request)) };
+    let unavailable = |why: String| RequestError::Refused(Refused::Unavailable(why));
+    match control::request(cluster, wanted, DEADLINE).await.kind {
+        Some(control_response::Kind::Members(answer)) => Ok(answer),
+        Some(control_response::Kind::Error(error)) => {
+            Err(RequestError::try_from(error).unwrap_or_else(|error| unavailable(error.to_string())))
+        }
+        Some(_) | None => Err(unavailable("the control order did not answer".into())),
+    }
+}
+
+/// The same, where the scherald is.
+pub(super) async fn answer(
+    cluster: &Cluster,
+    seat: &ControlSeat,
+    request: pb::MemberRequest,
+) -> Result<pb::MemberResponse, RequestError> {
+    let topology = cluster.map.topology();
+    let invalid = |why: String| RequestError::Refused(Refused::Invalid(why));
+    let radiant = named(&topology, &request.radiant).map_err(invalid)?;
+    let action = action(&topology, &request).map_err(invalid)?;
+    let Answer { change, steps, mut blockers } =
+        ask::ask(&topology, &facts(cluster, &topology, 0), radiant, action);
+    let mut answer = pb::MemberResponse { epoch: topology.epoch.0, steps, ..pb::MemberResponse::default() };
+    if let (Some(change), false) = (change, request.dry_run) {
+        let who = if request.who.is_empty() { "operator".to_owned() } else { request.who };
+        let command = ControlCommand {
+            who,
+            why: reason(&topology, &change),
+            at_ms: cluster.world.wall_ms(),
+            change: Change::Members { on: topology.epoch, change },
+        };
+        match seat.propose(&command).await? {
+            ControlReply::Changed { epoch, .. } => (answer.done, answer.epoch) = (true, epoch.0),
+            ControlReply::Refused(why) => blockers.push(why),
+        }
+    }
+    answer.blockers = blockers;
+    Ok(answer)
+}
+
+fn action(topology: &Topology, request: &pb::MemberRequest) -> Result<Action, String> {
+    use pb::member_request::Action as Asked;
+    Ok(match request.action() {
+        Asked::Unspecified => return Err("what is to become of the radiant is not said".into()),
+        Asked::Join => Action::Join,
+        Asked::Drain => Action::Drain,
+        Asked::Undrain => Action::Undrain,
+        Asked::Leave => Action::Leave,
+        Asked::Replace => Action::Replace(named(topology, &request.by)?),
+    })
+}
+
+fn reason(topology: &Topology, change: &MemberChange) -> String {
+    let MemberChange::Stand { radiant, standing } = change else { return "an operator asked for it".into() };
+    let name = topology.radiant(*radiant).map_or("it", |radiant| radiant.name.as_str());
+    match standing {
+        Standing::Active => format!("{name} was told to take seats"),
+        Standing::Draining { .. } => format!("{name} was told to give its seats away"),
+        Standing::Leaving { .. } => format!("{name} was told to leave"),
+        Standing::Spare | Standing::Gone => "an operator asked for it".into(),
+    }
+}
+
+/// The radiant of that name or id. Names come first; one that has left is not meant by its name.
+fn named(topology: &Topology, text: &str) -> Result<RadiantId, String> {
+    let here = topology.radiants.iter().filter(|radiant| radiant.standing != Standing::Gone);
+    let by_name = here.clone().find(|radiant| radiant.name == text);
+    let by_id = || here.clone().find(|radiant| Ok(radiant.id.0) == text.parse());
+    by_name.or_else(by_id).map(|radiant| radiant.id).ok_or_else(|| {
+        let names: Vec<&str> = here.clone().map(|radiant| radiant.name.as_str()).collect();
+        format!("there is no radiant {text:?}; there are {}", names.join(", "))
+    })
+}
+
+/// Says that an order is as the configuration wants it.
+pub async fn finish(cluster: &Cluster, order: OrderId, on: Epoch) {
+    let command = ControlCommand {
+        who: format!("herald of order {order}"),
+        why: "its members agreed".into(),
+        at_ms: cluster.world.wall_ms(),
+        change: Change::Members { on, change: MemberChange::Finish { order } },
+    };
+    let kind = Some(pb::control_request::Kind::Command((&command).into()));
+    // Whether it is taken is seen in the configuration; until then it is said again.
+    let _ = control::request(cluster, pb::ControlRequest { kind }, DEADLINE).await;
+}

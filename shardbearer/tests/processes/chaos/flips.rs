@@ -1,0 +1,241 @@
+//! Single bits that turn in the files of a radiant: it must refuse to start and name the file, or nobody may notice.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tokio::time::{Instant, sleep};
+
+use super::super::harness::{Cluster, PATIENCE, Radiant};
+use super::super::resp::{Connection, Reply};
+use super::faults::Scene;
+use super::stage::files_of;
+
+/// Kinds of files, with what an operator calls them.
+const KINDS: [&str; 4] = ["a closed log segment", "the log segment in use", DATA, "an identity file"];
+const DATA: &str = "a data file";
+
+/// Files of one kind that hold something.
+fn files_of_kind(folder: &Path, kind: &str) -> Vec<PathBuf> {
+    let below = |name: &str| {
+        let folder = folder.join(name);
+        if folder.is_dir() { files_of(&folder) } else { Vec::new() }
+    };
+    let mut log = below("log");
+    // The segment in use is the last with a frame in it; behind it may be one that is prepared.
+    let used = |path: &PathBuf| std::fs::read(path).unwrap().iter().skip(64).any(|byte| *byte != 0);
+    let last = log.iter().rposition(used);
+    let mut found = match kind {
+        "a closed log segment" => log.drain(..last.unwrap_or(0)).collect(),
+        "the log segment in use" => log.drain(..).skip(last.unwrap_or(0)).take(1).collect(),
+        DATA => below("data"),
+        _ => ["identity", "cluster", "bootstrap-vote"].map(|name| folder.join(name)).to_vec(),
+    };
+    found.retain(|path: &PathBuf| path.metadata().is_ok_and(|found| found.len() > 0));
+    found
+}
+
+/// One turned bit.
+struct Flip {
+    path: PathBuf,
+    inode: u64,
+    offset: u64,
+    turned: u8,
+    bit: u8,
+}
+
+impl Flip {
+    /// Turns a bit of one of the files, more often than not where there is more than zeros.
+    fn any(files: &[PathBuf], dice: &mut StdRng) -> Flip {
+        let path = files[dice.random_range(0..files.len())].clone();
+        let bytes = std::fs::read(&path).unwrap();
+        let written = bytes.iter().rposition(|byte| *byte != 0).map_or(bytes.len(), |last| last + 1);
+        let end = if dice.random_ratio(9, 10) { written } else { bytes.len() };
+        let offset = dice.random_range(0..end);
+        let bit = 1 << dice.random_range(0..8);
+        let flip = Flip {
+            inode: path.metadata().unwrap().ino(),
+            path,
+            offset: offset as u64,
+            turned: bytes[offset] ^ bit,
+            bit,
+        };
+        flip.write(flip.turned);
+        flip
+    }
+
+    fn write(&self, byte: u8) {
+        let file = File::options().write(true).open(&self.path).unwrap();
+        file.write_all_at(&[byte], self.offset).unwrap();
+    }
+
+    /// Turns it back, if it is still there.
+    fn turn_back(&self) {
+        let Ok(file) = File::open(&self.path) else { return };
+        let mut now = [0];
+        let there = file.metadata().unwrap().ino() == self.inode
+            && file.read_exact_at(&mut now, self.offset).is_ok()
+            && now[0] == self.turned;
+        if there {
+            self.write(self.turned ^ self.bit);
+        }
+    }
+}
+
+/// What a radiant makes of it.
+enum Fate {
+    Serves,
+    /// With the last line of its log.
+    Refuses(String),
+}
+
+/// Starts it and waits until it serves or has ended.
+async fn fate(radiant: &mut Radiant, start: impl FnOnce(&mut Radiant)) -> Fate {
+    let before = radiant.log().len();
+    start(radiant);
+    let began = Instant::now();
+    loop {
+        if !radiant.runs() {
+            let status = radiant.ended().await;
+            let log = radiant.log()[before..].to_owned();
+            assert_eq!(status.code(), Some(1), "it gives up in order: {log}");
+            return Fate::Refuses(log.lines().last().unwrap_or_default().to_owned());
+        }
+        if radiant.is_ready().await || began.elapsed() > PATIENCE / 4 {
+            return Fate::Serves;
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Whether the refusal says which file is meant. The storage engine knows only that it is one of its own.
+fn names(refusal: &str, flip: &Flip, kind: &str) -> bool {
+    let name = if kind == DATA { "data" } else { flip.path.file_name().unwrap().to_str().unwrap() };
+    refusal.starts_with("shardbearer: ") && refusal.contains(name)
+}
+
+/// While the cluster goes on, one radiant is taken down, a bit is turned, and it is started again.
+pub async fn in_one_radiant(scene: &mut Scene<'_>, one: usize) {
+    scene.pulse.avoided.lock().insert(one);
+    scene.stage.kill(one);
+    let folder = scene.stage.cluster.radiants[one].folder.clone();
+    let kind = super::one_of(scene.dice, &KINDS);
+    let files = files_of_kind(&folder, kind);
+    if files.is_empty() {
+        scene.tally.note(format!("flip in {kind}: there is none"));
+        scene.stage.start(one);
+        return;
+    }
+    let flip = Flip::any(&files, scene.dice);
+    scene.stage.start(one);
+    match fate(&mut scene.stage.cluster.radiants[one], |_| ()).await {
+        Fate::Refuses(why) => {
+            let named = if names(&why, &flip, kind) {
+                "the place is named".into()
+            } else {
+                format!("the place is not named: {why}")
+            };
+            scene.tally.note(format!("flip in {kind}: refused, {named}"));
+            scene.stage.follow(one);
+        }
+        Fate::Serves => {
+            scene.tally.note(format!("flip in {kind}: served"));
+            scene.hold().await;
+            if scene.stage.cluster.radiants[one].runs() {
+                scene.stage.kill(one);
+            } else {
+                let last = scene.ended(one).await;
+                scene.tally.note(format!("flip in {kind}: ended later: {last}"));
+            }
+        }
+    }
+    flip.turn_back();
+    scene.stage.start(one);
+}
+
+/// A radiant with closed segments, data files, and values that are known.
+async fn written(cluster: &mut Cluster) -> BTreeMap<String, String> {
+    let mut values = BTreeMap::new();
+    let mut connection = Connection::open(&cluster.radiants[0].resp).await.unwrap();
+    for round in 0..3 {
+        for number in 0..100 {
+            let key = format!("key-{number}");
+            let value = format!("{round} {number} ").repeat(if number % 2 == 0 { 12_000 } else { 10 });
+            let set = connection.call_within(&["SET", &key, &value], PATIENCE).await;
+            assert_eq!(set.unwrap(), Reply::Simple("OK".into()));
+            values.insert(key, value);
+        }
+    }
+    values
+}
+
+/// Nothing wrong, and nothing missing, is ever served. Refusals to answer are fine.
+async fn verify(radiant: &Radiant, values: &BTreeMap<String, String>, what: &str) -> &'static str {
+    let Ok(mut connection) = Connection::open(&radiant.resp).await else { return "the door is closed" };
+    let mut answer = "everything is right";
+    for (key, value) in values {
+        match connection.call_within(&["GET", key], Duration::from_secs(2)).await {
+            Ok(Reply::Bulk(found)) => {
+                let right = found.as_ref() == Some(value);
+                assert!(right, "{what}: {key} is wrong or missing: {:.40?}", found);
+            }
+            Ok(Reply::Error(_)) => answer = "some keys are refused",
+            Ok(other) => panic!("{what}: {key}: {other:?}"),
+            Err(_) => return "silence",
+        }
+    }
+    answer
+}
+
+/// `CHAOS_FLIPS` of them, each on the same files of a single radiant, which nobody can repair.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn turned_bits_are_refused_or_harmless() {
+    let count = std::env::var("CHAOS_FLIPS").map_or(16, |count| count.parse().expect("a number"));
+    let seed = std::env::var("CHAOS_SEED").map_or(1, |seed| seed.parse().expect("a number"));
+    let mut dice = StdRng::seed_from_u64(seed);
+    let mut cluster = Cluster::prepared(1).await;
+    let fast = ["consensus.election_timeout_ms=100", "consensus.heartbeat_ms=20"];
+    cluster.radiants[0].settings = fast.map(str::to_owned).to_vec();
+    cluster.start_all();
+    cluster.ready().await;
+    let values = written(&mut cluster).await;
+    cluster.kill_all();
+    let folder = cluster.radiants[0].folder.clone();
+    let good = folder.with_extension("good");
+    copy(&folder, &good);
+
+    let mut counts = BTreeMap::<String, u64>::new();
+    for number in 0..count {
+        let kind = KINDS[number % KINDS.len()];
+        let flip = Flip::any(&files_of_kind(&folder, kind), &mut dice);
+        let what = format!("{} with bit {} at {}", flip.path.display(), flip.bit, flip.offset);
+        let radiant = &mut cluster.radiants[0];
+        let came = match fate(radiant, Radiant::start).await {
+            Fate::Refuses(why) => {
+                assert!(names(&why, &flip, kind), "{what}: {why}");
+                "refused, the place is named"
+            }
+            Fate::Serves => {
+                let came = verify(radiant, &values, &what).await;
+                if radiant.runs() {
+                    radiant.kill();
+                }
+                came
+            }
+        };
+        *counts.entry(format!("{kind}: {came}")).or_default() += 1;
+        std::fs::remove_dir_all(&folder).unwrap();
+        copy(&good, &folder);
+    }
+    println!("{count} turned bits: {counts:#?}");
+    assert!(counts.keys().any(|what| what.contains("refused")), "not one was noticed: {counts:?}");
+}
+
+fn copy(from: &Path, to: &Path) {
+    let status = std::process::Command::new("cp").arg("-a").arg(from).arg(to).status();
+    assert!(status.unwrap().success());
+}

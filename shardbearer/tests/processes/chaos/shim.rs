@@ -1,0 +1,179 @@
+//! The other side of `faults.c`: what of a radiant's disk, clock and connections is wrong just now.
+//!
+//! The words of the control file are mapped by the radiant, so that a write here is felt at its next call.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::super::harness::Radiant;
+
+/// The compiled libraries.
+pub struct Libraries {
+    faults: PathBuf,
+    powercut: PathBuf,
+}
+
+impl Libraries {
+    /// Compiles them; `None` where there is no C compiler.
+    pub fn compile(folder: &Path) -> Option<Libraries> {
+        let compile = |source: &str| {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/processes").join(source);
+            let library = folder.join(path.with_extension("so").file_name()?);
+            let mut cc = Command::new("cc");
+            cc.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(&path).arg("-ldl");
+            let done = cc.status().ok()?;
+            assert!(done.success(), "{} does not compile", path.display());
+            Some(library)
+        };
+        Some(Libraries { faults: compile("chaos/faults.c")?, powercut: compile("powercut.c")? })
+    }
+}
+
+/// What one call does to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    Write = 1,
+    Sync = 2,
+    Rename = 4,
+    Truncate = 8,
+    Create = 16,
+}
+
+impl Call {
+    pub const ALL: [Call; 5] = [Call::Write, Call::Sync, Call::Rename, Call::Truncate, Call::Create];
+}
+
+/// Which files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    Log = 1,
+    Data = 2,
+    Images = 4,
+    /// `identity`, `cluster`, `bootstrap-vote`.
+    Papers = 8,
+}
+
+impl Class {
+    pub const ALL: [Class; 4] = [Class::Log, Class::Data, Class::Images, Class::Papers];
+}
+
+/// Calls that fail.
+#[derive(Clone, Copy, Debug)]
+pub struct Rule {
+    pub call: Call,
+    pub class: Class,
+    pub errno: i64,
+    /// So many succeed before.
+    pub skip: i64,
+    /// So many fail then.
+    pub times: i64,
+}
+
+/// Errors of `errno.h`, the same on all Linux machines.
+pub const EIO: i64 = 5;
+pub const ENOSPC: i64 = 28;
+
+/// The control file of one radiant.
+pub struct Control {
+    file: File,
+    pub journal: PathBuf,
+}
+
+/// Places of the words.
+const CLOCK_NS: u64 = 0;
+const RULE: u64 = 1;
+const INJECTED: u64 = 6;
+const SMALL: u64 = 7;
+const SPACE: u64 = 8;
+const NO_SPACE: u64 = 9;
+const SEEN: u64 = 10;
+const WORDS: u64 = 30;
+
+impl Control {
+    /// Tells the radiant, from its next start on, to listen to a control file of its own. Connections to a port of the
+    /// list go to the port beside it. With a journal its power can be cut.
+    pub fn of(
+        radiant: &mut Radiant,
+        libraries: &Libraries,
+        ports: &[(u16, u16)],
+        journaled: bool,
+    ) -> Control {
+        let path = radiant.file.with_extension("control");
+        let file = File::options().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
+        file.set_len(WORDS * 8).unwrap();
+        let journal = radiant.file.with_extension("journal");
+        let text = |path: &Path| path.to_str().unwrap().to_owned();
+        let ports: Vec<String> = ports.iter().map(|(from, to)| format!("{from}:{to}")).collect();
+        let mut loaded = text(&libraries.faults);
+        if journaled {
+            loaded = format!("{loaded}:{}", text(&libraries.powercut));
+        }
+        radiant.environment = vec![
+            ("LD_PRELOAD".into(), loaded),
+            ("FAULTS_DIR".into(), text(&radiant.folder)),
+            ("FAULTS_CONTROL".into(), text(&path)),
+            ("FAULTS_PORTS".into(), ports.join(",")),
+            ("POWERCUT_DIR".into(), text(&radiant.folder)),
+            ("POWERCUT_JOURNAL".into(), text(&journal)),
+        ];
+        Control { file, journal }
+    }
+
+    fn set(&self, word: u64, value: i64) {
+        self.file.write_all_at(&value.to_ne_bytes(), word * 8).unwrap();
+    }
+
+    fn get(&self, word: u64) -> i64 {
+        let mut raw = [0; 8];
+        self.file.read_exact_at(&mut raw, word * 8).unwrap();
+        i64::from_ne_bytes(raw)
+    }
+
+    /// By how much its time of day is wrong.
+    pub fn clock(&self, seconds: i64) {
+        self.set(CLOCK_NS, seconds * 1_000_000_000);
+    }
+
+    /// From now on these calls fail.
+    pub fn fail(&self, rule: Rule) {
+        self.set(INJECTED, 0);
+        let words = [rule.class as i64, rule.errno, rule.skip, rule.times];
+        for (word, value) in (RULE + 1..).zip(words) {
+            self.set(word, value);
+        }
+        // Last, since it is what makes the others count.
+        self.set(RULE, rule.call as i64);
+    }
+
+    /// How many calls have failed since then.
+    pub fn failed(&self) -> i64 {
+        self.get(INJECTED)
+    }
+
+    /// How often it has made a call of this kind since its first start.
+    pub fn seen(&self, call: Call, class: Class) -> i64 {
+        let place = |bit: u32| u64::from(bit.trailing_zeros());
+        self.get(SEEN + 4 * place(call as u32) + place(class as u32))
+    }
+
+    /// Its files may grow by no more than this.
+    pub fn small(&self, bytes: i64) {
+        self.set(NO_SPACE, 0);
+        self.set(SPACE, bytes);
+        self.set(SMALL, 1);
+    }
+
+    /// How many calls found no room since then.
+    pub fn no_space(&self) -> i64 {
+        self.get(NO_SPACE)
+    }
+
+    /// All is well again.
+    pub fn heal(&self) {
+        for word in [RULE, SMALL, CLOCK_NS] {
+            self.set(word, 0);
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! What was done and what came of it, in numbers: for people, and as one line of JSON.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::plan::{Fault, Plan};
+
+/// What one kind of fault did.
+#[derive(Clone, Debug, Default)]
+pub struct Felt {
+    /// The longest pause of any key that is written through good radiants, per fault.
+    pub gaps: Vec<Duration>,
+    /// From the end of the fault until every key was written again.
+    pub usable_after: Vec<Duration>,
+}
+
+/// Counts of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    pub faults: BTreeMap<&'static str, Felt>,
+    /// What else happened, by what it was.
+    pub notes: BTreeMap<String, u64>,
+    pub errors: BTreeMap<String, u64>,
+    pub operations: usize,
+    pub refused: usize,
+    pub unknown: usize,
+    pub keys: usize,
+    pub heralds: u64,
+    pub violations: usize,
+    pub time: Duration,
+}
+
+impl Tally {
+    pub fn felt(&mut self, fault: Fault, gap: Duration, usable_after: Duration) {
+        let felt = self.faults.entry(fault.name()).or_default();
+        felt.gaps.push(gap);
+        felt.usable_after.push(usable_after);
+    }
+
+    /// Counts it. Numbers do not tell notes apart.
+    pub fn note(&mut self, what: impl Into<String>) {
+        let mut what: String = what.into();
+        while let Some(digit) = what.find(|one: char| one.is_ascii_digit()) {
+            let rest = what[digit..].trim_start_matches(|one: char| one.is_ascii_digit()).to_owned();
+            what = format!("{}#{rest}", &what[..digit]);
+        }
+        *self.notes.entry(what).or_default() += 1;
+    }
+
+    pub fn json(&self, plan: &Plan) -> Value {
+        let ms = |time: Option<Duration>| time.unwrap_or_default().as_millis() as u64;
+        let of = |times: &[Duration]| json!({"median_ms": ms(median(times)), "max_ms": ms(times.iter().max().copied())});
+        let felt = |felt: &Felt| {
+            let (gap, usable_after) = (of(&felt.gaps), of(&felt.usable_after));
+            json!({"count": felt.gaps.len(), "gap": gap, "usable_after": usable_after})
+        };
+        let faults: BTreeMap<_, _> = self.faults.iter().map(|(name, found)| (name, felt(found))).collect();
+        json!({
+            "engine": plan.engine, "seed": plan.seed, "seconds": self.time.as_secs(),
+            "operations": {"all": self.operations, "refused": self.refused, "unknown": self.unknown},
+            "keys": self.keys, "herald_changes": self.heralds, "violations": self.violations,
+            "faults": faults, "notes": self.notes, "errors": self.errors,
+        })
+    }
+}
+
+fn median(times: &[Duration]) -> Option<Duration> {
+    let mut times = times.to_vec();
+    times.sort();
+    times.get(times.len() / 2).copied()
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let answered = self.operations - self.refused - self.unknown;
+        writeln!(f, "{} s, {} violations", self.time.as_secs(), self.violations)?;
+        writeln!(
+            f,
+            "operations {}: answered {answered}, refused {}, unknown {}; {} keys; herald changes {}",
+            self.operations, self.refused, self.unknown, self.keys, self.heralds
+        )?;
+        writeln!(
+            f,
+            "fault        count   longest gap of a key: median      max   usable again: median      max"
+        )?;
+        let ms = |time: Option<Duration>| format!("{} ms", time.unwrap_or_default().as_millis());
+        for (name, felt) in &self.faults {
+            writeln!(
+                f,
+                "{name:<12} {:>5} {:>28} {:>8} {:>22} {:>8}",
+                felt.gaps.len(),
+                ms(median(&felt.gaps)),
+                ms(felt.gaps.iter().max().copied()),
+                ms(median(&felt.usable_after)),
+                ms(felt.usable_after.iter().max().copied())
+            )?;
+        }
+        for (what, count) in self.notes.iter().chain(&self.errors) {
+            writeln!(f, "{count:>7}  {what}")?;
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn medians_and_maxima_are_told() {
+    let mut tally = Tally::default();
+    for gap in [5, 1, 3] {
+        tally.felt(Fault::Kill, Duration::from_millis(gap), Duration::from_millis(gap * 10));
+    }
+    let plan = Plan::of("openraft", &[]);
+    let told = &tally.json(&plan)["faults"]["kill"];
+    assert_eq!(told["count"], 3);
+    assert_eq!((&told["gap"]["median_ms"], &told["gap"]["max_ms"]), (&json!(3), &json!(5)));
+    assert_eq!(told["usable_after"]["median_ms"], 30);
+    assert!(tally.to_string().contains("kill             3"), "{tally}");
+}

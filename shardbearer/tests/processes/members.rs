@@ -1,0 +1,110 @@
+//! Members of orders change under load, by themselves and by hand, while processes are killed: nothing acknowledged is lost.
+
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::harness::{Cluster, PATIENCE};
+use super::load::{Clients, Load, check};
+
+const CLIENTS: Clients = Clients { resp: 12, native: 4 };
+/// Acknowledged writes between two events.
+const SOME: u64 = 150;
+
+/// Waits until every order is as radiant `at` wants to see it.
+async fn orders(cluster: &Cluster, at: usize, what: &str, holds: impl Fn(&Value) -> bool) {
+    let start = Instant::now();
+    loop {
+        let status = cluster.radiants[at].status().await.unwrap_or_default();
+        let all = status["orders"].as_array().cloned().unwrap_or_default();
+        if !all.is_empty() && all.iter().all(&holds) {
+            return;
+        }
+        assert!(start.elapsed() < PATIENCE, "not in time: {what}: {status:#}");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
+/// Exit code and answer of a command.
+fn json(cluster: &Cluster, args: &[&str]) -> (i32, Value) {
+    let said = cluster.run(&[&["--output", "json"], args].concat());
+    (said.status.code().unwrap_or(-1), serde_json::from_slice(&said.stdout).unwrap_or_default())
+}
+
+fn has_members(order: &Value, count: usize) -> bool {
+    order["members"].as_array().is_some_and(|members| members.len() == count)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chain_of_three_survives_the_kill_of_each_in_turn() {
+    let mut cluster = Cluster::prepared(3).await;
+    for radiant in &mut cluster.radiants {
+        radiant.settings.extend(["consensus.engine=chain".into(), "membership.suspicion_ms=1000".into()]);
+    }
+    cluster.start_all();
+    cluster.ready().await;
+    let load = Load::start(&cluster, CLIENTS, "chain").await;
+    for round in 0..3 {
+        load.progress(SOME).await;
+        cluster.radiants[round].kill();
+        load.progress(SOME).await;
+        cluster.radiants[round].start();
+        orders(&cluster, (round + 1) % 3, "it is taken back", |order| {
+            order["state"] == "ok" && has_members(order, 3)
+        })
+        .await;
+    }
+    cluster.ready().await;
+    let history = load.end().await;
+    check(&cluster, &history).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_spare_replaces_a_killed_radiant_and_then_another_may_fail() {
+    let mut cluster = Cluster::prepared(4).await;
+    for radiant in &mut cluster.radiants {
+        let grace = "membership.down_grace_ms=2000".into();
+        radiant.settings.extend(["bootstrap.expect=3".into(), "bootstrap.orders=1".into(), grace]);
+    }
+    for founder in 0..3 {
+        cluster.radiants[founder].start();
+    }
+    cluster.ready().await;
+    cluster.radiants[3].start();
+    cluster.ready().await;
+    let start = Instant::now();
+    loop {
+        let status = cluster.radiants[0].status().await.unwrap_or_default();
+        let radiants = status["radiants"].as_array().cloned().unwrap_or_default();
+        if radiants.len() == 4 && radiants.iter().all(|radiant| radiant["state"] == "up") {
+            break;
+        }
+        assert!(start.elapsed() < PATIENCE, "not all are heard: {status:#}");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let (code, dry) = json(&cluster, &["radiant", "replace", "r2", "r4", "--dry-run"]);
+    assert_eq!((code, &dry["done"]), (0, &Value::Bool(false)), "{dry}");
+    assert_eq!(dry["steps"].as_array().map(Vec::len), Some(3), "two seats, and then it is gone: {dry}");
+
+    let load = Load::start(&cluster, CLIENTS, "spare").await;
+    load.progress(SOME).await;
+    cluster.radiants[1].kill();
+    let spare = |order: &Value| {
+        let members = order["members"].as_array().cloned().unwrap_or_default();
+        order["state"] == "ok" && members.len() == 3 && members.contains(&Value::from(4))
+    };
+    orders(&cluster, 0, "the spare has the seats of the dead", spare).await;
+    // The spare counts now: without it there would be no majority.
+    cluster.radiants[0].kill();
+    load.progress(SOME).await;
+    let (code, refused) = json(&cluster, &["radiant", "leave", "r3"]);
+    assert_eq!(code, 1, "it would cost the quorum: {refused}");
+    let why = refused["blockers"][0].as_str().unwrap_or_default();
+    assert!(why.contains("which is no majority"), "{refused}");
+    for back in [0, 1] {
+        cluster.radiants[back].start();
+    }
+    cluster.ready().await;
+    load.progress(SOME).await;
+    let history = load.end().await;
+    check(&cluster, &history).await;
+}
