@@ -96,6 +96,8 @@ pub enum ExpireWhen {
     Later,
     /// Only if the new one is earlier (none counts as infinitely late).
     Earlier,
+    /// Only if the key has one, and the new one is earlier.
+    HasOneAndEarlier,
 }
 
 /// An operation on one shard.

@@ -12,6 +12,8 @@ pub mod cluster;
 pub mod config;
 pub mod door;
 pub mod engine;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod gateway;
 pub mod kv;
 pub mod leads;

@@ -5,6 +5,8 @@
 //! round, and is tried again until the deadline. Whatever may already have been applied is repeated
 //! only under its request id.
 
+mod journey;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,21 +23,13 @@ use shardbearer_core::transport::{CallError, Channel, Frame, Transport};
 use shardbearer_proto::{convert, pb};
 use tokio::time::Instant;
 
+use self::journey::{Journey, NEWS_WAIT, keep_order, patience};
 use crate::kv::CallResult;
 use crate::leads::Leads;
 use crate::map::Map;
 use crate::migrate::{Detour, Known};
 use crate::order::registry::Registry;
 use crate::order::{Order, all};
-
-/// How long to wait for news of a herald before asking again.
-const NEWS_WAIT: Duration = Duration::from_millis(20);
-
-/// How long a request waits whose shard is between two orders: they are about to agree.
-const HELD_WAIT: Duration = Duration::from_millis(5);
-
-/// After so many attempts it waits as all others do.
-const HELD_ATTEMPTS: u32 = 40;
 
 /// How long one attempt over the hop may take; a herald that fell silent is asked again elsewhere.
 const HOP_DEADLINE: Duration = Duration::from_secs(3);
@@ -59,16 +53,6 @@ pub struct Router {
     /// To the others.
     pub transport: Arc<dyn Transport>,
     turn: AtomicUsize,
-}
-
-/// An item on its way.
-struct Journey {
-    item: Item,
-    /// Whether an attempt may have been applied.
-    perhaps: bool,
-    /// Attempts that found the wrong order.
-    astray: u32,
-    result: Option<CallResult>,
 }
 
 impl Router {
@@ -124,13 +108,12 @@ impl Router {
         });
         // Collected first: the futures hold no borrow of the journeys.
         let attempts: Vec<_> = attempts.collect();
-        let mut again = false;
         for (indexes, results) in join_all(attempts).await {
             for (index, result) in indexes.into_iter().zip(results) {
-                again |= !journeys[index].advance(result);
+                journeys[index].advance(result);
             }
         }
-        again
+        keep_order(journeys)
     }
 
     /// The order to try next: the one that the map names; of a shard that changes hands, its two orders in turns.
@@ -293,72 +276,6 @@ fn fit(mut results: Vec<CallResult>, writes: &[bool]) -> Bytes {
     results_to_bytes(&results)
 }
 
-/// How long to wait before the next round.
-fn patience(journeys: &[Journey]) -> Duration {
-    let held = |journey: &Journey| !journey.is_over() && (1..HELD_ATTEMPTS).contains(&journey.astray);
-    if journeys.iter().any(held) { HELD_WAIT } else { NEWS_WAIT }
-}
-
-impl Journey {
-    fn new(item: Item) -> Journey {
-        Journey { item, perhaps: false, astray: 0, result: None }
-    }
-
-    fn is_over(&self) -> bool {
-        match &self.result {
-            None => false,
-            Some(Ok(_)) => true,
-            Some(Err(error)) => !self.may_go_on(error),
-        }
-    }
-
-    /// Whether another attempt makes sense and does no harm.
-    fn may_go_on(&self, error: &RequestError) -> bool {
-        match error {
-            RequestError::Unknown(_) => self.item.id.is_some() || !self.item.command.is_write(),
-            RequestError::Refused(_) => error.is_retryable(),
-        }
-    }
-
-    /// Takes in an attempt's result. Returns whether that was the last.
-    fn advance(&mut self, result: CallResult) -> bool {
-        let result = match result {
-            // A reply in form, a wrong route in substance.
-            Ok(Reply::Refused(Refusal::WrongOrder)) => {
-                self.astray = self.astray.saturating_add(1);
-                Err(Refused::WrongOrder { epoch: shardbearer_core::ids::Epoch::NONE }.into())
-            }
-            Ok(Reply::Refused(Refusal::SessionsFull)) => {
-                Err(Refused::Busy("the shard remembers as many sessions as it may".into()).into())
-            }
-            other => other,
-        };
-        if matches!(result, Err(RequestError::Unknown(_))) && self.item.command.is_write() {
-            self.perhaps = true;
-            if let Some(id) = &mut self.item.id {
-                id.retry = true;
-            }
-        }
-        self.result = Some(result);
-        self.is_over()
-    }
-
-    /// The final result: a refusal after an attempt that may have been applied is no refusal.
-    fn arrive(self) -> CallResult {
-        match self.result {
-            Some(Ok(Reply::Refused(Refusal::SessionExpired))) => {
-                Err(RequestError::Unknown("whether it was applied is no longer remembered".into()))
-            }
-            Some(Ok(reply)) => Ok(reply),
-            Some(Err(RequestError::Refused(refused))) if self.perhaps => {
-                Err(RequestError::Unknown(format!("an attempt may have been applied; since then: {refused}")))
-            }
-            Some(Err(error)) => Err(error),
-            None => Err(Refused::Unavailable("no time was left to try".into()).into()),
-        }
-    }
-}
-
 fn response(results: &[CallResult]) -> pb::ForwardResponse {
     pb::ForwardResponse { results: results.iter().map(Into::into).collect() }
 }
@@ -370,4 +287,51 @@ fn results_to_bytes(results: &[CallResult]) -> Bytes {
 fn results_from_bytes(bytes: Bytes) -> Option<Vec<CallResult>> {
     let response = pb::ForwardResponse::decode(bytes).ok()?;
     response.results.into_iter().map(|result| convert::result_from_wire(result).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use shardbearer_core::ids::{SessionId, ShardId};
+    use shardbearer_core::kv::{Command, RequestId};
+
+    use super::*;
+
+    fn journey(shard: u64, result: CallResult) -> Journey {
+        let id = RequestId { session: SessionId(1), number: 1, unanswered_from: 1, retry: false };
+        let command = Command::Append { key: "k".into(), value: "v".into() };
+        let mut journey = Journey::new(Item { shard: ShardId(shard), id: Some(id), command });
+        journey.advance(result);
+        journey
+    }
+
+    fn full() -> CallResult {
+        Ok(Reply::Refused(Refusal::SessionsFull))
+    }
+
+    fn done() -> CallResult {
+        Ok(Reply::Length { length: 1, revision: 1 })
+    }
+
+    #[test]
+    fn what_was_overtaken_on_its_shard_is_refused_instead_of_coming_late() {
+        let mut journeys =
+            vec![journey(1, full()), journey(2, full()), journey(1, done()), journey(1, full())];
+        assert!(keep_order(&mut journeys), "the others are tried again");
+        let over: Vec<bool> = journeys.iter().map(Journey::is_over).collect();
+        assert_eq!(over, [true, false, true, false]);
+        let refused = journeys.remove(0).arrive();
+        assert!(matches!(refused, Err(RequestError::Refused(Refused::Busy(_)))), "{refused:?}");
+    }
+
+    #[test]
+    fn while_nothing_is_done_all_of_a_shard_are_tried_again() {
+        let lost = || Err(RequestError::Unknown("lost".into()));
+        let mut journeys = vec![journey(1, full()), journey(1, full()), journey(2, done())];
+        assert!(keep_order(&mut journeys));
+        assert!(!journeys[0].is_over() && !journeys[1].is_over());
+        // What may have been applied may have been so before the first.
+        let mut journeys = vec![journey(1, full()), journey(1, lost())];
+        assert!(keep_order(&mut journeys));
+        assert!(journeys[0].is_over() && !journeys[1].is_over());
+    }
 }

@@ -88,6 +88,7 @@ fn when_to_wire(when: ExpireWhen) -> pb::ExpireWhen {
         ExpireWhen::HasOne => pb::ExpireWhen::HasOne,
         ExpireWhen::Later => pb::ExpireWhen::Later,
         ExpireWhen::Earlier => pb::ExpireWhen::Earlier,
+        ExpireWhen::HasOneAndEarlier => pb::ExpireWhen::HasOneAndEarlier,
     }
 }
 
@@ -98,6 +99,7 @@ fn when_from_wire(when: i32) -> Result<ExpireWhen, ConvertError> {
         Ok(pb::ExpireWhen::HasOne) => Ok(ExpireWhen::HasOne),
         Ok(pb::ExpireWhen::Later) => Ok(ExpireWhen::Later),
         Ok(pb::ExpireWhen::Earlier) => Ok(ExpireWhen::Earlier),
+        Ok(pb::ExpireWhen::HasOneAndEarlier) => Ok(ExpireWhen::HasOneAndEarlier),
         Err(_) => Err(ConvertError::Field { field: "Expire.when", why: "unknown value" }),
     }
 }

@@ -112,7 +112,7 @@ fn welcome(mut topology: Topology, name: &str, incarnation: Incarnation, doors: 
         if known.incarnation != incarnation {
             return Decision::Refuse(format!(
                 "the name {name:?} belongs to another data directory (incarnation {}, this one is {incarnation}); \
-                 choose another name, or start from that directory",
+                 start from that directory, or from an empty one under another [radiant] name",
                 known.incarnation
             ));
         }
@@ -124,7 +124,11 @@ fn welcome(mut topology: Topology, name: &str, incarnation: Incarnation, doors: 
         topology.epoch = next;
         return Decision::Make { topology, what: format!("radiant {name} has other doors"), radiant };
     }
-    let id = RadiantId(topology.radiants.iter().map(|radiant| radiant.id.0).max().unwrap_or(0) + 1);
+    let highest = topology.radiants.iter().map(|radiant| radiant.id.0).max().unwrap_or(0);
+    let Some(id) = highest.checked_add(1).map(RadiantId) else {
+        let why = "the highest radiant id is in use, so that there is none for another";
+        return Decision::Refuse(why.into());
+    };
     let (name_of, doors, standing) = (name.to_owned(), doors.clone(), Standing::Spare);
     topology.radiants.push(Radiant { id, name: name_of, incarnation, doors, standing });
     topology.epoch = next;

@@ -18,24 +18,11 @@ impl Sight<'_> {
             let why = format!("{} does not come", name(self.topology, *lost));
             return Some(Step { change: MemberChange::Abandon { order: id }, why });
         }
-        let dead = order.members.iter().copied().find(|id| self.is_lost(*id));
-        let away = order.members.iter().copied().find(|id| self.gives_away(*id));
-        if let Some(remove) = dead.or(away) {
-            let who = name(self.topology, remove);
-            let add = self.free(order, self.successor_of(remove));
-            if self.waits_for_successor(order, remove, add) {
-                return None;
-            }
-            // Without anybody to take it the seat is given up only if somebody asked for that.
-            if add.is_none() && !self.gives_away(remove) {
-                self.blocked(format!("{who} is down, and nobody is free to take its seat in order {id}"));
-                return None;
-            }
-            let why = match dead {
-                Some(_) => format!("{who} is down"),
-                None => format!("{who} is {}", word(self.standing(remove))),
-            };
-            return self.begin(order, add.unwrap_or_default(), remove, why);
+        let dead = order.members.iter().copied().filter(|id| self.is_lost(*id));
+        let away = order.members.iter().copied().filter(|id| self.gives_away(*id) && !self.is_lost(*id));
+        let going: Vec<RadiantId> = dead.chain(away).collect();
+        if !going.is_empty() {
+            return going.into_iter().find_map(|radiant| self.replaced(order, radiant));
         }
         if order.members.len() < order.roster.size as usize {
             let add = self.free(order, RadiantId::NONE)?;
@@ -43,6 +30,24 @@ impl Sight<'_> {
             return self.begin(order, add, RadiantId::NONE, why);
         }
         None
+    }
+
+    /// Gives the seat of a member to another; or gives it up, where nobody is free and somebody asked for that.
+    fn replaced(&mut self, order: &Order, remove: RadiantId) -> Option<Step> {
+        let who = name(self.topology, remove);
+        let add = self.free(order, self.successor_of(remove));
+        if self.waits_for_successor(order, remove, add) {
+            return None;
+        }
+        if add.is_none() && !self.gives_away(remove) {
+            self.blocked(format!("{who} is down, and nobody is free to take its seat in order {}", order.id));
+            return None;
+        }
+        let why = match self.is_lost(remove) {
+            true => format!("{who} is down"),
+            false => format!("{who} is {}", word(self.standing(remove))),
+        };
+        self.begin(order, add.unwrap_or_default(), remove, why)
     }
 
     /// Begins a change unless a quorum would be missing before or after it.

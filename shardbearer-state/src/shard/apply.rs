@@ -219,6 +219,7 @@ impl Scope<'_, '_> {
             ExpireWhen::HasOne => present.is_some(),
             ExpireWhen::Later => wanted_at > present.unwrap_or(never),
             ExpireWhen::Earlier => wanted_at < present.unwrap_or(never),
+            ExpireWhen::HasOneAndEarlier => present.is_some_and(|present| wanted_at < present),
         };
         // Removing an expiry that is not there changes nothing; setting the same one again does count.
         if !due || (wanted.is_none() && present.is_none()) {

@@ -61,8 +61,11 @@ impl ControlSeat {
     async fn epochs(&self) -> Result<Vec<EpochRecord>, RequestError> {
         let late = |_| RequestError::from(Refused::Unavailable("no majority within the deadline".into()));
         tokio::time::timeout(HOP_DEADLINE, self.engine.read_barrier()).await.map_err(late)??;
-        let read = controller::epochs(self.applier.view().as_ref());
-        read.map_err(|error| Refused::Unavailable(error.to_string()).into())
+        match self.applier.look(controller::epochs) {
+            Ok(Some(epochs)) => Ok(epochs),
+            Ok(None) => Err(Refused::Unavailable("an image is being installed here".into()).into()),
+            Err(error) => Err(Refused::Unavailable(error.to_string()).into()),
+        }
     }
 }
 

@@ -14,6 +14,7 @@
 
 pub mod applier;
 pub mod codec;
+pub(crate) mod fuzz;
 pub mod queue;
 pub mod reads;
 pub mod registry;
@@ -106,7 +107,7 @@ impl Order {
         &self.engine
     }
 
-    /// A consistent view of what is applied here.
+    /// A view of what is applied here, see [`MachineApplier::view`].
     pub fn view(&self) -> Box<dyn View> {
         self.applier.view()
     }

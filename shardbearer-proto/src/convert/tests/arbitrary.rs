@@ -47,6 +47,7 @@ fn when() -> impl Strategy<Value = ExpireWhen> {
         ExpireWhen::HasOne,
         ExpireWhen::Later,
         ExpireWhen::Earlier,
+        ExpireWhen::HasOneAndEarlier,
     ])
 }
 

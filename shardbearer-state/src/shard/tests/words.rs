@@ -67,6 +67,7 @@ pub(super) fn command(words: &[&str]) -> Command {
                 ["some"] => ExpireWhen::HasOne,
                 ["later"] => ExpireWhen::Later,
                 ["earlier"] => ExpireWhen::Earlier,
+                ["some", "earlier"] => ExpireWhen::HasOneAndEarlier,
                 _ => panic!("unknown case: {rest:?}"),
             };
             Command::Expire { key: text(key), at_ms, when }
