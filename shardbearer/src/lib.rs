@@ -18,6 +18,7 @@ pub mod gateway;
 pub mod kv;
 pub mod leads;
 pub mod map;
+pub mod migrate;
 pub mod node;
 pub mod order;
 pub mod report;
