@@ -96,8 +96,8 @@ fn python() -> Result<(PathBuf, TempDir), String> {
     let mut protoc = Command::new(&interpreter);
     protoc.args(["-m", "grpc_tools.protoc"]).arg("-I").arg(&proto);
     protoc.arg("--python_out").arg(made.path()).arg("--grpc_python_out").arg(made.path());
-    for file in ["types", "kv", "admin"] {
-        protoc.arg(proto.join(format!("shardbearer/v1/{file}.proto")));
+    for file in proto.join("shardbearer/v1").read_dir().expect("the interfaces") {
+        protoc.arg(file.expect("a file").path());
     }
     run(&mut protoc).expect("the interfaces are good protobuf for others too");
     Ok((interpreter, made))
