@@ -2,6 +2,7 @@
 //! else that is broken is damage and stops the start with file and offset.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use bytes::Bytes;
@@ -82,19 +83,27 @@ fn read_segment(
     segments: &mut BTreeMap<u64, Usage>,
 ) -> Result<Option<u64>, LogError> {
     let path = directory.name(number);
-    let mut offset = HEADER;
+    let (mut offset, mut durable) = (HEADER, 0);
     loop {
-        let Some(Found { body, .. }) = frame::read_frame(bytes, number, offset) else {
+        let Some(found) = frame::read_frame(bytes, number, offset) else {
             if !last {
                 return Err(segment::corrupt(&path, offset, "a frame is broken"));
             }
             cut_tail(directory, number, bytes, offset)?;
+            settle(directory, number, bytes, durable..offset)?;
             return Ok(Some(offset));
         };
+        let Found { body, durable: before } = found;
+        durable = before;
         let start = offset + frame::HEAD as u64;
         match frame::decode_body(&body) {
             None => return Err(segment::corrupt(&path, offset, "a frame of an unknown version")),
-            Some(Body::Close) => return Ok(None),
+            Some(Body::Close) => {
+                if last {
+                    settle(directory, number, bytes, durable..offset + frame::size_on_disk(body.len()))?;
+                }
+                return Ok(None);
+            }
             Some(Body::Attest) => {}
             Some(Body::Records(order, records)) => {
                 for record in records {
@@ -147,6 +156,18 @@ fn cut_tail(directory: &Directory, number: u64, bytes: &Bytes, offset: u64) -> R
     let active = directory.reopen(number, bytes.len() as u64)?;
     let wiped = active.file.write_all_at(&vec![0; length + 1], offset).and_then(|()| active.file.sync_all());
     wiped.map_err(|error| at(&path, &error))
+}
+
+/// Makes sure that what was read is on disk. The end of it may be in the system's memory only: written, and the process
+/// ended before the fsync, or the fsync failed, after which the system takes pages for clean that are on no disk. As
+/// soon as it is read here others count on it, so it is written anew and fsynced. So is the name of the segment.
+fn settle(directory: &Directory, number: u64, bytes: &Bytes, doubtful: Range<u64>) -> Result<(), LogError> {
+    let path = directory.name(number);
+    let from = doubtful.start.min(doubtful.end);
+    let tail = bytes.get(from as usize..doubtful.end as usize).unwrap_or_default();
+    let active = directory.reopen(number, bytes.len() as u64)?;
+    let settled = active.file.write_all_at(tail, from).and_then(|()| active.file.sync_all());
+    settled.and_then(|()| directory.sync()).map_err(|error| at(&path, &error))
 }
 
 /// Counts what of each segment is still needed. Hard states were counted as they were read.

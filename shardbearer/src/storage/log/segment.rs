@@ -162,6 +162,11 @@ impl Directory {
         Ok(payload.into())
     }
 
+    /// Makes the names of all segments durable.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.folder.sync_all()
+    }
+
     /// Removes a segment.
     pub(super) fn remove(&self, number: u64) -> io::Result<()> {
         fs::remove_file(self.name(number))?;
