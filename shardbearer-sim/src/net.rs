@@ -158,6 +158,9 @@ impl Net {
         let held = clogged.get(&way).map_or(0, |until| until.saturating_sub(now));
         let mut travel = || {
             let late = weather.late > 0.0 && rng.random_bool(weather.late);
+            if late {
+                self.universe.trace.cover("message late");
+            }
             let (least, most) = if late { weather.late_ms } else { weather.usual_ms };
             Duration::from_millis(held + rng.random_range(least..=most))
         };

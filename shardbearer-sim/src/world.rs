@@ -61,7 +61,13 @@ impl Universe {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn now_ns(&self) -> u64 {
+    /// Unix milliseconds by a clock that is right.
+    pub fn wall_ms(&self) -> u64 {
+        EPOCH_MS as u64 + self.now_ms()
+    }
+
+    /// Virtual nanoseconds since the beginning.
+    pub fn now_ns(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 

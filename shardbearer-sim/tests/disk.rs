@@ -31,6 +31,7 @@ fn beside(check: impl FnOnce(Disks) + Send + 'static) {
         let disks = Disks { universe: Universe::new(0), disks: Mutex::default() };
         let (done, checked) = tokio::sync::oneshot::channel();
         let handle = Handle::current();
+        #[allow(clippy::disallowed_methods)] // the checks block
         let thread = std::thread::spawn(move || {
             let _inside = handle.enter();
             check(disks);

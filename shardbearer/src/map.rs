@@ -8,7 +8,8 @@ use shardbearer_core::ids::{Epoch, OrderId, ShardId};
 use shardbearer_core::placement::ShardingScheme;
 use shardbearer_core::topology::{Shard, Topology};
 use shardbearer_state::placement::Slots;
-use tokio::sync::watch;
+
+use crate::watch;
 
 /// A configuration with what is derived from it.
 struct Prepared {

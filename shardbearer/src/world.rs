@@ -75,6 +75,7 @@ impl Nature for Real {
     }
 
     fn block(&self, work: Work) -> Task {
+        #[allow(clippy::disallowed_methods)] // the door itself
         let done = tokio::task::spawn_blocking(work);
         // A panic has been reported where it happened; the caller sees that there is no result.
         Box::pin(async { drop(done.await) })

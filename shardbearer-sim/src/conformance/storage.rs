@@ -194,6 +194,7 @@ fn a_view_stands_still(subject: &Storages<'_>, place: &str) -> Result<(), Broken
     let committing = storage.clone();
     let (done, committed) = channel();
     // In another thread, because an engine may keep commits waiting until the view is dropped.
+    #[allow(clippy::disallowed_methods)] // a law about threads
     let thread = std::thread::spawn(move || {
         let mut batch = Batch::default();
         batch.put(SPACES[2], "a", "new");
@@ -231,6 +232,7 @@ fn a_view_never_sees_half_a_batch(subject: &Storages<'_>, place: &str) -> Result
     commit(&*storage, 0)?;
     let (over, committing) = (Arc::new(AtomicBool::new(false)), storage.clone());
     let ended = over.clone();
+    #[allow(clippy::disallowed_methods)] // a law about threads
     let thread = std::thread::spawn(move || {
         let outcome = (1..=300).try_for_each(|number| commit(&*committing, number));
         ended.store(true, Ordering::SeqCst);

@@ -28,18 +28,25 @@ impl OrderLog {
         self.entries.back().map_or(self.purged, |record| record.position)
     }
 
-    fn apply(&mut self, write: &LogWrite) -> Result<(), LogError> {
+    fn all(&self) -> (LogPos, Vec<LogRecord>) {
+        (self.purged, self.entries.iter().cloned().collect())
+    }
+
+    fn apply(&mut self, write: &LogWrite, flaw: Option<Flaw>) -> Result<(), LogError> {
         match write {
             LogWrite::Append(record) => {
                 let last = self.last();
-                let empty = last == LogPos::default();
+                let empty = last == LogPos::default() || flaw == Some(Flaw::CutsTooMuch);
                 if record.position.index != last.index + 1 && !empty {
                     let why = format!("{:?} does not follow {last:?}", record.position);
                     return Err(LogError::Misuse(why));
                 }
                 self.entries.push_back(record.clone());
             }
-            LogWrite::Truncate { from } => self.entries.retain(|record| record.position.index < *from),
+            LogWrite::Truncate { from } => {
+                let from = from - u64::from(flaw == Some(Flaw::CutsTooMuch));
+                self.entries.retain(|record| record.position.index < from);
+            }
             LogWrite::Hard(hard) => self.hard = Some(hard.clone()),
             LogWrite::Purge { upto } => {
                 self.entries.retain(|record| record.position.index > upto.index);
@@ -65,14 +72,18 @@ pub(super) struct LogState {
 }
 
 impl LogState {
-    fn settle(&mut self, count: usize) -> Vec<LogDone> {
+    pub(super) fn durable(&self, order: OrderId) -> (LogPos, Vec<LogRecord>) {
+        self.durable.get(&order).map(OrderLog::all).unwrap_or_default()
+    }
+
+    fn settle(&mut self, count: usize, flaw: Option<Flaw>) -> Vec<LogDone> {
         let mut done = Vec::new();
         for (order, change, report) in self.pending.drain(..count) {
             match change {
                 Change::Writes(writes) => {
                     let log = self.durable.entry(order).or_default();
                     for write in &writes {
-                        log.apply(write).expect("was applied to the live log before");
+                        log.apply(write, flaw).expect("was applied to the live log before");
                     }
                 }
                 Change::Remove => drop(self.durable.remove(&order)),
@@ -87,7 +98,7 @@ impl LogState {
         let total = self.pending.len();
         let kept = rng.random_range(0..=total);
         // Nobody who waited is left.
-        drop(self.settle(kept));
+        drop(self.settle(kept, flaw));
         self.pending.clear();
         self.syncing = false;
         if flaw == Some(Flaw::ForgetsHardState) {
@@ -144,7 +155,7 @@ impl SimLog {
                 pending.into_iter().for_each(fail);
                 return;
             }
-            let done = lock(&disk.state).log.settle(count);
+            let done = lock(&disk.state).log.settle(count, disk.flaw);
             done.into_iter().for_each(|report| report(Ok(())));
         }
     }
@@ -170,7 +181,7 @@ impl LogStore for SimLog {
             // Whole or not at all.
             let mut changed = log.clone();
             for write in &writes {
-                changed.apply(write)?;
+                changed.apply(write, self.disk.flaw)?;
             }
             *log = changed;
         }
@@ -183,8 +194,10 @@ impl LogStore for SimLog {
                 LogWrite::Purge { .. } => ("purge", Bytes::new()),
             };
             self.disk.universe.trace.bytes(now, what, &bytes);
-            if matches!(write, LogWrite::Truncate { .. }) {
-                self.disk.universe.trace.cover("log truncated");
+            match write {
+                LogWrite::Truncate { .. } => self.disk.universe.trace.cover("log truncated"),
+                LogWrite::Purge { .. } => self.disk.universe.trace.cover("log compacted"),
+                LogWrite::Append(_) | LogWrite::Hard(_) => {}
             }
         }
         if self.disk.flaw == Some(Flaw::AcksBeforeDurable) {

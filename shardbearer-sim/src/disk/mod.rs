@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex};
 use rand::Rng;
 use rand::rngs::StdRng;
 use shardbearer_core::ids::OrderId;
+use shardbearer_core::log::{LogPos, LogRecord};
 use shardbearer_core::storage::Space;
 
 use self::log::{LogState, SimLog};
@@ -29,6 +30,17 @@ pub enum Flaw {
     ForgetsHardState,
     /// Now and then a row of a shard is not stored.
     LosesRows,
+    /// A log that is cut loses the entry before the cut too.
+    CutsTooMuch,
+}
+
+/// What a picture of the data leaves out, see [`Disk::lie`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lie {
+    /// The first key of every shard.
+    OmitsKeys,
+    /// What shards remember of the requests of sessions.
+    OmitsSessions,
 }
 
 /// How long a disk takes.
@@ -61,6 +73,7 @@ struct State {
     pace: Pace,
     trouble: Trouble,
     free_bytes: u64,
+    lie: Option<Lie>,
     log: LogState,
     storage: StorageState,
 }
@@ -83,6 +96,7 @@ impl Disk {
             pace: Pace::USUAL,
             trouble: Trouble::None,
             free_bytes: PLENTY,
+            lie: None,
             log: LogState::default(),
             storage: StorageState::default(),
         };
@@ -141,6 +155,16 @@ impl Disk {
     /// Free bytes.
     pub fn free_bytes(&self) -> u64 {
         lock(&self.state).free_bytes
+    }
+
+    /// Makes views that are taken from now on leave something out, or be whole again.
+    pub fn lie(&self, lie: Option<Lie>) {
+        lock(&self.state).lie = lie;
+    }
+
+    /// Where an order's log was purged up to, and what is in it: what a loss of power leaves at least.
+    pub fn durable_log_of(&self, order: OrderId) -> (LogPos, Vec<LogRecord>) {
+        lock(&self.state).log.durable(order)
     }
 
     /// All that is stored of an order's data, synced or not.

@@ -9,7 +9,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use shardbearer_core::storage::{Batch, Durability, KeyRange, Space, StorageEngine, StorageError, View};
 
-use super::{Disk, Flaw};
+use super::{Disk, Flaw, Lie};
 use crate::lock;
 use crate::world::Life;
 
@@ -81,7 +81,7 @@ impl SimStorage {
     fn spoil(&self, batch: Batch, rng: &mut StdRng) -> Batch {
         let lost = |space: Space, rng: &mut StdRng| match self.disk.flaw {
             Some(Flaw::LosesRows) => matches!(space, Space::Shard { .. }) && rng.random_ratio(1, 500),
-            Some(Flaw::AcksBeforeDurable | Flaw::ForgetsHardState) | None => false,
+            Some(Flaw::AcksBeforeDurable | Flaw::ForgetsHardState | Flaw::CutsTooMuch) | None => false,
         };
         let mut spoilt = Batch::default();
         for (space, key, value) in batch.into_rows() {
@@ -95,7 +95,9 @@ impl SimStorage {
 
 impl StorageEngine for SimStorage {
     fn view(&self) -> Box<dyn View> {
-        Box::new(Picture(lock(&self.disk.state).storage.live()))
+        let state = lock(&self.disk.state);
+        let live = state.storage.live();
+        Box::new(Picture(state.lie.map_or(live.clone(), |lie| falsified(&live, lie))))
     }
 
     fn commit(&self, batch: Batch, durability: Durability) -> Result<(), StorageError> {
@@ -131,6 +133,19 @@ impl StorageEngine for SimStorage {
         let live = lock(&self.disk.state).storage.live();
         live.values().map(|rows| rows.len() as u64).sum()
     }
+}
+
+/// What a lie makes of the rows; the first byte of a key says what it is, see `shardbearer_state::keys`.
+fn falsified(spaces: &Spaces, lie: Lie) -> Arc<Spaces> {
+    let mut spaces = spaces.clone();
+    for (_, rows) in spaces.iter_mut().filter(|(space, _)| matches!(space, Space::Shard { .. })) {
+        let rows = Arc::make_mut(rows);
+        match lie {
+            Lie::OmitsKeys => drop(rows.pop_first()),
+            Lie::OmitsSessions => rows.retain(|key, _| key.first() != Some(&3)),
+        }
+    }
+    Arc::new(spaces)
 }
 
 struct Picture(Arc<Spaces>);

@@ -29,6 +29,7 @@ impl World {
             orders,
             replication: 3,
             engine: engine.into(),
+            engines: Vec::new(),
             control_engine: "raft".into(),
             scheme: Slots::new(4).expect("within bounds"),
             draw: 0,

@@ -18,8 +18,10 @@ pub struct Founding {
     pub orders: usize,
     /// Members of each, at most the number of founders.
     pub replication: usize,
-    /// Engine of the data orders.
+    /// Engine of the data orders, where nothing else is said.
     pub engine: String,
+    /// Engines of the data orders, given to them in turn; empty means `engine` for all.
+    pub engines: Vec<String>,
     /// Of the control order, which has to decide on its own members.
     pub control_engine: String,
     /// How keys of the default table map to shards.
@@ -48,22 +50,27 @@ pub fn found(founding: Founding) -> Topology {
     let start = (founding.draw % count as u64) as usize;
     // Order `i` sits on the `size` radiants from `start + i` on, and the first of them leads: with as many orders as
     // radiants each leads exactly one.
-    let order = |id: OrderId, i: usize, size: usize| {
+    let order = |id: OrderId, i: usize, size: usize, engine: &str| {
         let member = |step: usize| RadiantId(((start + i + step) % count) as u64 + 1);
         let mut members: Vec<RadiantId> = (0..size.clamp(1, count)).map(member).collect();
         let preferred_herald = members[0];
         members.sort_unstable();
-        let engine = if id.is_control() { &founding.control_engine } else { &founding.engine };
         let roster = Roster {
             epoch: Epoch(1),
             size: u32::try_from(members.len()).unwrap_or(u32::MAX),
             ..Roster::default()
         };
-        Order { id, engine: engine.clone(), members, preferred_herald, roster }
+        Order { id, engine: engine.to_owned(), members, preferred_herald, roster }
     };
     let data_orders = if founding.orders == 0 { count } else { founding.orders };
-    let mut orders = vec![order(OrderId::CONTROL, 0, seats)];
-    orders.extend((0..data_orders).map(|i| order(OrderId(i as u64 + 2), i, founding.replication)));
+    let mut orders = vec![order(OrderId::CONTROL, 0, seats, &founding.control_engine)];
+    let all_alike = std::slice::from_ref(&founding.engine);
+    let engines = if founding.engines.is_empty() { all_alike } else { &founding.engines };
+    orders.extend(
+        (0..data_orders)
+            .zip(engines.iter().cycle())
+            .map(|(i, engine)| order(OrderId(i as u64 + 2), i, founding.replication, engine)),
+    );
 
     let shards: Vec<ShardId> = (1..=founding.scheme.shards() as u64).map(ShardId).collect();
     let views: Vec<OrderView> =
@@ -91,6 +98,7 @@ mod tests {
             orders,
             replication,
             engine: "openraft".into(),
+            engines: Vec::new(),
             control_engine: "openraft".into(),
             scheme: Slots::new(64).expect("within bounds"),
             draw,
@@ -167,6 +175,23 @@ mod tests {
         let names: Vec<&str> = topology.radiants.iter().map(|radiant| radiant.name.as_str()).collect();
         assert_eq!(names, ["r0", "r1", "r2", "r3"]);
         assert_eq!(topology.radiants.iter().map(|radiant| radiant.id.0).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn engines_are_given_to_data_orders_in_turn() {
+        let topology = found(Founding {
+            cluster: ClusterId(7),
+            founders: (0..3).map(|i| Radiant { name: format!("r{i}"), ..Radiant::default() }).collect(),
+            orders: 3,
+            replication: 3,
+            engine: "unused".into(),
+            engines: vec!["b".into(), "c".into()],
+            control_engine: "a".into(),
+            scheme: Slots::new(8).expect("within bounds"),
+            draw: 0,
+        });
+        let engines: Vec<&str> = topology.orders.iter().map(|order| order.engine.as_str()).collect();
+        assert_eq!(engines, ["a", "b", "c", "b"]);
     }
 
     #[test]

@@ -30,12 +30,14 @@ use shardbearer_core::ids::{ClusterId, RadiantId};
 use shardbearer_core::topology::{Doors, Topology};
 use shardbearer_core::world::World;
 use thiserror::Error;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 pub use beacons::{Beacons, GrpcBeacons};
 pub use identity::{Identity, IdentityError, StoredCluster};
 use task::{Letter, Task};
+
+use crate::watch;
 
 /// Letters that may wait for the task; more are refused, and beacons are repeated anyway.
 const INBOX_MAX: usize = 256;

@@ -14,10 +14,11 @@ use shardbearer_core::ids::RadiantId;
 use shardbearer_core::topology::Topology;
 use shardbearer_proto::convert::bootstrap as convert;
 use shardbearer_state::bootstrap::{Effect, Event, Machine, Settings, TICK_MS};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use super::{BootstrapError, Context, Identity, IdentityError, Outcome, StoredCluster, founding_of};
+use crate::watch;
 
 /// How long a call may take.
 const CALL_DEADLINE: Duration = Duration::from_secs(1);
@@ -255,7 +256,7 @@ async fn on_disk(
 }
 
 async fn closing(shutdown: &mut watch::Receiver<bool>) {
-    let _ = shutdown.wait_for(|closing| *closing).await; // no sender left: closing too
+    drop(shutdown.wait_for(|closing| *closing).await); // no sender left: closing too
 }
 
 /// Whether a founding that came in is what it says it is: what passes can be stored and used.

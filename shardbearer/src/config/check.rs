@@ -127,11 +127,14 @@ fn bootstrap(config: &Config) -> Result<(), Broken> {
 
 fn consensus(config: &Config, engines: &Engines) -> Result<(), Broken> {
     let consensus = &config.consensus;
-    match engines.find(&consensus.engine) {
-        Err(why) => return broken("consensus", "engine", why),
-        Ok(factory) => {
-            if let Some(why) = factory.refuses(config.bootstrap.expect as usize) {
-                return broken("consensus", "engine", why);
+    let all = consensus.engines.iter().map(|name| ("engines", name));
+    for (key, name) in std::iter::once(("engine", &consensus.engine)).chain(all) {
+        match engines.find(name) {
+            Err(why) => return broken("consensus", key, why),
+            Ok(factory) => {
+                if let Some(why) = factory.refuses(config.bootstrap.expect as usize) {
+                    return broken("consensus", key, why);
+                }
             }
         }
     }
@@ -214,6 +217,7 @@ mod tests {
             ("[bootstrap]\nshards = 0", "between 1 and 16384"),
             ("[storage]\nengine = \"rocks\"", "fjall"),
             ("[consensus]\nengine = \"zab\"", "openraft"),
+            ("[consensus]\nengines = [\"chain\", \"zab\"]", "openraft"),
             (
                 "[consensus]\nengine = \"solo\"\n[bootstrap]\nexpect = 3\nneighbors = [\"b:1\"]",
                 "one member, not 3",

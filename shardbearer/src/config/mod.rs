@@ -96,6 +96,7 @@ pub struct Bootstrap {
 #[allow(missing_docs)] // see `Config`
 pub struct Consensus {
     pub engine: String,
+    pub engines: Vec<String>,
     pub heartbeat_ms: u64,
     pub election_timeout_ms: u64,
 }
@@ -181,7 +182,12 @@ impl Default for Bootstrap {
 
 impl Default for Consensus {
     fn default() -> Self {
-        Consensus { engine: "openraft".into(), heartbeat_ms: 100, election_timeout_ms: 500 }
+        Consensus {
+            engine: "openraft".into(),
+            engines: Vec::new(),
+            heartbeat_ms: 100,
+            election_timeout_ms: 500,
+        }
     }
 }
 

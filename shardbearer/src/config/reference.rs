@@ -97,7 +97,13 @@ pub const KEYS: &[Key] = &[
         "consensus",
         "engine",
         "\"openraft\"",
-        "The replication protocol of the orders founded by this cluster: `openraft`, `chain` (stops until a member that is silent is left out, see suspicion_ms; its control order runs openraft) or `solo` (one radiant).",
+        "The replication protocol of the orders founded by this cluster: `openraft`, `omnipaxos`, `chain` (stops until a member that is silent is left out, see suspicion_ms; its control order runs openraft) or `solo` (one radiant).",
+    ),
+    key(
+        "consensus",
+        "engines",
+        "[]",
+        "Protocols of the data orders founded by this cluster, given to them in turn, so that one cluster can run several; empty: `engine` for all.",
     ),
     key("consensus", "heartbeat_ms", "100", "How often a herald shows that it lives."),
     key(

@@ -33,6 +33,7 @@ pub(super) fn founding(config: &Config, engines: &Engines, world: &World) -> Arc
             orders: config.bootstrap.orders,
             replication: config.bootstrap.replication,
             engine: config.consensus.engine.clone(),
+            engines: config.consensus.engines.clone(),
             control_engine: control_engine.clone(),
             scheme: Slots::new(config.bootstrap.shards).expect("the configuration was checked"),
             draw: rand::RngCore::next_u64(&mut *draw.lock()),

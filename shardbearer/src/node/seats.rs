@@ -151,7 +151,8 @@ impl Seats {
         codec: impl crate::order::applier::Codec<M>,
     ) -> Result<Arc<MachineApplier<M>>, String> {
         let images = self.home.images_of(order.id);
-        MachineApplier::open(order.id, self.home.stores.storage.clone(), machine, codec, images)
+        let storage = self.home.stores.storage.clone();
+        MachineApplier::open(order.id, storage, machine, codec, images, self.cluster.world.clone())
             .map_err(|error| format!("order {}: {error}", order.id))
     }
 

@@ -19,6 +19,7 @@ use shardbearer_core::ids::OrderId;
 use shardbearer_core::log::LogPos;
 use shardbearer_core::machine::{StateMachine, Workspace};
 use shardbearer_core::storage::{Batch, Durability, Space, StorageEngine, StorageError, View};
+use shardbearer_core::world::World;
 
 use super::snapshot::{self, ImageReader, ImageWriter};
 use super::spool::Spool;
@@ -55,6 +56,7 @@ pub struct MachineApplier<M: StateMachine> {
     storage: Arc<dyn StorageEngine>,
     codec: Box<dyn Codec<M>>,
     snapshots: PathBuf,
+    world: World,
     state: Mutex<State<M>>,
     /// Counts beginnings and ends of installs: odd while the rows are being replaced, in more than one commit.
     installs: AtomicU64,
@@ -69,6 +71,7 @@ impl<M: StateMachine> MachineApplier<M> {
         mut machine: M,
         codec: impl Codec<M>,
         snapshots: PathBuf,
+        world: World,
     ) -> Result<Arc<Self>, StorageError> {
         std::fs::create_dir_all(&snapshots)
             .map_err(|error| StorageError::Io(format!("cannot create {}: {error}", snapshots.display())))?;
@@ -91,8 +94,8 @@ impl<M: StateMachine> MachineApplier<M> {
             }
         }
         let state = Mutex::new(State { machine, applied, failure: None });
-        let installs = AtomicU64::new(0);
-        Ok(Arc::new(MachineApplier { order, storage, codec: Box::new(codec), snapshots, state, installs }))
+        let (codec, installs) = (Box::new(codec), AtomicU64::new(0));
+        Ok(Arc::new(MachineApplier { order, storage, codec, snapshots, world, state, installs }))
     }
 
     /// A view of what is applied; while an image is being installed, of any part of it. For looks that do no harm
@@ -202,8 +205,8 @@ impl<M: StateMachine> Applier for MachineApplier<M> {
             return Ok(Box::new(image));
         }
         let folder = self.snapshots.clone();
-        let spooled = tokio::task::spawn_blocking(move || Spool::of(image, &folder)).await;
-        Ok(Box::new(spooled.map_err(|error| StorageError::Io(error.to_string()))??))
+        let spooled = self.world.block(move || Spool::of(image, &folder)).await;
+        Ok(Box::new(spooled.ok_or_else(|| StorageError::Io("writing the image failed".into()))??))
     }
 
     async fn receive_snapshot(&self) -> Result<Box<dyn SnapshotWriter>, StorageError> {

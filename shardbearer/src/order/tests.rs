@@ -19,6 +19,7 @@ use super::applier::MachineApplier;
 use super::codec::DataCodec;
 use crate::storage::memory::Memory;
 use crate::storage::sled::Sled;
+use crate::world::Real;
 
 const ORDER: OrderId = OrderId(2);
 const SHARD: ShardId = ShardId(1);
@@ -32,7 +33,8 @@ fn replica(folder: &Path) -> Arc<MachineApplier<ShardMachine>> {
 
 fn over(storage: Arc<dyn StorageEngine>, folder: &Path) -> Arc<MachineApplier<ShardMachine>> {
     let images = folder.join("images");
-    MachineApplier::open(ORDER, storage, ShardMachine::new(ORDER), DataCodec, images).expect("sound")
+    let (world, _) = Real::create();
+    MachineApplier::open(ORDER, storage, ShardMachine::new(ORDER), DataCodec, images, world).expect("sound")
 }
 
 async fn apply(applier: &dyn Applier, index: u64, id: Option<RequestId>, command: Command) {
@@ -107,6 +109,7 @@ async fn nothing_is_read_from_half_an_image() {
     assert_eq!(target.look(count), Ok(Some(1)));
     let (installer, runtime) = (target.clone(), tokio::runtime::Handle::current());
     let slow = target.look(|view| {
+        #[allow(clippy::disallowed_methods)] // the test wants two real threads to race
         let installing = std::thread::spawn(move || runtime.block_on(installer.install(image)));
         reaching.recv_timeout(PATIENCE).expect("it drops the old rows");
         assert_eq!(rows(target.view().as_ref()).len(), 0, "neither the old rows nor the new");
@@ -162,6 +165,7 @@ async fn nobody_waits_for_who_receives_an_image_whatever_the_storage_engine() {
     let first = reader.next().expect("readable").expect("a header");
 
     let (busy, done) = (source.clone(), tokio::sync::oneshot::channel());
+    #[allow(clippy::disallowed_methods)] // it may block for ever
     std::thread::spawn(move || {
         let command = Command::Increment { key: Bytes::from_static(b"k"), by: 1 };
         futures_util::FutureExt::now_or_never(apply(busy.as_ref(), 3, None, command)).expect("at once");

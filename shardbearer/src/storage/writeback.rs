@@ -38,6 +38,7 @@ impl Writeback {
         let (due, asked) = sync_channel::<()>(1);
         let failure = Arc::new(OnceLock::new());
         let failed = failure.clone();
+        #[allow(clippy::disallowed_methods)] // it waits for the disk; simulations have a storage without it
         let thread = std::thread::Builder::new().name("data-writeback".into()).spawn(move || {
             while asked.recv().is_ok() {
                 if let Err(error) = sync() {

@@ -1,17 +1,19 @@
 //! Clients that ask random radiants, and write down what they were answered.
 
+mod asking;
+mod wishes;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use rand::Rng;
 use rand::rngs::StdRng;
-use shardbearer::kv::{Call, CallResult, Request};
-use shardbearer_core::error::RequestError;
-use shardbearer_core::kv::{Command, Condition, Expiry, Record, Reply};
-use shardbearer_sim::history::{Answer, Ask, Seen};
-use tokio::sync::oneshot;
+use shardbearer_core::ids::SessionId;
+use shardbearer_core::kv::{Command, RequestId};
+use shardbearer_sim::history::{Answer, Ask};
 
+pub use self::asking::{Wanted, execute, operate, put, request};
 use super::cluster::Cluster;
 use super::machine::Machine;
 
@@ -19,39 +21,19 @@ use super::machine::Machine;
 const REGISTERS: usize = 6;
 const COUNTERS: usize = 3;
 
-/// One client until the end of the safety phase.
-pub async fn client(cluster: Arc<Cluster>, number: usize, until_ms: u64) {
-    let mut rng = cluster.universe.rng(&format!("client {number}"));
-    let mut seen = [0; REGISTERS];
-    let mut written = 0;
-    while cluster.universe.now_ms() < until_ms {
-        tokio::time::sleep(Duration::from_millis(rng.random_range(0..50))).await;
-        let machine = &cluster.machines[rng.random_range(0..cluster.machines.len())];
-        let counter = rng.random_bool(0.3);
-        let register = rng.random_range(0..REGISTERS);
-        let read = rng.random_bool(0.4);
-        let (key, ask) = if counter {
-            (counter_key(rng.random_range(0..COUNTERS)), if read { Ask::Read } else { Ask::Add })
-        } else {
-            written += 1;
-            let value = Bytes::from(format!("{number}-{written}"));
-            let ask = match read {
-                true => Ask::Read,
-                false if rng.random_bool(0.4) => Ask::WriteIf(seen[register], value),
-                false => Ask::Write(value),
-            };
-            (register_key(register), ask)
-        };
-        let answer = operate(&cluster, machine, number, &key, ask, deadline(&mut rng)).await;
-        if let (false, Some(revision)) = (counter, revision(&answer)) {
-            seen[register] = revision;
-        }
-    }
-}
-
-/// Every key that clients use.
+/// Every key that clients use with plain reads and writes.
 pub fn keys() -> Vec<Bytes> {
     (0..REGISTERS).map(register_key).chain((0..COUNTERS).map(counter_key)).collect()
+}
+
+/// Every other key.
+pub fn other_keys() -> Vec<Bytes> {
+    wishes::keys()
+}
+
+/// A page request over all that clients write.
+pub fn everything() -> Command {
+    wishes::scan(0)
 }
 
 fn register_key(number: usize) -> Bytes {
@@ -62,13 +44,86 @@ fn counter_key(number: usize) -> Bytes {
     format!("counter-{number}").into()
 }
 
-/// Mostly patient; the impatient make outcomes unknown.
-fn deadline(rng: &mut StdRng) -> Duration {
-    Duration::from_millis(match rng.random_range(0..10) {
-        0 => rng.random_range(1..100),
-        1..7 => rng.random_range(200..800),
-        _ => 3_000,
-    })
+/// One client until the end of the safety phase.
+pub async fn client(cluster: Arc<Cluster>, number: usize, until_ms: u64) {
+    let rng = cluster.universe.rng(&format!("client {number}"));
+    // Some clients have a session of their own and ask again, elsewhere, until they know.
+    let session = (number % 2 == 1).then_some(SessionId(number as u128));
+    let mut client = Client {
+        cluster: cluster.clone(),
+        number,
+        rng,
+        session,
+        requests: 0,
+        seen: [0; REGISTERS],
+        written: 0,
+    };
+    while cluster.universe.now_ms() < until_ms {
+        tokio::time::sleep(Duration::from_millis(client.rng.random_range(0..50))).await;
+        client.once().await;
+    }
+}
+
+struct Client {
+    cluster: Arc<Cluster>,
+    number: usize,
+    rng: StdRng,
+    session: Option<SessionId>,
+    requests: u64,
+    seen: [u64; REGISTERS],
+    written: u64,
+}
+
+impl Client {
+    async fn once(&mut self) {
+        let wanted = self.wanted();
+        let cluster = self.cluster.clone();
+        match self.rng.random_range(0..10) {
+            0..3 => {
+                let key = counter_key(self.rng.random_range(0..COUNTERS));
+                let ask = if self.rng.random_bool(0.4) { Ask::Read } else { Ask::Add };
+                operate(&cluster, &wanted, &key, ask).await;
+            }
+            3..7 => {
+                let register = self.rng.random_range(0..REGISTERS);
+                let value = self.value();
+                let ask = match self.rng.random_range(0..10) {
+                    0..4 => Ask::Read,
+                    4..6 => Ask::WriteIf(self.seen[register], value),
+                    _ => Ask::Write(value),
+                };
+                let answer = operate(&cluster, &wanted, &register_key(register), ask).await;
+                self.seen[register] = revision(&answer).unwrap_or(self.seen[register]);
+            }
+            _ => {
+                let value = self.value();
+                let now_ms = cluster.universe.wall_ms();
+                let command = wishes::draw(&mut self.rng, value, cluster.clocks_agree.then_some(now_ms));
+                request(&cluster, &wanted, command).await;
+            }
+        }
+    }
+
+    /// A value that nobody else writes.
+    fn value(&mut self) -> Bytes {
+        self.written += 1;
+        format!("{}-{}", self.number, self.written).into()
+    }
+
+    /// Whom to ask for how long. Mostly patient; the impatient make outcomes unknown.
+    fn wanted(&mut self) -> Wanted {
+        self.requests += 1;
+        let number = self.requests;
+        let first = self.rng.random_range(0..self.cluster.machines.len());
+        let deadline = Duration::from_millis(match self.rng.random_range(0..10) {
+            0 => self.rng.random_range(1..100),
+            1..7 => self.rng.random_range(200..800),
+            _ => 3_000,
+        });
+        // It waits for one answer at a time.
+        let id = |session| RequestId { session, number, unanswered_from: number, retry: false };
+        Wanted { client: self.number, first, id: self.session.map(id), deadline }
+    }
 }
 
 fn revision(answer: &Answer) -> Option<u64> {
@@ -81,80 +136,7 @@ fn revision(answer: &Answer) -> Option<u64> {
     }
 }
 
-/// One operation through one radiant, written down.
-pub async fn operate(
-    cluster: &Cluster,
-    machine: &Machine,
-    client: usize,
-    key: &Bytes,
-    ask: Ask,
-    deadline: Duration,
-) -> Answer {
-    let number = cluster.history.begin(client, key, ask.clone());
-    let answer = match execute(machine, command(key, &ask), deadline).await {
-        Some(Ok(reply)) => answer_of(reply),
-        Some(Err(error)) => {
-            cluster.universe.event(format_args!("client {client} is told: {error}"));
-            match error {
-                RequestError::Refused(_) => Answer::Refused,
-                RequestError::Unknown(_) => Answer::Unknown,
-            }
-        }
-        None => Answer::Unknown,
-    };
-    if answer == Answer::Unknown {
-        cluster.universe.trace.cover("unknown outcome");
-    }
-    let key = String::from_utf8_lossy(key);
-    cluster.universe.event(format_args!("client {client} at {}: {key} {ask:?}: {answer:?}", machine.name));
-    cluster.history.end(number, answer.clone());
-    answer
-}
-
-/// A command at a radiant's door; `None` if the radiant does not serve, or died under it.
-pub async fn execute(machine: &Machine, command: Command, deadline: Duration) -> Option<CallResult> {
-    const NOT_HERE: Duration = Duration::from_millis(20);
-    let Some((running, life)) = machine.running() else {
-        tokio::time::sleep(NOT_HERE).await;
-        // Nobody was asked.
-        let why = shardbearer_core::error::Refused::Closed;
-        return Some(Err(why.into()));
-    };
-    let (sender, answer) = oneshot::channel();
-    let request = Request { table: "default".into(), calls: vec![Call::new(command)], deadline };
-    // In the radiant's life, as its gateways' tasks are.
-    life.spawn("request", async move {
-        let results = running.door.execute(request).await;
-        let _ = sender.send(results);
-    });
-    let answer = tokio::time::timeout(deadline + Duration::from_millis(50), answer).await;
-    answer.ok()?.ok()?.pop()
-}
-
-fn command(key: &Bytes, ask: &Ask) -> Command {
-    let put = |value: &Bytes, condition| Command::Put {
-        key: key.clone(),
-        value: value.clone(),
-        condition,
-        expiry: Expiry::Never,
-        previous: false,
-    };
-    match ask {
-        Ask::Read => Command::Get { key: key.clone() },
-        Ask::Write(value) => put(value, Condition::Always),
-        Ask::WriteIf(revision, value) => put(value, Condition::Revision(*revision)),
-        Ask::Add => Command::Increment { key: key.clone(), by: 1 },
-    }
-}
-
-fn answer_of(reply: Reply) -> Answer {
-    let seen = |record: Option<Record>| -> Seen { record.map(|record| (record.value, record.revision)) };
-    match reply {
-        Reply::Record(record) => Answer::Found(seen(record)),
-        Reply::Written { revision, .. } => Answer::Wrote(revision),
-        Reply::ConditionFailed { current } => Answer::Failed(seen(current)),
-        Reply::Number { value, revision } => Answer::Counted(value, revision),
-        Reply::Refused(_) => Answer::Refused,
-        other => panic!("an answer to another question: {other:?}"),
-    }
+/// A machine of a cluster, counted round.
+fn machine(cluster: &Cluster, number: usize) -> &Machine {
+    &cluster.machines[number % cluster.machines.len()]
 }

@@ -1,24 +1,23 @@
 //! A virtual cluster: machines on a network, and what must hold of them at every moment.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use parking_lot::Mutex;
 use rand::Rng;
 use shardbearer::config::Config;
-use shardbearer_core::ids::{ClusterId, OrderId, RadiantId};
-use shardbearer_core::storage::Space;
-use shardbearer_sim::chaos::{Act, Profile};
+use shardbearer_core::ids::OrderId;
+use shardbearer_sim::chaos::{Act, Fault};
 use shardbearer_sim::disk::Disk;
 use shardbearer_sim::history::History;
 use shardbearer_sim::net::Net;
+use shardbearer_sim::recorder::Recorder;
 use shardbearer_sim::world::Universe;
 
-use super::doubles::Defects;
 use super::machine::Machine;
+use super::run::Scenario;
+use super::{invariants, observer};
 
 /// Of every virtual cluster.
 pub const RADIANTS: usize = 5;
@@ -33,36 +32,47 @@ pub struct Cluster {
     pub universe: Arc<Universe>,
     pub net: Arc<Net>,
     pub machines: Vec<Machine>,
+    /// What clients saw, for the judge that goes by revisions.
     pub history: History,
-    seen: Mutex<Sightings>,
+    /// The same and more, for the exact oracle.
+    pub recorder: Recorder,
+    /// Whether all wall clocks are right, so that expiries mean the same everywhere.
+    pub clocks_agree: bool,
 }
 
-/// What was seen so far, for what may be seen only once.
-#[derive(Default)]
-struct Sightings {
-    clusters: BTreeMap<ClusterId, String>,
-    heralds: BTreeMap<(OrderId, u64), RadiantId>,
+/// A recorder on virtual time. Of two events of one instant the second is later: all runs on one thread.
+fn recorder(universe: &Arc<Universe>) -> Recorder {
+    let (universe, last) = (universe.clone(), AtomicU64::new(0));
+    Recorder::new(move || {
+        let now = universe.now_ns().max(last.load(Ordering::Relaxed) + 1);
+        last.store(now, Ordering::Relaxed);
+        now
+    })
 }
-
-/// An order's rows with a position, for those that stand there.
-type Standing = BTreeMap<Bytes, (String, u64)>;
 
 impl Cluster {
-    pub fn new(universe: Arc<Universe>, profile: &Profile, folder: &Path, defects: &Defects) -> Arc<Cluster> {
+    pub fn new(universe: Arc<Universe>, scenario: &Scenario, folder: &Path) -> Arc<Cluster> {
+        let Scenario { profile, mix, defects, .. } = scenario;
         let net = Net::new(&universe, profile.weather);
         let mut rng = universe.rng("machines");
         let address = |number: usize| format!("10.0.0.{number}:7400");
+        let name = |number: usize| format!("r{number}");
+        let disks: Arc<[Arc<Disk>]> =
+            (0..RADIANTS).map(|number| Disk::new(&universe, &name(number), defects.disk)).collect();
         let machines = (0..RADIANTS).map(|number| {
             let mut config = Config::default();
-            config.radiant.name = format!("r{number}");
+            config.radiant.name = name(number);
             config.radiant.data_dir = folder.join(&config.radiant.name);
             config.listen.grpc = address(number);
             config.bootstrap.neighbors = vec![address(0), address((number + 1) % RADIANTS)];
             config.bootstrap.expect = RADIANTS as u32;
             config.bootstrap.orders = ORDERS;
             config.bootstrap.shards = SHARDS;
-            let disk = Disk::new(&universe, &config.radiant.name, defects.disk);
-            let machine = Machine::new(&universe, &net, disk, config, (defects.engines)(), defects.agreeable);
+            config.consensus.engine = mix.control.into();
+            config.consensus.engines = mix.data.iter().map(|name| (*name).to_owned()).collect();
+            let disk = disks[number].clone();
+            let engines = observer::engines(&universe, &disks, &disk, defects);
+            let machine = Machine::new(&universe, &net, disk, config, engines, defects.beacons);
             let drift = rng.random_range(-profile.drift_ppm..=profile.drift_ppm);
             machine.clock.drift_ppm.store(drift, std::sync::atomic::Ordering::Relaxed);
             machine
@@ -73,13 +83,27 @@ impl Cluster {
             net,
             machines,
             history: History::default(),
-            seen: Mutex::default(),
+            recorder: recorder(&universe),
+            clocks_agree: profile.drift_ppm == 0 && !profile.faults.contains(&Fault::Jump),
         })
+    }
+
+    /// All orders.
+    pub fn orders() -> impl Iterator<Item = OrderId> {
+        std::iter::once(OrderId::CONTROL).chain(Cluster::data_orders())
+    }
+
+    /// Those of data.
+    pub fn data_orders() -> impl Iterator<Item = OrderId> {
+        (2..2 + ORDERS as u64).map(OrderId)
     }
 
     /// Does what a plan says.
     pub async fn perform(&self, act: Act) {
         self.universe.event(format_args!("{act:?}"));
+        if let Some(damage) = act.damage() {
+            self.universe.trace.cover(damage);
+        }
         let addresses =
             |one: usize, other: usize| (&self.machines[one].address, &self.machines[other].address);
         let ways = |one: usize, cut: bool, says: bool, hears: bool| {
@@ -128,83 +152,14 @@ impl Cluster {
 
     /// Looks at the invariants until one is broken.
     pub async fn watch(&self) {
+        let mut invariants = invariants::all();
         loop {
-            if let Err(why) = self.look() {
+            let broken = invariants.iter_mut().find_map(|invariant| invariant.look(self).err());
+            if let Some(why) = broken {
                 self.universe.trace.broken(why);
                 return;
             }
             tokio::time::sleep(LOOK).await;
         }
-    }
-
-    fn look(&self) -> Result<(), String> {
-        let mut seen = self.seen.lock();
-        for machine in &self.machines {
-            machine.check()?;
-            let Some((running, _)) = machine.running() else { continue };
-            let cluster = &running.cluster;
-            seen.clusters.insert(cluster.map.topology().cluster, machine.name.clone());
-            if seen.clusters.len() > 1 {
-                return Err(format!("two clusters were founded: {:?}", seen.clusters));
-            }
-            let engines = cluster.orders.all().into_iter().map(|order| (order.id(), order.engine().status()));
-            let control = cluster.control().into_iter().map(|seat| (OrderId::CONTROL, seat.engine.status()));
-            for (order, status) in engines.chain(control).filter(|(_, status)| status.leading) {
-                let known = seen.heralds.insert((order, status.term), cluster.me);
-                if known.is_none() {
-                    self.universe.trace.cover("lead taken");
-                    let (name, term) = (&machine.name, status.term);
-                    self.universe.event(format_args!("{name} leads order {order} in term {term}"));
-                }
-                if let Some(other) = known.filter(|other| *other != cluster.me) {
-                    let term = status.term;
-                    return Err(format!(
-                        "order {order} has two heralds in term {term}: {other} and {}",
-                        cluster.me
-                    ));
-                }
-            }
-        }
-        self.same_position_same_rows().map(drop)
-    }
-
-    /// Replicas that applied the same position hold the same rows. Returns how many positions each order stands at.
-    pub fn same_position_same_rows(&self) -> Result<BTreeMap<OrderId, usize>, String> {
-        let orders = (1..=ORDERS as u64 + 1).map(OrderId);
-        let mut positions = BTreeMap::new();
-        for order in orders {
-            let mut standing = Standing::new();
-            for machine in &self.machines {
-                let Some((position, rows)) = self.rows(machine, order) else { continue };
-                if let Some((other, expected)) = standing.insert(position, (machine.name.clone(), rows))
-                    && expected != rows
-                {
-                    let why =
-                        format!("order {order}: {other} and {} applied the same and differ", machine.name);
-                    return Err(why);
-                }
-            }
-            positions.insert(order, standing.len());
-        }
-        Ok(positions)
-    }
-
-    /// The applied position of an order on a machine, and a digest of its rows; `None` where it has none.
-    fn rows(&self, machine: &Machine, order: OrderId) -> Option<(Bytes, u64)> {
-        use std::hash::{DefaultHasher, Hash, Hasher};
-        let spaces = machine.disk.rows_of(order);
-        let mut position = None;
-        let mut digest = DefaultHasher::new();
-        for (space, rows) in &spaces {
-            for (key, value) in rows.iter() {
-                // The applier's own rows, see `order/applier.rs`: of them only the position is the same everywhere.
-                match (space, key.as_ref()) {
-                    (Space::Order(_), b"\xffapplied") => position = Some(value.clone()),
-                    (Space::Order(_), [0xff, ..]) => {}
-                    _ => (space, key, value).hash(&mut digest),
-                }
-            }
-        }
-        Some((position?, digest.finish()))
     }
 }

@@ -6,28 +6,30 @@ mod engines;
 
 use std::ops::Range;
 
-use shardbearer::engine::Engines;
 use shardbearer_sim::chaos;
-use shardbearer_sim::disk::Flaw;
+use shardbearer_sim::disk::{Flaw, Lie};
 
-pub use self::beacons::Agreeable;
-use self::engines::{Defect, with};
+pub use self::beacons::{Lie as BeaconLie, Lying};
+pub use self::engines::{Defect, defective};
+use super::mixes::MIXES;
 use super::run::{Scenario, run};
 
 /// What is wrong with a cluster; by default nothing.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub struct Defects {
     pub disk: Option<Flaw>,
-    pub engines: fn() -> Engines,
-    pub agreeable: bool,
+    pub engine: Option<Defect>,
+    pub beacons: Option<BeaconLie>,
 }
 
-const NONE: Defects = Defects { disk: None, engines: Engines::default, agreeable: false };
+const NONE: Defects = Defects { disk: None, engine: None, beacons: None };
 
-impl Default for Defects {
-    fn default() -> Self {
-        NONE
-    }
+const fn disk(flaw: Flaw) -> Defects {
+    Defects { disk: Some(flaw), ..NONE }
+}
+
+const fn engine(defect: Defect) -> Defects {
+    Defects { engine: Some(defect), ..NONE }
 }
 
 /// A promise that is broken on purpose.
@@ -44,45 +46,94 @@ struct Double {
 const DOUBLES: &[Double] = &[
     Double {
         name: "a log that acknowledges before it is durable",
-        defects: Defects { disk: Some(Flaw::AcksBeforeDurable), ..NONE },
-        profile: "all-crash",
-        seeds: 0..40,
-        words: &["was answered before", "differ", "is both", "after", "made twice", "should have"],
+        defects: disk(Flaw::AcksBeforeDurable),
+        profile: "calm",
+        seeds: 0..10,
+        words: &["that is durable on"],
     },
     Double {
         name: "a disk that forgets votes",
-        defects: Defects { disk: Some(Flaw::ForgetsHardState), ..NONE },
+        defects: disk(Flaw::ForgetsHardState),
         profile: "all-crash",
         seeds: 0..10,
-        words: &["two heralds"],
+        words: &["two heralds", "that is durable on"],
     },
     Double {
-        name: "a storage that loses rows",
-        defects: Defects { disk: Some(Flaw::LosesRows), ..NONE },
+        name: "a log with a hole after it was cut",
+        defects: disk(Flaw::CutsTooMuch),
+        profile: "everything",
+        seeds: 10..100,
+        words: &["follows"],
+    },
+    Double {
+        name: "a replica that diverges since its storage loses rows",
+        defects: disk(Flaw::LosesRows),
         profile: "calm",
-        seeds: 0..5,
+        seeds: 0..10,
         words: &["applied the same and differ"],
     },
     Double {
         name: "an order that forgets who asked, so that a repeated request applies twice",
-        defects: Defects { engines: || with(Defect::Forgetful), ..NONE },
+        defects: engine(Defect::Forgetful),
         profile: "net",
         seeds: 0..10,
         words: &["took effect twice", "should have", "made twice"],
     },
     Double {
+        name: "an order that applies each entry twice",
+        defects: engine(Defect::AppliesTwice),
+        profile: "calm",
+        seeds: 0..10,
+        words: &["was given again"],
+    },
+    Double {
+        name: "images without the session table",
+        defects: engine(Defect::Images(Lie::OmitsSessions)),
+        profile: "crash",
+        seeds: 0..40,
+        words: &["applied the same and differ"],
+    },
+    Double {
+        name: "images that omit a key",
+        defects: engine(Defect::Images(Lie::OmitsKeys)),
+        profile: "crash",
+        seeds: 0..40,
+        words: &["applied the same and differ"],
+    },
+    Double {
         name: "a herald that answers reads without asking whether it still is one",
-        defects: Defects { engines: || with(Defect::Hasty), ..NONE },
+        defects: engine(Defect::Hasty),
         profile: "pause",
-        seeds: 6..40,
+        seeds: 7..60,
         words: &["was answered before"],
     },
     Double {
+        name: "a lease that is kept across a pause",
+        defects: engine(Defect::LongLease),
+        profile: "pause",
+        seeds: 23..60,
+        words: &["no order explains"],
+    },
+    Double {
+        name: "an order that takes what belongs to another",
+        defects: engine(Defect::Greedy),
+        profile: "calm",
+        seeds: 0..10,
+        words: &["is served by orders"],
+    },
+    Double {
         name: "founders that are said to agree without having been asked",
-        defects: Defects { agreeable: true, ..NONE },
+        defects: Defects { beacons: Some(BeaconLie::Agree), ..NONE },
         profile: "calm",
         seeds: 9..40,
         words: &["two clusters"],
+    },
+    Double {
+        name: "founders that are told of different foundings",
+        defects: Defects { beacons: Some(BeaconLie::Garble), ..NONE },
+        profile: "calm",
+        seeds: 0..10,
+        words: &["is another configuration"],
     },
 ];
 
@@ -97,7 +148,9 @@ fn every_broken_double_is_noticed() {
 fn notice(double: &Double) -> Result<(), String> {
     let profile = chaos::profile(double.profile).expect("one of the profiles");
     for seed in double.seeds.clone() {
-        let Err(broken) = run(&Scenario { seed, profile, defects: double.defects }) else { continue };
+        let Err(broken) = run(&Scenario { seed, profile, mix: &MIXES[0], defects: double.defects }) else {
+            continue;
+        };
         println!("{}: noticed with seed {seed}: {}", double.name, broken.what);
         return match double.words.iter().any(|words| broken.what.contains(words)) {
             true => Ok(()),

@@ -22,9 +22,9 @@ use shardbearer_core::world::World;
 use shardbearer_proto::pb;
 use shardbearer_sim::disk::Disk;
 use shardbearer_sim::net::{Failure, Host, Message, Net};
-use shardbearer_sim::world::{Life, Universe};
+use shardbearer_sim::world::Life;
 
-use super::doubles::Agreeable;
+use super::doubles::{BeaconLie, Lying};
 
 /// So small that a short run compacts its logs many times and outages need snapshots.
 const LIMITS: EngineLimits = EngineLimits {
@@ -37,13 +37,12 @@ const LIMITS: EngineLimits = EngineLimits {
 
 /// What one life of a radiant stands on.
 pub struct Virtual {
-    pub universe: Arc<Universe>,
     pub net: Arc<Net>,
     pub disk: Arc<Disk>,
     pub life: Arc<Life>,
     pub address: String,
-    /// Whether its beacons lie, see [`Agreeable`].
-    pub agreeable: bool,
+    /// How its beacons lie, if they do.
+    pub beacons: Option<BeaconLie>,
     /// The transport, once there is one: it has to be closed by force after a crash.
     pub links: Arc<Mutex<Option<Arc<VirtualLinks>>>>,
 }
@@ -65,7 +64,10 @@ impl Environment for Virtual {
 
     fn beacons(&self) -> Arc<dyn Beacons> {
         let beacons = VirtualBeacons { net: self.net.clone(), from: self.address.clone() };
-        if self.agreeable { Arc::new(Agreeable::new(beacons)) } else { Arc::new(beacons) }
+        match self.beacons {
+            Some(lie) => Arc::new(Lying::new(lie, beacons)),
+            None => Arc::new(beacons),
+        }
     }
 
     fn transport(
@@ -79,7 +81,6 @@ impl Environment for Virtual {
             cluster,
             me,
             net: self.net.clone(),
-            universe: self.universe.clone(),
             world: self.life.world(),
             from: self.address.clone(),
             peers: RwLock::default(),
@@ -241,7 +242,6 @@ pub struct VirtualLinks {
     cluster: ClusterId,
     me: RadiantId,
     net: Arc<Net>,
-    universe: Arc<Universe>,
     world: World,
     from: String,
     peers: RwLock<BTreeMap<RadiantId, String>>,
@@ -254,15 +254,6 @@ impl VirtualLinks {
     }
 
     fn message(&self, to: RadiantId, frame: Frame) -> Message {
-        if let Channel::Engine(_) = frame.channel {
-            // The second byte is the kind of message, see `engine/openraft/wire.rs`.
-            match frame.body.get(1) {
-                Some(3) => self.universe.trace.cover("election"),
-                Some(4) => self.universe.trace.cover("lead handed over"),
-                Some(5) => self.universe.trace.cover("snapshot chunk"),
-                Some(_) | None => {}
-            }
-        }
         let head = Head { cluster: self.cluster, from: self.me, to, channel: frame.channel };
         // As the real transport: who is refused must be able to rely on it.
         let once = matches!(frame.channel, Channel::Forward | Channel::Control);

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::doubles::BeaconLie;
 use super::environment::{Virtual, VirtualLinks};
 
 /// One machine.
@@ -26,7 +27,7 @@ pub struct Machine {
     net: Arc<Net>,
     config: Config,
     engines: Engines,
-    agreeable: bool,
+    beacons: Option<BeaconLie>,
     starts: AtomicU64,
     failing: AtomicBool,
     process: Mutex<Option<Process>>,
@@ -50,7 +51,7 @@ impl Machine {
         disk: Arc<Disk>,
         config: Config,
         engines: Engines,
-        agreeable: bool,
+        beacons: Option<BeaconLie>,
     ) -> Machine {
         Machine {
             name: config.radiant.name.clone(),
@@ -61,7 +62,7 @@ impl Machine {
             net: net.clone(),
             config,
             engines,
-            agreeable,
+            beacons,
             starts: AtomicU64::new(0),
             failing: AtomicBool::new(false),
             process: Mutex::new(None),
@@ -79,12 +80,11 @@ impl Machine {
         let life = Life::begin(&self.universe, &format!("{}.{start}", self.name), &self.clock);
         let links = Arc::default();
         let environment = Arc::new(Virtual {
-            universe: self.universe.clone(),
             net: self.net.clone(),
             disk: self.disk.clone(),
             life: life.clone(),
             address: self.address.clone(),
-            agreeable: self.agreeable,
+            beacons: self.beacons,
             links: Arc::clone(&links),
         });
         let prepared = match node::prepare_in(environment, self.config.clone(), self.engines.clone()) {
@@ -133,7 +133,10 @@ impl Machine {
         let process = self.process.lock().take();
         let Some(process) = process else { return };
         self.universe.event(format_args!("{} crashes", self.name));
-        self.universe.trace.cover("crash");
+        if process.running.is_none() && process.opened.is_empty() && self.starts.load(Ordering::Relaxed) == 1
+        {
+            self.universe.trace.cover("crash during the founding");
+        }
         process.life.kill();
         self.bury(process).await;
     }
@@ -143,7 +146,6 @@ impl Machine {
         let process = self.process.lock().take();
         let Some(mut process) = process else { return };
         self.universe.event(format_args!("{} stops", self.name));
-        self.universe.trace.cover("orderly stop");
         process.stop.cancel();
         process.running = None;
         let ended = tokio::time::timeout(std::time::Duration::from_secs(30), &mut process.main).await;

@@ -7,9 +7,13 @@
 
 mod clients;
 mod cluster;
+mod coverage;
 mod doubles;
 mod environment;
+mod invariants;
 mod machine;
+mod mixes;
+mod observer;
 mod run;
 mod transport;
 
@@ -34,38 +38,46 @@ fn one_seed() {
     if let Ok(name) = std::env::var("SIM_PROFILE") {
         scenario.profile = chaos::profile(&name).unwrap_or_else(|| panic!("there is no profile {name}"));
     }
-    match run(&scenario) {
-        Ok(passed) => println!("{:?}\n{} operations", passed.covered, passed.operations),
-        Err(broken) => panic!("{broken}"),
+    if let Ok(name) = std::env::var("SIM_MIX") {
+        scenario.mix = mixes::mix(&name).unwrap_or_else(|| panic!("there is no mix {name}"));
     }
+    // A trace in a file is of one run.
+    let passed = checked(&scenario, std::env::var_os("SIM_TRACE").is_none());
+    println!("{:?}\n{} operations, digest {:016x}", passed.covered, passed.operations, passed.digest);
 }
 
-/// Three seeds a profile, which fits into a minute of CI; `SIM_SEEDS` and `SIM_FIRST` choose others. Every tenth runs twice, and has
-/// to do the same again.
+/// Runs a scenario, and again if wanted: then it has to do the same again.
+fn checked(scenario: &Scenario, twice: bool) -> Passed {
+    let passed = run(scenario).unwrap_or_else(|broken| panic!("{broken}"));
+    if twice {
+        let again = run(scenario).unwrap_or_else(|broken| panic!("only the second time: {broken}"));
+        assert_eq!(
+            passed.digest,
+            again.digest,
+            "it did not do the same again; SIM_TRACE shows where; {}",
+            scenario.again()
+        );
+    }
+    passed
+}
+
+/// What fits into CI; `SIM_SEEDS` and `SIM_FIRST` choose others. Each runs twice, or every `SIM_TWICE`th.
 #[test]
 fn many_seeds() {
     let first = number("SIM_FIRST").unwrap_or(0);
     let seeds = first..first + number("SIM_SEEDS").unwrap_or(SEEDS);
-    let twice = |seed: u64| seed.is_multiple_of(10);
-    let covered = sweep(seeds.clone(), |seed| {
-        let scenario = Scenario::of(seed);
-        let passed = run(&scenario).unwrap_or_else(|broken| panic!("{broken}"));
-        if twice(seed) {
-            let again = run(&scenario).unwrap_or_else(|broken| panic!("{broken}"));
-            assert_eq!(
-                passed.digest, again.digest,
-                "seed {seed} did not do the same again; SIM_TRACE shows where"
-            );
-        }
-        passed
-    });
-    println!("{} seeds", seeds.end - seeds.start);
-    for (what, count) in covered {
+    let twice = number("SIM_TWICE").unwrap_or(1);
+    let covered = sweep(seeds.clone(), |seed| checked(&Scenario::of(seed), seed.is_multiple_of(twice)));
+    let count = seeds.end - seeds.start;
+    println!("{count} seeds");
+    for (what, count) in &covered {
         println!("{count:>9} {what}");
     }
+    let rare = coverage::too_rare(&covered, count);
+    assert!(rare.is_empty(), "too rare to have proved anything: {}", rare.join(", "));
 }
 
-const SEEDS: u64 = 24;
+const SEEDS: u64 = 200;
 
 /// Runs seeds on all processors and adds up what they reached.
 fn sweep(seeds: Range<u64>, one: impl Fn(u64) -> Passed + Sync) -> BTreeMap<&'static str, u64> {

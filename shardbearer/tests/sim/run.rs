@@ -6,20 +6,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::Rng;
-use shardbearer_core::kv::{Command, Condition, Expiry, Reply};
+use shardbearer::config::Config;
+use shardbearer::engine::Engines;
+use shardbearer_core::kv::{Command, Condition, Reply};
 use shardbearer_sim::chaos::{PROFILES, Profile, plan};
 use shardbearer_sim::history::{Answer, Ask, Judge, Revisions};
 use shardbearer_sim::world::{Clock, Life, Universe, block_on};
+use shardbearer_state::history::{Options, check};
 use tokio::time::Instant;
 
-use super::clients::{self, execute, operate};
+use super::clients::{self, Wanted, execute, operate, request};
 use super::cluster::{Cluster, RADIANTS, SHARDS};
 use super::doubles::Defects;
+use super::invariants::positions;
+use super::mixes::{MIXES, Mix};
 
-const CLIENTS: usize = 8;
+const CLIENTS: usize = 6;
 
 /// Virtual time with faults.
-const SAFETY_MS: u64 = 12_000;
+const SAFETY_MS: u64 = 9_000;
 
 /// Virtual time within which a healed cluster must do everything that it should.
 const LIVENESS: Duration = Duration::from_secs(30);
@@ -29,6 +34,7 @@ const LIVENESS: Duration = Duration::from_secs(30);
 pub struct Scenario {
     pub seed: u64,
     pub profile: &'static Profile,
+    pub mix: &'static Mix,
     pub defects: Defects,
 }
 
@@ -36,7 +42,20 @@ impl Scenario {
     /// The scenario that a seed stands for.
     pub fn of(seed: u64) -> Scenario {
         let profile = &PROFILES[(seed % PROFILES.len() as u64) as usize];
-        Scenario { seed, profile, defects: Defects::default() }
+        // Each profile meets each mix.
+        let mix = &MIXES[(seed / PROFILES.len() as u64 % MIXES.len() as u64) as usize];
+        Scenario { seed, profile, mix, defects: Defects::default() }
+    }
+}
+
+impl Scenario {
+    /// The command that repeats it.
+    pub fn again(&self) -> String {
+        let Scenario { seed, profile: Profile { name: profile, .. }, mix: Mix { name: mix, .. }, .. } = self;
+        format!(
+            "again: SIM_SEED={seed} SIM_PROFILE={profile} SIM_MIX={mix} \
+             cargo test -p shardbearer --test sim -- --nocapture one_seed"
+        )
     }
 }
 
@@ -56,14 +75,11 @@ pub struct Broken {
 
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Scenario { seed, profile, .. } = &self.scenario;
+        let Scenario { seed, profile: Profile { name: profile, .. }, mix: Mix { name: mix, .. }, .. } =
+            &self.scenario;
         writeln!(f, "{}", self.tail)?;
-        writeln!(f, "seed {seed}, profile {}: {}", profile.name, self.what)?;
-        write!(
-            f,
-            "again: SIM_SEED={seed} SIM_PROFILE={} cargo test -p shardbearer --test sim -- --nocapture one_seed",
-            profile.name
-        )
+        writeln!(f, "seed {seed}, profile {profile}, engines {mix}: {}", self.what)?;
+        write!(f, "{}", self.scenario.again())
     }
 }
 
@@ -75,12 +91,11 @@ pub fn run(scenario: &Scenario) -> Result<Passed, Box<Broken>> {
     let folder = folder.expect("a folder");
     block_on(async {
         let universe = Universe::new(scenario.seed);
-        let Scenario { profile, defects, .. } = scenario;
-        let cluster = Cluster::new(universe.clone(), profile, folder.path(), defects);
-        let verdict = live(&cluster, profile).await;
+        let cluster = Cluster::new(universe.clone(), scenario, folder.path());
+        let verdict = live(&cluster, scenario).await;
         let verdict = match universe.trace.first_broken() {
             Some(what) => Err(what),
-            None => verdict.and_then(|()| Revisions.judge(&cluster.history.operations())),
+            None => verdict.and_then(|()| judge(&cluster)),
         };
         let (digest, covered) = (universe.trace.digest(), universe.trace.covered());
         for machine in &cluster.machines {
@@ -88,7 +103,7 @@ pub fn run(scenario: &Scenario) -> Result<Passed, Box<Broken>> {
         }
         cluster.net.end().await;
         match verdict {
-            Ok(()) => Ok(Passed { digest, covered, operations: cluster.history.operations().len() }),
+            Ok(()) => Ok(Passed { digest, covered, operations: cluster.recorder.history().len() }),
             Err(what) => {
                 Err(Box::new(Broken { scenario: scenario.clone(), what, tail: universe.trace.tail() }))
             }
@@ -96,7 +111,26 @@ pub fn run(scenario: &Scenario) -> Result<Passed, Box<Broken>> {
     })
 }
 
-async fn live(cluster: &Arc<Cluster>, profile: &Profile) -> Result<(), String> {
+/// Judges what clients saw, by revisions and exactly; says what each has to say.
+fn judge(cluster: &Cluster) -> Result<(), String> {
+    // A value may be gone a millisecond before its time, since expiries are counted in whole ones.
+    let options =
+        Options { slack_ns: 1_000_000, states_max: 1_000_000, explained_max: 2, ..Options::default() };
+    if let Some(path) = std::env::var_os("SIM_HISTORY") {
+        std::fs::write(path, cluster.recorder.lines()).expect("a place for the history");
+    }
+    let mut wrong = Vec::new();
+    wrong.extend(
+        Revisions.judge(&cluster.history.operations()).err().map(|why| format!("by revisions: {why}")),
+    );
+    let report = check(&cluster.recorder.history(), &options, |_| ());
+    for violation in &report.violations {
+        wrong.push(format!("by the oracle: {}", violation.lines().join("\n  ")));
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
+}
+
+async fn live(cluster: &Arc<Cluster>, scenario: &Scenario) -> Result<(), String> {
     let universe = &cluster.universe;
     let director = Life::begin(universe, "director", &Arc::new(Clock::default()));
     let watched = cluster.clone();
@@ -107,7 +141,9 @@ async fn live(cluster: &Arc<Cluster>, profile: &Profile) -> Result<(), String> {
     starts.sort_unstable();
     // Sometimes the founding itself is disturbed.
     let from = rng.random_range(800..4_000);
-    let steps = plan(profile, RADIANTS, from, SAFETY_MS, &mut rng);
+    let Scenario { profile, mix, .. } = scenario;
+    let tolerated = mix.tolerates(&Engines::default(), Config::default().bootstrap.replication);
+    let steps = plan(profile, tolerated, RADIANTS, (from, SAFETY_MS), &mut rng);
     let start = Instant::now();
     for (at, one) in starts {
         tokio::time::sleep_until(start + Duration::from_millis(at)).await;
@@ -148,26 +184,31 @@ async fn recover(cluster: &Cluster, rng: &mut rand::rngs::StdRng) {
     const AGAIN: Duration = Duration::from_millis(100);
     for machine in &cluster.machines {
         for key in (0..SHARDS * 4).map(|number| format!("alive-{number}")) {
-            let value = machine.name.clone();
-            let put = Command::Put {
-                key: key.clone().into(),
-                value: value.clone().into(),
-                condition: Condition::Always,
-                expiry: Expiry::Never,
-                previous: false,
-            };
+            let value = machine.name.clone().into();
+            let put = clients::put(&key.into(), &value, Condition::Always);
             while !matches!(execute(machine, put.clone(), PATIENCE).await, Some(Ok(Reply::Written { .. }))) {
                 tokio::time::sleep(AGAIN).await;
             }
         }
     }
+    let wanted = |rng: &mut rand::rngs::StdRng| Wanted {
+        client: CLIENTS,
+        first: rng.random_range(0..RADIANTS),
+        id: None,
+        deadline: PATIENCE,
+    };
     for key in clients::keys() {
         loop {
-            let machine = &cluster.machines[rng.random_range(0..RADIANTS)];
-            let answer = operate(cluster, machine, CLIENTS, &key, Ask::Read, PATIENCE).await;
+            let answer = operate(cluster, &wanted(rng), &key, Ask::Read).await;
             if matches!(answer, Answer::Found(_)) {
                 break;
             }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+    let gets = clients::other_keys().into_iter().map(|key| Command::Get { key });
+    for command in gets.chain([clients::everything()]) {
+        while !matches!(request(cluster, &wanted(rng), command.clone()).await, Some(Ok(_))) {
             tokio::time::sleep(AGAIN).await;
         }
     }
@@ -179,7 +220,7 @@ async fn recover(cluster: &Cluster, rng: &mut rand::rngs::StdRng) {
 /// Whether all members of every order stand at the same position.
 fn converged(cluster: &Cluster) -> bool {
     let all_up = cluster.machines.iter().all(|machine| machine.running().is_some());
-    let positions = cluster.same_position_same_rows();
+    let positions = positions(cluster);
     all_up && positions.is_ok_and(|positions| positions.values().all(|count| *count == 1))
 }
 
@@ -190,6 +231,6 @@ fn what_is_missing(cluster: &Cluster) -> String {
         .filter(|machine| machine.running().is_none())
         .map(|machine| machine.name.as_str())
         .collect();
-    let positions = cluster.same_position_same_rows();
+    let positions = positions(cluster);
     format!("not serving: {down:?}; positions by order: {positions:?}")
 }

@@ -49,12 +49,11 @@ async fn connect(inbounds: Inbounds) -> Wires {
     for (me, inbound) in inbounds {
         let life = Life::begin(&universe, &address(me), &Arc::new(Clock::default()));
         let environment = Virtual {
-            universe: universe.clone(),
             net: net.clone(),
             disk: Disk::new(&universe, &address(me), None),
             life: life.clone(),
             address: address(me),
-            agreeable: false,
+            beacons: None,
             links: Arc::default(),
         };
         let link = environment.transport(&Config::default(), CLUSTER, me, inbound.clone());

@@ -38,13 +38,14 @@ use shardbearer_core::ids::RadiantId;
 use shardbearer_core::log::LogPos;
 use shardbearer_core::protocol::{Change, Configuration, Entry, Protocol};
 use shardbearer_core::storage::StorageError;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::frame::{Frame, TAKEN};
 use self::images::Receiving;
 use self::waiting::Reply;
+use crate::watch;
 
 /// Inputs that may wait. Proposals are few, because orders gather them; messages are repeated when lost.
 const MAIL_MAX: usize = 1_024;

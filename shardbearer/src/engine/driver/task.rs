@@ -9,11 +9,12 @@ use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::RadiantId;
 use shardbearer_core::log::{LogError, LogWrite};
 use shardbearer_core::protocol::{Boot, Durable, Input, Protocol, Ready, Terms, Ticket, Ticks};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::waiting::{Waiter, Waiting};
 use super::{Ask, Mail, Shared, images, recover};
+use crate::watch;
 
 /// Inputs stepped together at most; what they ask for shares one log write.
 const TOGETHER_MAX: usize = 256;

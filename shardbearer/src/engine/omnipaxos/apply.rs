@@ -6,10 +6,11 @@ use std::sync::Arc;
 use shardbearer_core::engine::{Committed, ReceivedSnapshot};
 use shardbearer_core::error::RequestError;
 use shardbearer_core::log::LogPos;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use super::Shared;
 use super::replica::Input;
+use crate::watch;
 
 /// Bytes of entries applied in one commit, at most.
 const BATCH_BYTES_MAX: usize = 8 << 20;

@@ -11,9 +11,9 @@ use omnipaxos::ballot_leader_election::Ballot;
 use omnipaxos::storage::{NoSnapshot, StopSign, Storage, StorageOp, StorageResult};
 use shardbearer_core::ids::OrderId;
 use shardbearer_core::log::{LogError, LogPos, LogRecord, LogStore, LogWrite};
-use tokio::sync::watch;
 
 use super::wire::{self, Entry, Hard};
+use crate::watch;
 
 /// How far the log is.
 #[derive(Clone, Debug, Default)]

@@ -32,12 +32,13 @@ use shardbearer_core::engine::{
 use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::RadiantId;
 use shardbearer_core::log::LogPos;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use self::journal::Journal;
 use self::replica::{Input, Replica};
 use self::wire::{Frame, Hard};
+use crate::watch;
 
 /// Inputs that may wait for the replica; more are refused or, from peers, lost.
 const INBOX_MAX: usize = 8_192;
@@ -351,7 +352,7 @@ impl ConsensusEngine for Omnipaxos {
         self.shared.stop(None);
         let mut running = self.shared.running.subscribe();
         // Both ends live in `shared`.
-        let _ = running.wait_for(|running| *running == 0).await;
+        drop(running.wait_for(|running| *running == 0).await);
         self.shared.stop(None);
     }
 }

@@ -27,7 +27,7 @@ use shardbearer_core::engine::not_herald;
 use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::RadiantId;
 use shardbearer_core::log::{LogPos, LogWrite};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use self::outgoing::Held;
@@ -36,6 +36,7 @@ use super::journal::{Progress, Store};
 use super::link::Link;
 use super::wire::{self, CONFIGURATION, Entry, Hard, Loose, Packet, term};
 use super::{Answer, Read, Shared};
+use crate::watch;
 
 /// Inputs taken in one step, and bytes of proposals: one message and one fsync for all of them.
 const STEP_INPUTS_MAX: usize = 512;

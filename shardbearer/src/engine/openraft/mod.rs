@@ -28,7 +28,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use openraft::error::{ClientWriteError, RaftError};
 use openraft::raft::linearizable_read::LinearizerOption;
-use openraft::rt::{Watch, WatchReceiver, WatchSender};
+use openraft::rt::{WatchReceiver, WatchSender};
 use openraft::{Config, SnapshotPolicy};
 use parking_lot::Mutex;
 use shardbearer_core::engine::{
@@ -76,7 +76,7 @@ impl EngineFactory for OpenraftFactory {
 struct Openraft {
     context: EngineContext,
     raft: Raft,
-    status: watch::Sender<EngineStatus>,
+    status: crate::watch::Sender<EngineStatus>,
     /// Before this moment (monotonic, ns) the member neither votes nor stands, see the lease above.
     votes_from_ns: u64,
     /// Until this moment (monotonic, ns) a lead that was offered to another gives no lease.
@@ -163,7 +163,7 @@ impl Openraft {
             votes_from_ns: context.world.monotonic_ns() + wait,
             context,
             raft,
-            status: watch::Ordered::channel(EngineStatus::default()).0,
+            status: crate::watch::Sender::new(EngineStatus::default()),
             no_lease_until_ns: AtomicU64::new(0),
             suspended_ns: AtomicU64::new(suspended_ns),
             asked_term: AtomicU64::new(0),

@@ -3,7 +3,6 @@
 //! openraft's own wait takes a newcomer for caught up when it is within so many entries of the log's end, thousands, also if
 //! it never answered: one that nobody can reach would become a voter of a young order, and stop it with the next failure.
 
-use openraft::rt::WatchReceiver;
 use shardbearer_core::engine::not_herald;
 use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::RadiantId;

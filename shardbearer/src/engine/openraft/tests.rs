@@ -80,7 +80,8 @@ async fn open(
     let (world, _) = Real::create();
     let storage = Arc::new(Memory::open(&folder.join("data")).expect("a folder"));
     let images = folder.join("images");
-    let applier = MachineApplier::open(ORDER, storage, ShardMachine::new(ORDER), DataCodec, images);
+    let machine = ShardMachine::new(ORDER);
+    let applier = MachineApplier::open(ORDER, storage, machine, DataCodec, images, world.clone());
     let context = EngineContext {
         order: ORDER,
         me: ME,
@@ -235,7 +236,9 @@ async fn the_log_is_kept_while_an_image_is_on_its_way() {
     led_before(&log).await;
     let storage = Arc::new(Memory::open(&folder.path().join("data")).expect("a folder"));
     let images = folder.path().join("images");
-    let applier = MachineApplier::open(ORDER, storage, ShardMachine::new(ORDER), DataCodec, images);
+    let (world, _) = Real::create();
+    let data = ShardMachine::new(ORDER);
+    let applier = MachineApplier::open(ORDER, storage, data, DataCodec, images, world);
     let transfers = Transfers::default();
     let applier = applier.expect("nothing is stored");
     let mut machine = machine(applier, log, transfers.clone());

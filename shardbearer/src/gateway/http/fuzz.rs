@@ -143,6 +143,10 @@ impl Overview for Agreeing {
         pb::StatusResponse { health: "ok".into(), ..Default::default() }
     }
 
+    async fn migrate(&self, _: pb::MoveRequest) -> Result<pb::MoveResponse, RequestError> {
+        Ok(pb::MoveResponse::default())
+    }
+
     async fn epochs(&self) -> Result<Vec<pb::EpochRecord>, RequestError> {
         Ok(Vec::new())
     }

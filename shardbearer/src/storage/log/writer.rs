@@ -356,6 +356,7 @@ fn prepare_all(shared: &Shared, asked: &Receiver<()>, ready: &SyncSender<Prepare
     }
 }
 
+#[allow(clippy::disallowed_methods)] // the log writer waits for disks all its life; simulations have a log without it
 fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, LogError> {
     std::thread::Builder::new()
         .name(name.to_owned())

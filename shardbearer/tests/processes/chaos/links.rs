@@ -51,6 +51,7 @@ impl Links {
             for to in (0..ports.len()).filter(|to| *to != from) {
                 let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
                 let port = listener.local_addr().unwrap().port();
+                #[allow(clippy::disallowed_methods)] // real processes, no seeds
                 let (state, watched) = watch::channel(State::Open);
                 tasks.spawn(serve(listener, ports[to], Watched { state: watched, held: held.clone() }));
                 links.push(Link { from, to, port, state });

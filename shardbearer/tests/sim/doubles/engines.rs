@@ -1,50 +1,67 @@
-//! Engines with a defect, around the real one.
+//! Engines with a defect, around real ones.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use shardbearer::engine::Engines;
-use shardbearer::engine::openraft::OpenraftFactory;
 use shardbearer_core::engine::{
-    Capabilities, ConsensusEngine, EngineContext, EngineError, EngineFactory, EngineStatus,
+    Applied, Applier, Capabilities, Committed, ConsensusEngine, EngineContext, EngineError, EngineFactory,
+    EngineStatus, ReceivedSnapshot, SnapshotReader, SnapshotWriter,
 };
 use shardbearer_core::error::RequestError;
-use shardbearer_core::ids::{OrderId, RadiantId};
+use shardbearer_core::ids::{OrderId, RadiantId, ShardId};
+use shardbearer_core::kv::{Command, Entry};
 use shardbearer_core::log::LogPos;
+use shardbearer_core::storage::StorageError;
+use shardbearer_core::world::World;
 use shardbearer_proto::convert;
+use shardbearer_sim::disk::{Disk, Lie};
 
 /// What is wrong with an engine.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Defect {
     /// Its herald believes in itself, and answers reads at once.
     Hasty,
+    /// A lease that goes on while the machine pauses.
+    LongLease,
     /// It proposes without the ids of requests.
     Forgetful,
+    /// It gives each entry to the data twice, the second time without the ids of requests.
+    AppliesTwice,
+    /// What its images leave out.
+    Images(Lie),
+    /// Its herald takes a shard that belongs to the next order.
+    Greedy,
 }
 
-pub fn with(defect: Defect) -> Engines {
-    let mut engines = Engines::default();
-    engines.register(Arc::new(Factory(defect)));
-    engines
+/// An engine like `inner`, with a defect.
+pub fn defective(defect: Defect, inner: Arc<dyn EngineFactory>, disk: &Arc<Disk>) -> Arc<dyn EngineFactory> {
+    Arc::new(Factory { defect, inner, disk: disk.clone() })
 }
 
-/// Makes engines with a defect.
-struct Factory(Defect);
+struct Factory {
+    defect: Defect,
+    inner: Arc<dyn EngineFactory>,
+    disk: Arc<Disk>,
+}
 
 #[async_trait]
 impl EngineFactory for Factory {
     fn name(&self) -> &'static str {
-        OpenraftFactory.name()
+        self.inner.name()
     }
 
     fn capabilities(&self) -> Capabilities {
-        OpenraftFactory.capabilities()
+        self.inner.capabilities()
     }
 
-    async fn open(&self, context: EngineContext) -> Result<Arc<dyn ConsensusEngine>, EngineError> {
-        let (me, order) = (context.me, context.order);
-        Ok(Arc::new(Defective { defect: self.0, me, order, inner: OpenraftFactory.open(context).await? }))
+    async fn open(&self, mut context: EngineContext) -> Result<Arc<dyn ConsensusEngine>, EngineError> {
+        let (defect, me, order, world) = (self.defect, context.me, context.order, context.world.clone());
+        let disk = self.disk.clone();
+        context.applier = Arc::new(DefectiveApplier { defect, order, inner: context.applier, disk });
+        let inner = self.inner.open(context).await?;
+        Ok(Arc::new(Defective { defect, me, order, world, inner, barrier_ns: 0.into() }))
     }
 }
 
@@ -52,35 +69,71 @@ struct Defective {
     defect: Defect,
     me: RadiantId,
     order: OrderId,
+    world: World,
     inner: Arc<dyn ConsensusEngine>,
+    /// When a barrier was last true.
+    barrier_ns: std::sync::atomic::AtomicU64,
 }
+
+/// Ten times the election timeout.
+const LONG: Duration = Duration::from_secs(5);
 
 impl Defective {
     fn believe(&self, status: EngineStatus) -> EngineStatus {
         match self.defect {
-            Defect::Hasty => {
+            Defect::Hasty | Defect::LongLease => {
                 EngineStatus { leading: status.herald == Some(self.me) && !status.closed, ..status }
             }
-            Defect::Forgetful => status,
+            _ => status,
         }
     }
+
+    fn spoilt(&self, mut entry: Entry) -> Entry {
+        match self.defect {
+            Defect::Forgetful => without_ids(&mut entry),
+            Defect::Greedy => {
+                let adopts = |command: &Command| matches!(command, Command::Adopt { .. });
+                let more: Vec<_> = entry.items.iter().filter(|item| adopts(&item.command)).cloned().collect();
+                entry.items.extend(more.into_iter().map(|mut item| {
+                    item.shard = ShardId(item.shard.0 % crate::cluster::SHARDS as u64 + 1);
+                    item
+                }));
+            }
+            _ => {}
+        }
+        entry
+    }
+}
+
+fn without_ids(entry: &mut Entry) {
+    entry.items.iter_mut().for_each(|item| item.id = None);
 }
 
 #[async_trait]
 impl ConsensusEngine for Defective {
     async fn propose(&self, entry: Bytes) -> Result<Bytes, RequestError> {
-        if self.defect != Defect::Forgetful || self.order.is_control() {
+        if !matches!(self.defect, Defect::Forgetful | Defect::Greedy) || self.order.is_control() {
             return self.inner.propose(entry).await;
         }
-        let mut entry = convert::entry_from_bytes(entry).expect("the order's own");
-        entry.items.iter_mut().for_each(|item| item.id = None);
+        let entry = self.spoilt(convert::entry_from_bytes(entry).expect("the order's own"));
         self.inner.propose(convert::entry_to_bytes(&entry)).await
     }
 
     async fn read_barrier(&self) -> Result<LogPos, RequestError> {
+        use std::sync::atomic::Ordering::Relaxed;
         match self.defect {
             Defect::Hasty => Ok(LogPos::default()),
-            Defect::Forgetful => self.inner.read_barrier().await,
+            Defect::LongLease => {
+                let now_ns = self.world.monotonic_ns();
+                let last_ns = self.barrier_ns.load(Relaxed);
+                if last_ns > 0 && now_ns < last_ns + LONG.as_nanos() as u64 && self.status().leading {
+                    return Ok(LogPos::default());
+                }
+                let barrier = self.inner.read_barrier().await?;
+                self.barrier_ns.store(now_ns, Relaxed);
+                Ok(barrier)
+            }
+            _ => self.inner.read_barrier().await,
         }
     }
 
@@ -110,5 +163,58 @@ impl ConsensusEngine for Defective {
 
     async fn close(&self) {
         self.inner.close().await;
+    }
+}
+
+struct DefectiveApplier {
+    defect: Defect,
+    order: OrderId,
+    inner: Arc<dyn Applier>,
+    disk: Arc<Disk>,
+}
+
+#[async_trait]
+impl Applier for DefectiveApplier {
+    fn applied(&self) -> Applied {
+        self.inner.applied()
+    }
+
+    async fn apply(&self, entries: Vec<Committed>) -> Result<Vec<Bytes>, StorageError> {
+        if self.defect != Defect::AppliesTwice || self.order.is_control() {
+            return self.inner.apply(entries).await;
+        }
+        let again = entries.iter().cloned().map(|entry| {
+            let proposal = entry.proposal.map(|proposal| {
+                let mut entry = convert::entry_from_bytes(proposal).expect("the order's own");
+                without_ids(&mut entry);
+                convert::entry_to_bytes(&entry)
+            });
+            Committed { proposal, ..entry }
+        });
+        let again = again.collect();
+        let replies = self.inner.apply(entries).await?;
+        self.inner.apply(again).await?;
+        Ok(replies)
+    }
+
+    async fn persist(&self) -> Result<Applied, StorageError> {
+        self.inner.persist().await
+    }
+
+    async fn snapshot(&self) -> Result<Box<dyn SnapshotReader>, StorageError> {
+        let Defect::Images(lie) = self.defect else { return self.inner.snapshot().await };
+        // The image is a view that is taken at once; nobody else takes one meanwhile.
+        self.disk.lie(Some(lie));
+        let image = self.inner.snapshot().await;
+        self.disk.lie(None);
+        image
+    }
+
+    async fn receive_snapshot(&self) -> Result<Box<dyn SnapshotWriter>, StorageError> {
+        self.inner.receive_snapshot().await
+    }
+
+    async fn install(&self, received: ReceivedSnapshot) -> Result<(), StorageError> {
+        self.inner.install(received).await
     }
 }

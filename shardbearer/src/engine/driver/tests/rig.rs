@@ -168,7 +168,8 @@ impl Member {
 
     pub fn applier(&self) -> Arc<dyn Applier> {
         let images = self.folder.join("images");
-        MachineApplier::open(ORDER, self.storage.clone(), Tape, Plain, images).expect("the data open")
+        let (world, _) = Real::create();
+        MachineApplier::open(ORDER, self.storage.clone(), Tape, Plain, images, world).expect("the data open")
     }
 
     pub async fn open(&mut self) {

@@ -232,6 +232,10 @@ impl Overview for Nothing {
         pb::StatusResponse::default()
     }
 
+    async fn migrate(&self, _: pb::MoveRequest) -> Result<pb::MoveResponse, RequestError> {
+        Ok(pb::MoveResponse::default())
+    }
+
     async fn epochs(&self) -> Result<Vec<pb::EpochRecord>, RequestError> {
         Ok(Vec::new())
     }

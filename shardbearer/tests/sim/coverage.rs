@@ -1,0 +1,60 @@
+//! What a sweep must have reached, and how often: a branch that no seed reached is not tested.
+
+use std::collections::BTreeMap;
+
+/// Faults, and branches that only faults reach. `Trace::cover` counts them.
+const KNOWN: &[&str] = &[
+    "applied batches lost",
+    "clock jump",
+    "clog",
+    "crash",
+    "crash during the founding",
+    "cut between two",
+    "failing disk",
+    "full disk",
+    "herald changed",
+    "image installed",
+    "image taken",
+    "isolation",
+    "lead handed over",
+    "log compacted",
+    "log torn between unsynced writes",
+    "log truncated",
+    "message cut off",
+    "message doubled",
+    "message late",
+    "message lost",
+    "one-way cut",
+    "orderly stop",
+    "pause",
+    "proposal of unknown outcome",
+    "proposal refused",
+    "proposal sent again",
+    "read that had to ask",
+    "read under a lease",
+    "retry answered from the table",
+    "retry of a client answered",
+    "slow disk",
+    "step-down with pending reads",
+    "sync failed",
+    "unknown outcome",
+    "unsynced log writes lost",
+];
+
+/// Of how many seeds on the average each is reached at least once: 100 times in 5 000.
+const SEEDS_EACH: u64 = 50;
+
+/// What was reached too seldom, with how often it was and should have been.
+pub fn too_rare(covered: &BTreeMap<&'static str, u64>, seeds: u64) -> Vec<String> {
+    let floor = seeds / SEEDS_EACH;
+    let count = |what: &&str| covered.get(*what).copied().unwrap_or(0);
+    let rare = KNOWN.iter().filter(|what| count(what) < floor);
+    rare.map(|what| format!("{what} ({} of {floor})", count(what))).collect()
+}
+
+#[test]
+fn what_was_never_reached_is_named() {
+    let covered = KNOWN.iter().skip(1).map(|what| (*what, 1)).collect();
+    assert_eq!(too_rare(&covered, 99), [format!("{} (0 of 1)", KNOWN[0])]);
+    assert!(too_rare(&covered, 49).is_empty(), "too few seeds to expect anything");
+}

@@ -1,0 +1,51 @@
+//! Logs have no holes, and what stands at one position of an order is the same in all of them. Of what is durable: a
+//! chain's head may lose an entry that it has told nobody of, and give its position to another.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use shardbearer_core::ids::OrderId;
+use shardbearer_core::log::LogPos;
+
+use super::Invariant;
+use crate::cluster::Cluster;
+
+#[derive(Default)]
+pub struct Logs {
+    /// What was first seen at a position, and where.
+    seen: BTreeMap<(OrderId, LogPos), (String, u64)>,
+}
+
+impl Invariant for Logs {
+    fn look(&mut self, cluster: &Cluster) -> Result<(), String> {
+        for machine in &cluster.machines {
+            for order in Cluster::orders() {
+                let (purged, records) = machine.disk.durable_log_of(order);
+                let mut before = purged.index;
+                for record in records {
+                    let index = record.position.index;
+                    // An order that was never purged may begin at 0 or 1, as its engine likes.
+                    if index != before + 1 && before != 0 {
+                        return Err(format!(
+                            "order {order} on {}: entry {index} follows {before}",
+                            machine.name
+                        ));
+                    }
+                    before = index;
+                    let mut digest = DefaultHasher::new();
+                    record.payload.hash(&mut digest);
+                    let here = (machine.name.clone(), digest.finish());
+                    let (first, known) =
+                        self.seen.entry((order, record.position)).or_insert_with(|| here.clone());
+                    if *known != here.1 {
+                        let (position, name) = (record.position, &machine.name);
+                        return Err(format!(
+                            "order {order}: {position:?} is one thing on {first} and another on {name}"
+                        ));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}

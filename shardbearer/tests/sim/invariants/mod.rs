@@ -1,0 +1,34 @@
+//! What must hold of a cluster at every moment. One file each; each was seen to fail on a broken double
+//! (`doubles.rs`). What must hold of the answers of clients is judged at the end, see `run.rs`; what must hold at the moment of
+//! an acknowledgement is asked by the observer of engines, see [`durable`].
+
+pub mod durable;
+mod logs;
+mod one_cluster;
+mod one_configuration;
+mod one_herald;
+mod one_owner;
+mod radiants;
+mod same_rows;
+
+pub use self::same_rows::positions;
+use super::cluster::Cluster;
+
+/// Something that must hold, with a memory of what was seen before.
+pub trait Invariant: Send {
+    /// Looks at the cluster; an error says what is broken.
+    fn look(&mut self, cluster: &Cluster) -> Result<(), String>;
+}
+
+/// All of them.
+pub fn all() -> Vec<Box<dyn Invariant>> {
+    vec![
+        Box::new(radiants::RadiantsStay),
+        Box::new(one_cluster::OneCluster::default()),
+        Box::new(one_configuration::OneConfiguration::default()),
+        Box::new(one_herald::OneHerald::default()),
+        Box::new(one_owner::OneOwner::default()),
+        Box::new(logs::Logs::default()),
+        Box::new(same_rows::SameRows),
+    ]
+}

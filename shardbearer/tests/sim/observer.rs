@@ -1,0 +1,220 @@
+//! Stands between a radiant and its engines, and between engines and the data: counts the rare things, and asks at each
+//! acknowledgement whether it is true.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use shardbearer::engine::Engines;
+use shardbearer_core::engine::{
+    Applied, Applier, Capabilities, Committed, ConsensusEngine, EngineContext, EngineError, EngineFactory,
+    EngineStatus, ReceivedSnapshot, SnapshotReader, SnapshotWriter,
+};
+use shardbearer_core::error::RequestError;
+use shardbearer_core::ids::{OrderId, RadiantId, SessionId};
+use shardbearer_core::log::LogPos;
+use shardbearer_core::protocol::Configuration;
+use shardbearer_core::storage::StorageError;
+use shardbearer_proto::convert;
+use shardbearer_sim::disk::Disk;
+use shardbearer_sim::world::Universe;
+
+use super::doubles::{self, Defects};
+use super::invariants::durable;
+use super::mixes::ENGINES;
+
+/// The engines of one machine, observed, with what is wrong with them.
+pub fn engines(
+    universe: &Arc<Universe>,
+    disks: &Arc<[Arc<Disk>]>,
+    disk: &Arc<Disk>,
+    defects: &Defects,
+) -> Engines {
+    let mut engines = Engines::default();
+    for name in ENGINES {
+        let factory = engines.find(name).expect("it is built in");
+        let (universe, disks) = (universe.clone(), disks.clone());
+        let observed = Arc::new(ObservedFactory { factory, universe, disks, asked: Arc::default() });
+        engines.register(match defects.engine {
+            // Outside, since it may change what is proposed.
+            Some(defect) => doubles::defective(defect, observed, disk),
+            None => observed,
+        });
+    }
+    engines
+}
+
+/// Requests by session and number: how often proposed here, and where first applied here.
+type Asked = Mutex<BTreeMap<(OrderId, SessionId, u64), (u32, Option<LogPos>)>>;
+
+struct ObservedFactory {
+    factory: Arc<dyn EngineFactory>,
+    universe: Arc<Universe>,
+    disks: Arc<[Arc<Disk>]>,
+    asked: Arc<Asked>,
+}
+
+#[async_trait]
+impl EngineFactory for ObservedFactory {
+    fn name(&self) -> &'static str {
+        self.factory.name()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.factory.capabilities()
+    }
+
+    fn refuses(&self, members: usize) -> Option<String> {
+        self.factory.refuses(members)
+    }
+
+    async fn open(&self, mut context: EngineContext) -> Result<Arc<dyn ConsensusEngine>, EngineError> {
+        let (universe, order, asked) = (self.universe.clone(), context.order, self.asked.clone());
+        context.applier = Arc::new(ObservedApplier { inner: context.applier, universe, order, asked });
+        let inner = self.factory.open(context).await?;
+        let (universe, disks, asked) = (self.universe.clone(), self.disks.clone(), self.asked.clone());
+        Ok(Arc::new(Observed { inner, universe, disks, order, asked }))
+    }
+}
+
+/// The requests of an entry of a data order.
+fn requests(order: OrderId, entry: &Bytes) -> Vec<(OrderId, SessionId, u64)> {
+    if order.is_control() {
+        return Vec::new();
+    }
+    let entry = convert::entry_from_bytes(entry.clone()).expect("the order's own");
+    entry.items.iter().filter_map(|item| item.id).map(|id| (order, id.session, id.number)).collect()
+}
+
+struct Observed {
+    inner: Arc<dyn ConsensusEngine>,
+    universe: Arc<Universe>,
+    disks: Arc<[Arc<Disk>]>,
+    order: OrderId,
+    asked: Arc<Asked>,
+}
+
+#[async_trait]
+impl ConsensusEngine for Observed {
+    async fn propose(&self, entry: Bytes) -> Result<Bytes, RequestError> {
+        let trace = &self.universe.trace;
+        for request in requests(self.order, &entry) {
+            let mut asked = self.asked.lock();
+            let (times, _) = asked.entry(request).or_default();
+            *times += 1;
+            if *times > 1 {
+                trace.cover("proposal sent again");
+            }
+        }
+        let before = durable::purged(&self.disks, self.order);
+        let members = self.inner.status().members.len();
+        let outcome = self.inner.propose(entry.clone()).await;
+        match &outcome {
+            Ok(_) => {
+                let judged = durable::check(&self.disks, self.order, members, &entry, &before);
+                judged.unwrap_or_else(|why| trace.broken(why));
+            }
+            Err(RequestError::Unknown(_)) => trace.cover("proposal of unknown outcome"),
+            Err(RequestError::Refused(_)) => trace.cover("proposal refused"),
+        }
+        outcome
+    }
+
+    async fn read_barrier(&self) -> Result<LogPos, RequestError> {
+        let (led, began) = (self.inner.status().leading, self.universe.now_ns());
+        let outcome = self.inner.read_barrier().await;
+        let trace = &self.universe.trace;
+        match &outcome {
+            Ok(_) if self.universe.now_ns() > began => trace.cover("read that had to ask"),
+            Ok(_) => trace.cover("read under a lease"),
+            Err(_) if led => trace.cover("step-down with pending reads"),
+            Err(_) => {}
+        }
+        outcome
+    }
+
+    async fn receive(&self, from: RadiantId, frame: Bytes) -> Option<Bytes> {
+        self.inner.receive(from, frame).await
+    }
+
+    async fn reconfigure(&self, members: Vec<RadiantId>) -> Result<(), RequestError> {
+        self.inner.reconfigure(members).await
+    }
+
+    async fn configure(&self, configuration: Configuration) -> Result<(), RequestError> {
+        self.inner.configure(configuration).await
+    }
+
+    async fn hand_over(&self, to: RadiantId) -> Result<(), RequestError> {
+        self.universe.trace.cover("lead handed over");
+        self.inner.hand_over(to).await
+    }
+
+    async fn campaign(&self) -> Result<(), RequestError> {
+        self.inner.campaign().await
+    }
+
+    fn status(&self) -> EngineStatus {
+        self.inner.status()
+    }
+
+    async fn changed(&self, since: u64) -> EngineStatus {
+        self.inner.changed(since).await
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+}
+
+struct ObservedApplier {
+    inner: Arc<dyn Applier>,
+    universe: Arc<Universe>,
+    order: OrderId,
+    asked: Arc<Asked>,
+}
+
+#[async_trait]
+impl Applier for ObservedApplier {
+    fn applied(&self) -> Applied {
+        self.inner.applied()
+    }
+
+    async fn apply(&self, entries: Vec<Committed>) -> Result<Vec<Bytes>, StorageError> {
+        for entry in &entries {
+            for request in entry.proposal.iter().flat_map(|proposal| requests(self.order, proposal)) {
+                let mut asked = self.asked.lock();
+                let (_, place) = asked.entry(request).or_default();
+                // After a restart entries are applied again where they stand.
+                if place.get_or_insert(entry.position).index != entry.position.index {
+                    self.universe.trace.cover("retry answered from the table");
+                }
+            }
+        }
+        self.inner.apply(entries).await
+    }
+
+    async fn persist(&self) -> Result<Applied, StorageError> {
+        self.inner.persist().await
+    }
+
+    async fn snapshot(&self) -> Result<Box<dyn SnapshotReader>, StorageError> {
+        self.universe.trace.cover("image taken");
+        self.inner.snapshot().await
+    }
+
+    async fn receive_snapshot(&self) -> Result<Box<dyn SnapshotWriter>, StorageError> {
+        self.inner.receive_snapshot().await
+    }
+
+    async fn install(&self, received: ReceivedSnapshot) -> Result<(), StorageError> {
+        let before = self.inner.applied().position;
+        let installed = self.inner.install(received).await;
+        if installed.is_ok() && self.inner.applied().position > before {
+            self.universe.trace.cover("image installed");
+        }
+        installed
+    }
+}
