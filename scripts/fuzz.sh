@@ -35,17 +35,18 @@ if ! command -v cargo-fuzz >/dev/null; then
     cargo install cargo-fuzz --locked --root "$target/fuzz-tools"
 fi
 export CARGO_TARGET_DIR=$target/fuzz/build
+export RUST_BACKTRACE=0 # takes half a minute under the sanitizer
 cd "$root/fuzz"
-cargo +nightly fuzz build
+cargo +nightly fuzz build --release
 
-# Under a mebibyte at once: nothing is set aside for bytes that did not arrive.
+# Little at once: nothing is set aside for bytes that did not arrive.
 limits=(-max_len=4096 -timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=8)
 
 search() {
     local name=$1 found=$target/fuzz/found/$1 artifacts=$target/fuzz/artifacts/$1/
     mkdir -p "$found" "$artifacts"
     local log=$target/fuzz/$name.log failed=''
-    cargo +nightly fuzz run "$name" "$found" "corpus/$name" -- "${limits[@]}" -artifact_prefix="$artifacts" \
+    cargo +nightly fuzz run --release "$name" "$found" "corpus/$name" -- "${limits[@]}" -artifact_prefix="$artifacts" \
         -max_total_time=$((minutes * 60)) -print_final_stats=1 -close_fd_mask=1 >"$log" 2>&1 || failed=yes
     awk -v name="$name" '
         / cov: / { for (field = 1; field < NF; field++) { if ($field == "cov:") cover = $(field + 1)
@@ -63,7 +64,7 @@ search() {
 reduce() {
     local name=$1 found=$target/fuzz/found/$1 least=$target/fuzz/least/$1
     rm -rf "$least" && mkdir -p "$least" "$found"
-    cargo +nightly fuzz run "$name" -- -merge=1 "${limits[@]}" "$least" "$found" "corpus/$name" \
+    cargo +nightly fuzz run --release "$name" -- -merge=1 "${limits[@]}" "$least" "$found" "corpus/$name" \
         >"$target/fuzz/$name.log" 2>&1
     printf '%-10s %d inputs in %s\n' "$name" "$(find "$least" -type f | wc -l)" "$least"
 }

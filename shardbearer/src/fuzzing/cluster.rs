@@ -5,6 +5,7 @@ use shardbearer_core::bootstrap::{Founder, Founding};
 use shardbearer_core::control::{Change, ControlCommand};
 use shardbearer_core::ids::{ClusterId, Epoch, Incarnation, OrderId, RadiantId, ShardId, TableId};
 use shardbearer_core::membership::{MemberChange, Roster, Standing};
+use shardbearer_core::migration::{MigrationChange, Report};
 use shardbearer_core::topology::{Doors, Order, Radiant, Shard, Table, Topology};
 use shardbearer_proto::convert;
 use shardbearer_state::bootstrap::{Effect, Event, Machine, Settings};
@@ -33,8 +34,9 @@ pub fn control(bytes: &[u8]) {
 }
 
 fn change(source: &mut Source<'_>) -> ControlCommand {
-    let change = match source.below(6) {
+    let change = match source.below(8) {
         0 => Change::Found(topology(source)),
+        6 | 7 => Change::Migration(migration(source)),
         1 | 2 => {
             let on = Epoch(source.below(8).into());
             Change::Members { on, change: member_change(source) }
@@ -46,6 +48,33 @@ fn change(source: &mut Source<'_>) -> ControlCommand {
         },
     };
     ControlCommand { who: source.text(), why: source.text(), at_ms: source.number(), change }
+}
+
+fn migration(source: &mut Source<'_>) -> MigrationChange {
+    let id = Epoch(source.below(8).into());
+    match source.below(11) {
+        0 | 1 => MigrationChange::Plan { shard: ShardId(source.number()), to: OrderId(source.number()) },
+        2 => MigrationChange::Undo,
+        3 => MigrationChange::Pause { id, paused: source.flag() },
+        4 => MigrationChange::Cancel { id },
+        5 => MigrationChange::Copy { id },
+        6 => MigrationChange::Freeze { id },
+        7 => MigrationChange::Commit { id },
+        8 => MigrationChange::Collected { id },
+        9 => MigrationChange::Returned { id, released: source.flag(), discarded: source.flag() },
+        _ => MigrationChange::Report {
+            id,
+            report: Report {
+                rows: source.number(),
+                bytes: source.number(),
+                bytes_total: source.number(),
+                rate: source.number(),
+                rounds: source.number(),
+                cursor: source.bytes().to_vec(),
+                blocker: source.text(),
+            },
+        },
+    }
 }
 
 fn member_change(source: &mut Source<'_>) -> MemberChange {

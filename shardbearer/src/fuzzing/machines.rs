@@ -4,11 +4,13 @@
 use std::fmt::Debug;
 
 use bytes::Bytes;
-use shardbearer_core::ids::{OrderId, SessionId, ShardId};
+use shardbearer_core::ids::{Epoch, OrderId, SessionId, ShardId};
 use shardbearer_core::kv::{Command, Condition, Entry, ExpireWhen, Expiry, Item, RequestId, Scan};
+use shardbearer_core::kv::{Import, Migrate, MovedRow, Progress, Seal, Step};
 use shardbearer_core::log::LogPos;
 use shardbearer_core::machine::{StateMachine, Workspace};
 use shardbearer_proto::convert;
+use shardbearer_state::keys;
 use shardbearer_state::shard::{ShardMachine, query};
 
 use super::Source;
@@ -158,7 +160,7 @@ fn condition(source: &mut Source<'_>) -> Condition {
 }
 
 fn command(source: &mut Source<'_>, outer: bool) -> Command {
-    let kind = source.below(if outer { 18 } else { 14 });
+    let kind = source.below(if outer { 21 } else { 14 });
     match kind {
         0 => Command::Get { key: key(source) },
         1 => Command::Inspect { key: key(source) },
@@ -207,10 +209,64 @@ fn command(source: &mut Source<'_>, outer: bool) -> Command {
         13 => Command::Sweep { limit: source.number() as u32 },
         14 => Command::Clear,
         15 | 16 => Command::Adopt { epoch: source.number() },
+        17..=19 => {
+            let migration = Epoch(source.below(4).into());
+            Command::Migrate(Migrate { migration, step: step(source) })
+        }
         _ => {
             let all_or_nothing = source.flag();
             let commands = (0..source.below(6)).map(|_| command(source, false)).collect();
             Command::Batch { commands, all_or_nothing }
         }
+    }
+}
+
+/// A step of a migration; imports that fit on nothing too.
+fn step(source: &mut Source<'_>) -> Step {
+    match source.below(13) {
+        0 => Step::Watch,
+        1 => Step::Image { after: stored_key(source), bytes: source.number() },
+        2 => Step::Changes { after: source.number(), bytes: source.number() },
+        3 => Step::Forget { through: source.number() },
+        4 => Step::Freeze,
+        5 => Step::Release,
+        6 => Step::Collect { epoch: Epoch(source.number()) },
+        7 => Step::Begin,
+        8 => Step::Activate { epoch: Epoch(source.number()) },
+        9 => Step::Discard,
+        _ => Step::Import(Box::new(Import {
+            from: progress(source),
+            to: progress(source),
+            seen: source.number(),
+            rows: (0..source.below(4))
+                .map(|_| MovedRow { key: stored_key(source), value: source.flag().then(|| source.bytes()) })
+                .collect(),
+            seal: source.flag().then(|| Seal {
+                revision: source.number(),
+                time_ms: source.number(),
+                forgot: source.flag(),
+                rows: source.number(),
+                bytes: source.number(),
+                digest: source.number(),
+                sessions: source.number(),
+            }),
+        })),
+    }
+}
+
+/// The key of a row as it is stored: of a record, of what a session remembers, or of nothing.
+fn stored_key(source: &mut Source<'_>) -> Bytes {
+    match source.below(4) {
+        0 => Bytes::new(),
+        1 => keys::session(SessionId(u128::from(source.below(3)) + 1)),
+        2 => source.bytes(),
+        _ => keys::data(&key(source)),
+    }
+}
+
+fn progress(source: &mut Source<'_>) -> Progress {
+    match source.below(3) {
+        0 => Progress { image: stored_key(source), complete: source.flag(), through: source.number() },
+        _ => Progress::default(),
     }
 }

@@ -23,6 +23,9 @@ use crate::world::Real;
 /// Longest value of the door under test.
 const VALUE_BYTES_MAX: usize = 100;
 
+/// hyper's own answer; ours say why.
+const NO_HTTP: &str = "400 Bad Request\nconnection: close\ncontent-length: 0";
+
 /// A stream of requests on one connection, whole and in pieces as the first byte says.
 pub fn http(bytes: &[u8]) {
     let mut source = Source::new(bytes);
@@ -36,9 +39,12 @@ pub fn http(bytes: &[u8]) {
         assert!(!line.contains(" 500 "), "{line}");
     }
     assert!(whole.is_empty() || whole.starts_with(b"HTTP/1."), "an answer begins with its status");
-    // As far as both go: of what is no HTTP, it depends on what was read at once whether a last word is said about it.
     let (pieces, whole) = (undated(&pieces), undated(&whole));
-    assert!(pieces.starts_with(&whole) || whole.starts_with(&pieces), "{pieces}\nis not\n{whole}");
+    // What is no HTTP is answered by hyper, and when it does so depends on what was read at once.
+    if ![&pieces, &whole].iter().any(|answers| answers.contains(NO_HTTP)) {
+        // As far as both go: the end of the input may cut off a last answer.
+        assert!(pieces.starts_with(&whole) || whole.starts_with(&pieces), "{pieces}\nis not\n{whole}");
+    }
 }
 
 /// What the door answers to these bytes, until both have said all.
