@@ -77,7 +77,7 @@ const DOUBLES: &[Double] = &[
         defects: engine(Defect::Forgetful),
         profile: "net",
         seeds: 0..10,
-        words: &["took effect twice", "should have", "made twice"],
+        words: &["took effect twice", "should have", "made twice", "nothing explains"],
     },
     Double {
         name: "an order that applies each entry twice",
@@ -112,7 +112,7 @@ const DOUBLES: &[Double] = &[
         defects: engine(Defect::LongLease),
         profile: "pause",
         seeds: 23..60,
-        words: &["no order explains"],
+        words: &["no order explains", "was answered before"],
     },
     Double {
         name: "an order that takes what belongs to another",
