@@ -204,6 +204,18 @@ impl Client {
             .await
     }
 
+    /// Moves a shard to another order, or halts, resumes, calls off or undoes that. Returns the record of the migration as
+    /// soon as the control order has taken the request; a refusal is [`Error::Refused`]. How it goes on is told by
+    /// [`Client::status`].
+    pub async fn move_shard(&self, request: pb::MoveRequest) -> Result<Option<pb::Migration>, Error> {
+        let ask = async |mut admin: crate::map::Admin| admin.r#move(request.clone()).await;
+        let answer = self.inner.refresher.ask(self.timeout, ask).await?;
+        match answer.refused.is_empty() {
+            true => Ok(answer.migration),
+            false => Err(Error::Refused(shardbearer_core::error::Refused::Invalid(answer.refused))),
+        }
+    }
+
     /// Every configuration the cluster has had, oldest first: when, who, why.
     pub async fn epochs(&self) -> Result<Vec<pb::EpochRecord>, Error> {
         let ask = async |mut admin: crate::map::Admin| admin.epochs(pb::EpochsRequest {}).await;

@@ -160,4 +160,7 @@ pub enum Say {
     },
     /// No, and why: a sentence for the operator.
     Objection(String),
+    /// The cluster has another radiant of the asker's name, with another data directory: it cannot be let in as it is.
+    /// A sentence for its operator.
+    NameTaken(String),
 }

@@ -2,6 +2,7 @@
 
 use crate::ids::{Epoch, Incarnation, RadiantId};
 use crate::membership::MemberChange;
+use crate::migration::MigrationChange;
 use crate::topology::{Doors, Topology};
 
 /// One entry of the control order's log.
@@ -32,6 +33,8 @@ pub enum Change {
         /// Where it can be reached.
         doors: Doors,
     },
+    /// Of the migration of a shard.
+    Migration(MigrationChange),
     /// Who belongs to what. Refused unless the configuration is still the one of `on`.
     Members {
         /// The configuration on which it was decided.

@@ -5,12 +5,16 @@
 //! number) is a [`Reply`] like any other, the same on every replica; a failure of the way there
 //! is an [`crate::error::RequestError`].
 
+mod migrate;
 mod reply;
 
 use bytes::Bytes;
 
 use crate::ids::{SessionId, ShardId};
 
+pub use self::migrate::{
+    Import, Migrate, Migrated, MovedRow, Part, Progress, Seal, Standing, Step, rows_weight,
+};
 pub use self::reply::{Record, RecordInfo, Refusal, Reply, Row};
 
 /// Names one request of one session, so that a retry takes effect at most once.
@@ -92,6 +96,8 @@ pub enum ExpireWhen {
     Later,
     /// Only if the new one is earlier (none counts as infinitely late).
     Earlier,
+    /// Only if the key has one, and the new one is earlier.
+    HasOneAndEarlier,
 }
 
 /// An operation on one shard.
@@ -206,6 +212,8 @@ pub enum Command {
         /// At most so many rows.
         limit: u32,
     },
+    /// A step of the shard's migration. Proposed by heralds. Answers [`Reply::Migrated`].
+    Migrate(Migrate),
 }
 
 /// A page request over one shard.
@@ -239,6 +247,7 @@ impl Command {
             | Command::Adopt { .. }
             | Command::Sweep { .. } => true,
             Command::Check { .. } => false,
+            Command::Migrate(migrate) => migrate.step.is_write(),
             Command::Batch { commands, .. } => commands.iter().any(Command::is_write),
         }
     }
@@ -262,6 +271,7 @@ impl Command {
             | Command::Count
             | Command::Clear
             | Command::Adopt { .. }
+            | Command::Migrate(_)
             | Command::Sweep { .. } => None,
         }
     }
@@ -283,6 +293,7 @@ impl Command {
                 | Command::IncrementFloat { key, .. }
                 | Command::Expire { key, .. } => key.len(),
                 Command::Batch { commands, .. } => commands.iter().map(Command::weight).sum(),
+                Command::Migrate(migrate) => migrate.weight(),
                 Command::Scan(scan) => scan.start.len() + scan.end.len(),
                 Command::Count | Command::Clear | Command::Adopt { .. } | Command::Sweep { .. } => 0,
             }

@@ -15,6 +15,7 @@ pub mod limits;
 pub mod log;
 pub mod machine;
 pub mod membership;
+pub mod migration;
 pub mod placement;
 pub mod protocol;
 pub mod slots;

@@ -3,50 +3,39 @@
 //! | space | key | row | lifetime |
 //! |---|---|---|---|
 //! | order | `10` shard (8) | [`ShardMeta`] | from adoption on; stays as a tombstone when the shard leaves |
+//! | order | `11` shard (8) | how far the shard's rows have arrived | while the shard arrives |
 //! | control order | `20` | the topology in force | replaced by each epoch |
 //! | control order | `21` epoch (8) | who, why, what, and the topology | for ever |
+//! | control order | `22` | the last migration | replaced by each of its changes |
 //! | order | `ff` ... | the applier's own: position, engine's note, install in progress | see `order/applier.rs` |
 //! | shard | `01` key | [`Record`] | until deleted or expired |
 //! | shard | `02` expiry (8) key | empty; finds what expires next | as long as the record has that expiry |
 //! | shard | `03` session (16) | last use, floor, remembered replies: see `shard/session.rs` | until forgotten for lack of use |
+//! | shard | `04` migration (8) note (8) | key of a row that changed | until the destination has the row |
 //!
 //! Numbers are big-endian, so that keys sort by them. Every row begins with a format version.
 //! Decoding is total: bytes that make no sense are `None`, never a panic.
 
+mod meta;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use shardbearer_core::ids::{Epoch, SessionId, ShardId};
-use shardbearer_core::kv::Record;
+use shardbearer_core::kv::{Progress, Record};
 use shardbearer_core::storage::KeyRange;
+
+pub use self::meta::{ShardMeta, decode_meta, encode_meta};
 
 const VERSION: u8 = 1;
 
 const DATA: u8 = 0x01;
 const EXPIRY: u8 = 0x02;
 const SESSION: u8 = 0x03;
+const NOTE: u8 = 0x04;
 const SHARD: u8 = 0x10;
+const ARRIVAL: u8 = 0x11;
 const TOPOLOGY: u8 = 0x20;
 const EPOCH: u8 = 0x21;
-
-/// What an order knows of a shard it owns or owned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ShardMeta {
-    /// Whether the order serves it.
-    pub serving: bool,
-    /// The configuration under which it arrived or left.
-    pub epoch: Epoch,
-    /// Which of the shard's spaces holds its rows.
-    pub generation: u64,
-    /// The last revision given to any key; never goes back.
-    pub revision: u64,
-    /// Rows stored.
-    pub rows: u64,
-    /// Bytes of their keys and values.
-    pub bytes: u64,
-    /// The shard's time in Unix milliseconds: the latest of any entry applied; never goes back.
-    pub time_ms: u64,
-    /// Whether any session was ever forgotten.
-    pub forgot: bool,
-}
+const MIGRATION: u8 = 0x22;
 
 /// The key of a shard's [`ShardMeta`].
 pub fn shard_meta(shard: ShardId) -> Bytes {
@@ -61,6 +50,69 @@ pub fn shard_metas() -> KeyRange {
 /// The shard that a [`shard_meta`] key is of.
 pub fn shard_of_meta(key: &[u8]) -> Option<ShardId> {
     Some(ShardId(u64::from_be_bytes(key.strip_prefix(&[SHARD])?.try_into().ok()?)))
+}
+
+/// The key of a shard's arrival.
+pub fn arrival(shard: ShardId) -> Bytes {
+    tagged(ARRIVAL, &shard.0.to_be_bytes())
+}
+
+/// The key of the last migration's record.
+pub fn migration() -> Bytes {
+    Bytes::from_static(&[MIGRATION])
+}
+
+/// The key of a note of a changed row.
+pub fn note(migration: Epoch, number: u64) -> Bytes {
+    let mut out = BytesMut::with_capacity(17);
+    out.put_u8(NOTE);
+    out.put_u64(migration.0);
+    out.put_u64(number);
+    out.freeze()
+}
+
+/// The [`note`] keys of a migration behind one note, in order.
+pub fn notes_after(migration: Epoch, number: u64) -> KeyRange {
+    let end = note(Epoch(migration.0.saturating_add(1)), 0).to_vec();
+    KeyRange { start: note(migration, number.saturating_add(1)).to_vec(), end: Some(end) }
+}
+
+/// The [`note`] keys up to and with one note, those of earlier migrations included.
+pub fn notes_through(migration: Epoch, number: u64) -> KeyRange {
+    KeyRange { start: vec![NOTE], end: Some(note(migration, number.saturating_add(1)).to_vec()) }
+}
+
+/// The number in a [`note`] key.
+pub fn note_number(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(key.strip_prefix(&[NOTE])?.get(8..)?.try_into().ok()?))
+}
+
+/// The rows of a shard that a migration carries behind a row key (empty: from the first): records, and then sessions.
+/// What is derived from them is not carried.
+pub fn carried_after(key: &[u8]) -> [KeyRange; 2] {
+    // The smallest key behind another is that with a zero byte added.
+    let behind = |tag: u8| KeyRange {
+        start: [key, &[0]].concat().max(vec![tag]),
+        end: Some([key, &[0]].concat().max(vec![tag + 1])),
+    };
+    [behind(DATA), behind(SESSION)]
+}
+
+/// What a row of a shard is, by its key.
+pub enum Carried {
+    /// A record, and the user's key.
+    Record(Bytes),
+    /// A session.
+    Session,
+}
+
+/// What a carried row is; `None` if such a row is not carried.
+pub fn carried(key: &Bytes) -> Option<Carried> {
+    match key.first() {
+        Some(&DATA) => Some(Carried::Record(user_key(key))),
+        Some(&SESSION) => session_of(key).map(|_| Carried::Session),
+        Some(_) | None => None,
+    }
 }
 
 /// The key of the topology in force.
@@ -162,35 +214,24 @@ pub fn decode_record(row: &Bytes) -> Option<Record> {
     Some(Record { value: row.slice(17..), revision, expires_at_ms })
 }
 
-/// A shard's meta as a row.
-pub fn encode_meta(meta: &ShardMeta) -> Bytes {
-    let mut out = BytesMut::with_capacity(51);
+/// How far a shard has arrived, as a row: version, completeness, last note (8), last row key.
+pub fn encode_arrival(progress: &Progress) -> Bytes {
+    let mut out = BytesMut::with_capacity(10 + progress.image.len());
     out.put_u8(VERSION);
-    out.put_u8(meta.serving.into());
-    out.put_u8(meta.forgot.into());
-    for number in [meta.epoch.0, meta.generation, meta.revision, meta.rows, meta.bytes, meta.time_ms] {
-        out.put_u64(number);
-    }
+    out.put_u8(progress.complete.into());
+    out.put_u64(progress.through);
+    out.put_slice(&progress.image);
     out.freeze()
 }
 
-/// The inverse of [`encode_meta`].
-pub fn decode_meta(row: &[u8]) -> Option<ShardMeta> {
-    let mut row = row;
-    if row.len() != 51 || row.get_u8() != VERSION {
+/// The inverse of [`encode_arrival`].
+pub fn decode_arrival(row: &Bytes) -> Option<Progress> {
+    let mut head = row.get(..10)?;
+    if head.get_u8() != VERSION {
         return None;
     }
-    let (serving, forgot) = (row.get_u8() != 0, row.get_u8() != 0);
-    Some(ShardMeta {
-        serving,
-        forgot,
-        epoch: Epoch(row.get_u64()),
-        generation: row.get_u64(),
-        revision: row.get_u64(),
-        rows: row.get_u64(),
-        bytes: row.get_u64(),
-        time_ms: row.get_u64(),
-    })
+    let complete = head.get_u8() != 0;
+    Some(Progress { complete, through: head.get_u64(), image: row.slice(10..) })
 }
 
 #[cfg(test)]
@@ -206,21 +247,31 @@ mod tests {
     }
 
     #[test]
+    fn what_is_carried_comes_in_parts() {
+        let covers = |after: &[u8], key: &[u8]| {
+            let within = |range: &KeyRange| {
+                range.start.as_slice() <= key && range.end.as_deref().is_some_and(|end| key < end)
+            };
+            carried_after(after).iter().filter(|range| within(range)).count()
+        };
+        let (record, other) = (data(b"k"), data(b"k\0"));
+        let row = session(SessionId(7));
+        assert_eq!((covers(b"", &record), covers(b"", &row)), (1, 1));
+        assert_eq!(covers(b"", &expiry(1, b"k")) + covers(b"", &note(Epoch(1), 1)), 0, "these are derived");
+        assert_eq!((covers(&record, &record), covers(&record, &other), covers(&record, &row)), (0, 1, 1));
+        assert_eq!(
+            (covers(&row, &record), covers(&row, &row), covers(&row, &session(SessionId(8)))),
+            (0, 0, 1)
+        );
+    }
+
+    #[test]
     fn rows_round_trip_and_rubbish_is_none() {
         let record = Record { value: Bytes::from_static(b"v"), revision: 9, expires_at_ms: Some(3) };
         assert_eq!(decode_record(&encode_record(&record)), Some(record));
-        let meta = ShardMeta {
-            serving: true,
-            epoch: Epoch(1),
-            generation: 2,
-            revision: 3,
-            rows: 4,
-            bytes: 5,
-            time_ms: 6,
-            forgot: true,
-        };
-        assert_eq!(decode_meta(&encode_meta(&meta)), Some(meta));
         assert_eq!(decode_record(&Bytes::from_static(b"short")), None);
-        assert_eq!(decode_meta(&[0; 51]), None);
+        let progress = Progress { image: Bytes::from_static(b"k"), complete: true, through: 3 };
+        assert_eq!(decode_arrival(&encode_arrival(&progress)), Some(progress));
+        assert_eq!(decode_arrival(&Bytes::from_static(b"short")), None);
     }
 }

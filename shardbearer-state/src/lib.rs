@@ -10,6 +10,7 @@ pub mod controller;
 pub mod history;
 pub mod keys;
 pub mod membership;
+pub mod migration;
 pub mod placement;
 pub mod shard;
 

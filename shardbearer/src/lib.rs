@@ -12,10 +12,13 @@ pub mod cluster;
 pub mod config;
 pub mod door;
 pub mod engine;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod gateway;
 pub mod kv;
 pub mod leads;
 pub mod map;
+pub mod migrate;
 pub mod node;
 pub mod order;
 pub mod report;

@@ -3,6 +3,8 @@
 //! A shape of its own, kept stable by hand, so that the wire may grow without breaking scripts. Every list is
 //! an array of objects, each with its `id`; what is not known is `null`, never 0.
 
+pub mod migration;
+
 use serde::{Deserialize, Serialize};
 use shardbearer_proto::pb;
 
@@ -29,6 +31,8 @@ pub struct Status {
     pub tables: Vec<Table>,
     /// Slices of tables.
     pub shards: Vec<Shard>,
+    /// The last migration of a shard, under way or over.
+    pub migration: Option<migration::Migration>,
 }
 
 /// A node.
@@ -139,6 +143,7 @@ impl From<pb::StatusResponse> for Status {
             orders: status.orders.into_iter().map(Into::into).collect(),
             tables: topology.tables.into_iter().map(Into::into).collect(),
             shards: status.shards.into_iter().map(Into::into).collect(),
+            migration: status.migration.map(Into::into),
         }
     }
 }

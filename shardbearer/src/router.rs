@@ -5,6 +5,8 @@
 //! round, and is tried again until the deadline. Whatever may already have been applied is repeated
 //! only under its request id.
 
+mod journey;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,20 +17,19 @@ use futures_util::future::join_all;
 use prost::Message;
 use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::{OrderId, RadiantId};
-use shardbearer_core::kv::{Item, Refusal, Reply};
+use shardbearer_core::kv::{Command, Item, Refusal, Reply};
 use shardbearer_core::limits;
 use shardbearer_core::transport::{CallError, Channel, Frame, Transport};
 use shardbearer_proto::{convert, pb};
 use tokio::time::Instant;
 
+use self::journey::{Journey, NEWS_WAIT, keep_order, patience};
 use crate::kv::CallResult;
 use crate::leads::Leads;
 use crate::map::Map;
-use crate::order::all;
+use crate::migrate::{Detour, Known};
 use crate::order::registry::Registry;
-
-/// How long to wait for news of a herald before asking again.
-const NEWS_WAIT: Duration = Duration::from_millis(20);
+use crate::order::{Order, all};
 
 /// How long one attempt over the hop may take; a herald that fell silent is asked again elsewhere.
 const HOP_DEADLINE: Duration = Duration::from_secs(3);
@@ -47,17 +48,11 @@ pub struct Router {
     pub leads: Arc<Leads>,
     /// The local orders.
     pub orders: Arc<Registry>,
+    /// Which shard may be elsewhere than the map says.
+    pub migrations: Arc<Known>,
     /// To the others.
     pub transport: Arc<dyn Transport>,
     turn: AtomicUsize,
-}
-
-/// An item on its way.
-struct Journey {
-    item: Item,
-    /// Whether an attempt may have been applied.
-    perhaps: bool,
-    result: Option<CallResult>,
 }
 
 impl Router {
@@ -67,16 +62,16 @@ impl Router {
         map: Arc<Map>,
         leads: Arc<Leads>,
         orders: Arc<Registry>,
+        migrations: Arc<Known>,
         transport: Arc<dyn Transport>,
     ) -> Router {
-        Router { me, map, leads, orders, transport, turn: AtomicUsize::new(0) }
+        Router { me, map, leads, orders, migrations, transport, turn: AtomicUsize::new(0) }
     }
 
     /// Carries the items out, those of one shard in their order; a result each, within the deadline.
     pub async fn execute(&self, items: Vec<Item>, deadline: Duration) -> Vec<CallResult> {
         let end = Instant::now() + deadline;
-        let mut journeys: Vec<Journey> =
-            items.into_iter().map(|item| Journey { item, perhaps: false, result: None }).collect();
+        let mut journeys: Vec<Journey> = items.into_iter().map(Journey::new).collect();
         loop {
             let left = end.saturating_duration_since(Instant::now());
             let again = self.round(&mut journeys, left).await;
@@ -86,7 +81,7 @@ impl Router {
             if Instant::now() >= end {
                 break;
             }
-            self.leads.changed(NEWS_WAIT).await;
+            self.leads.changed(patience(&journeys)).await;
         }
         journeys.into_iter().map(Journey::arrive).collect()
     }
@@ -94,11 +89,12 @@ impl Router {
     /// One attempt for everything that has no final result. Returns whether anything is to be tried again.
     async fn round(&self, journeys: &mut [Journey], left: Duration) -> bool {
         let mut groups: BTreeMap<OrderId, Vec<usize>> = BTreeMap::new();
+        let detour = self.migrations.detour();
         for (index, journey) in journeys.iter_mut().enumerate() {
             if journey.is_over() {
                 continue;
             }
-            match self.map.owner(journey.item.shard).filter(|order| !order.is_none()) {
+            match self.whereabouts(journey, detour).filter(|order| !order.is_none()) {
                 Some(order) => groups.entry(order).or_default().push(index),
                 None => {
                     let why = format!("shard {} has no order", journey.item.shard);
@@ -112,21 +108,32 @@ impl Router {
         });
         // Collected first: the futures hold no borrow of the journeys.
         let attempts: Vec<_> = attempts.collect();
-        let mut again = false;
         for (indexes, results) in join_all(attempts).await {
             for (index, result) in indexes.into_iter().zip(results) {
-                again |= !journeys[index].advance(result);
+                journeys[index].advance(result);
             }
         }
-        again
+        keep_order(journeys)
     }
 
-    /// One attempt at one order.
-    async fn attempt(&self, order: OrderId, items: Vec<Item>, left: Duration) -> Vec<CallResult> {
+    /// The order to try next: the one that the map names; of a shard that changes hands, its two orders in turns.
+    fn whereabouts(&self, journey: &Journey, detour: Option<Detour>) -> Option<OrderId> {
+        let owner = self.map.owner(journey.item.shard)?;
+        let Some(detour) = detour.filter(|detour| detour.shard == journey.item.shard && detour.from == owner)
+        else {
+            return Some(owner);
+        };
+        let decided = detour.since > self.map.epoch();
+        let elsewhere = decided || journey.astray % 2 == 1;
+        Some(if elsewhere { detour.to } else { owner })
+    }
+
+    /// One attempt at one order, which need not own the items' shards.
+    pub async fn attempt(&self, order: OrderId, items: Vec<Item>, left: Duration) -> Vec<CallResult> {
         if let Some(local) = self.orders.find(order)
             && local.engine().status().leading
         {
-            return local.execute(items, left).await;
+            return self.carry_out(&local, items, left).await;
         }
         let known = self.leads.herald(order).filter(|herald| *herald != self.me);
         match known.or_else(|| self.somebody_of(order)) {
@@ -136,6 +143,32 @@ impl Router {
                 all(items.len(), Refused::Unavailable(why).into())
             }
         }
+    }
+
+    /// Has a local order carry items out. Those of a shard that it has stopped serving never get into its log: they would
+    /// be refused there, after everybody had waited for them.
+    async fn carry_out(&self, local: &Order, items: Vec<Item>, left: Duration) -> Vec<CallResult> {
+        let leaving = self.migrations.detour().filter(|detour| detour.from == local.id());
+        let stopped = |item: &Item| {
+            leaving.is_some_and(|detour| detour.shard == item.shard)
+                && !matches!(item.command, Command::Migrate(_))
+        };
+        if !items.iter().any(stopped) || leaving.is_some_and(|detour| local.serves(detour.shard)) {
+            return local.execute(items, left).await;
+        }
+        let refused: Vec<bool> = items.iter().map(stopped).collect();
+        let rest: Vec<Item> = items.into_iter().filter(|item| !stopped(item)).collect();
+        let mut results = match rest.is_empty() {
+            true => Vec::new(),
+            false => local.execute(rest, left).await,
+        }
+        .into_iter();
+        let wrong = || Ok(Reply::Refused(Refusal::WrongOrder));
+        let missing = || Err(RequestError::Unknown("no result".into()));
+        refused
+            .into_iter()
+            .map(|refused| if refused { wrong() } else { results.next().unwrap_or_else(missing) })
+            .collect()
     }
 
     /// A member to ask who leads, each in its turn. A radiant that is a member itself hears of a herald as soon as
@@ -211,7 +244,7 @@ impl Router {
         let order = OrderId(request.order);
         let deadline = Duration::from_millis(u64::from(request.deadline_ms).min(limits::REQUEST_MS_MAX));
         let results = match self.orders.find(order) {
-            Some(local) => local.execute(items, deadline).await,
+            Some(local) => self.carry_out(&local, items, deadline).await,
             None => {
                 let hint = self.leads.herald(order);
                 all(count, Refused::NotHerald { order, hint }.into())
@@ -243,61 +276,6 @@ fn fit(mut results: Vec<CallResult>, writes: &[bool]) -> Bytes {
     results_to_bytes(&results)
 }
 
-impl Journey {
-    fn is_over(&self) -> bool {
-        match &self.result {
-            None => false,
-            Some(Ok(_)) => true,
-            Some(Err(error)) => !self.may_go_on(error),
-        }
-    }
-
-    /// Whether another attempt makes sense and does no harm.
-    fn may_go_on(&self, error: &RequestError) -> bool {
-        match error {
-            RequestError::Unknown(_) => self.item.id.is_some() || !self.item.command.is_write(),
-            RequestError::Refused(_) => error.is_retryable(),
-        }
-    }
-
-    /// Takes in an attempt's result. Returns whether that was the last.
-    fn advance(&mut self, result: CallResult) -> bool {
-        let result = match result {
-            // A reply in form, a wrong route in substance.
-            Ok(Reply::Refused(Refusal::WrongOrder)) => {
-                Err(Refused::WrongOrder { epoch: shardbearer_core::ids::Epoch::NONE }.into())
-            }
-            Ok(Reply::Refused(Refusal::SessionsFull)) => {
-                Err(Refused::Busy("the shard remembers as many sessions as it may".into()).into())
-            }
-            other => other,
-        };
-        if matches!(result, Err(RequestError::Unknown(_))) && self.item.command.is_write() {
-            self.perhaps = true;
-            if let Some(id) = &mut self.item.id {
-                id.retry = true;
-            }
-        }
-        self.result = Some(result);
-        self.is_over()
-    }
-
-    /// The final result: a refusal after an attempt that may have been applied is no refusal.
-    fn arrive(self) -> CallResult {
-        match self.result {
-            Some(Ok(Reply::Refused(Refusal::SessionExpired))) => {
-                Err(RequestError::Unknown("whether it was applied is no longer remembered".into()))
-            }
-            Some(Ok(reply)) => Ok(reply),
-            Some(Err(RequestError::Refused(refused))) if self.perhaps => {
-                Err(RequestError::Unknown(format!("an attempt may have been applied; since then: {refused}")))
-            }
-            Some(Err(error)) => Err(error),
-            None => Err(Refused::Unavailable("no time was left to try".into()).into()),
-        }
-    }
-}
-
 fn response(results: &[CallResult]) -> pb::ForwardResponse {
     pb::ForwardResponse { results: results.iter().map(Into::into).collect() }
 }
@@ -309,4 +287,51 @@ fn results_to_bytes(results: &[CallResult]) -> Bytes {
 fn results_from_bytes(bytes: Bytes) -> Option<Vec<CallResult>> {
     let response = pb::ForwardResponse::decode(bytes).ok()?;
     response.results.into_iter().map(|result| convert::result_from_wire(result).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use shardbearer_core::ids::{SessionId, ShardId};
+    use shardbearer_core::kv::{Command, RequestId};
+
+    use super::*;
+
+    fn journey(shard: u64, result: CallResult) -> Journey {
+        let id = RequestId { session: SessionId(1), number: 1, unanswered_from: 1, retry: false };
+        let command = Command::Append { key: "k".into(), value: "v".into() };
+        let mut journey = Journey::new(Item { shard: ShardId(shard), id: Some(id), command });
+        journey.advance(result);
+        journey
+    }
+
+    fn full() -> CallResult {
+        Ok(Reply::Refused(Refusal::SessionsFull))
+    }
+
+    fn done() -> CallResult {
+        Ok(Reply::Length { length: 1, revision: 1 })
+    }
+
+    #[test]
+    fn what_was_overtaken_on_its_shard_is_refused_instead_of_coming_late() {
+        let mut journeys =
+            vec![journey(1, full()), journey(2, full()), journey(1, done()), journey(1, full())];
+        assert!(keep_order(&mut journeys), "the others are tried again");
+        let over: Vec<bool> = journeys.iter().map(Journey::is_over).collect();
+        assert_eq!(over, [true, false, true, false]);
+        let refused = journeys.remove(0).arrive();
+        assert!(matches!(refused, Err(RequestError::Refused(Refused::Busy(_)))), "{refused:?}");
+    }
+
+    #[test]
+    fn while_nothing_is_done_all_of_a_shard_are_tried_again() {
+        let lost = || Err(RequestError::Unknown("lost".into()));
+        let mut journeys = vec![journey(1, full()), journey(1, full()), journey(2, done())];
+        assert!(keep_order(&mut journeys));
+        assert!(!journeys[0].is_over() && !journeys[1].is_over());
+        // What may have been applied may have been so before the first.
+        let mut journeys = vec![journey(1, full()), journey(1, lost())];
+        assert!(keep_order(&mut journeys));
+        assert!(journeys[0].is_over() && !journeys[1].is_over());
+    }
 }

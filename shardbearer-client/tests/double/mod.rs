@@ -324,6 +324,11 @@ impl Admin for Radiant {
         }))
     }
 
+    async fn r#move(&self, request: Request<pb::MoveRequest>) -> Result<Response<pb::MoveResponse>, Status> {
+        let refused = format!("asked for {:?}", request.into_inner().kind);
+        Ok(Response::new(pb::MoveResponse { refused, ..pb::MoveResponse::default() }))
+    }
+
     async fn epochs(&self, _: Request<pb::EpochsRequest>) -> Result<Response<pb::EpochsResponse>, Status> {
         let record = pb::EpochRecord { epoch: 1, ..pb::EpochRecord::default() };
         Ok(Response::new(pb::EpochsResponse { epochs: vec![record] }))

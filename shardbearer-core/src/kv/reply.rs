@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use super::Migrated;
+
 #[cfg(doc)]
 use super::Command;
 
@@ -116,6 +118,8 @@ pub enum Reply {
         /// Whether more is due.
         more: bool,
     },
+    /// To a step of a migration.
+    Migrated(Migrated),
     /// The data refuse the command; nothing was written.
     Refused(Refusal),
 }
@@ -159,6 +163,7 @@ impl Reply {
                 Reply::Page { rows, .. } => {
                     rows.iter().map(|row| FIXED + row.key.len() + row.record.value.len()).sum()
                 }
+                Reply::Migrated(migrated) => migrated.weight(),
                 Reply::Info(_)
                 | Reply::Number { .. }
                 | Reply::Length { .. }

@@ -74,6 +74,7 @@ pub fn response_to_bytes(response: &Response) -> Bytes {
             WireSay::Join(pb::BootstrapJoin { cluster: from_cluster(*cluster), via: via.clone() })
         }
         Say::Objection(why) => WireSay::Objection(shortened(why, OBJECTION_BYTES_MAX).to_owned()),
+        Say::NameTaken(why) => WireSay::NameTaken(shortened(why, OBJECTION_BYTES_MAX).to_owned()),
     };
     let from = Some(from_view(&response.from));
     pb::BootstrapResponse { version: VERSION, from, say: Some(say) }.encode_to_vec().into()
@@ -101,6 +102,7 @@ pub fn response_from_bytes(raw: Bytes) -> Result<Response, Malformed> {
             Say::Join { cluster: to_cluster(&join.cluster)?, via }
         }
         WireSay::Objection(why) => Say::Objection(shortened(&why, OBJECTION_BYTES_MAX).to_owned()),
+        WireSay::NameTaken(why) => Say::NameTaken(shortened(&why, OBJECTION_BYTES_MAX).to_owned()),
     };
     Ok(Response { from: to_view(wire.from)?, say })
 }

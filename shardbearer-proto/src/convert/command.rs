@@ -88,6 +88,7 @@ fn when_to_wire(when: ExpireWhen) -> pb::ExpireWhen {
         ExpireWhen::HasOne => pb::ExpireWhen::HasOne,
         ExpireWhen::Later => pb::ExpireWhen::Later,
         ExpireWhen::Earlier => pb::ExpireWhen::Earlier,
+        ExpireWhen::HasOneAndEarlier => pb::ExpireWhen::HasOneAndEarlier,
     }
 }
 
@@ -98,6 +99,7 @@ fn when_from_wire(when: i32) -> Result<ExpireWhen, ConvertError> {
         Ok(pb::ExpireWhen::HasOne) => Ok(ExpireWhen::HasOne),
         Ok(pb::ExpireWhen::Later) => Ok(ExpireWhen::Later),
         Ok(pb::ExpireWhen::Earlier) => Ok(ExpireWhen::Earlier),
+        Ok(pb::ExpireWhen::HasOneAndEarlier) => Ok(ExpireWhen::HasOneAndEarlier),
         Err(_) => Err(ConvertError::Field { field: "Expire.when", why: "unknown value" }),
     }
 }
@@ -150,6 +152,7 @@ impl From<&Command> for pb::Command {
             Command::Count => Kind::Count(pb::Count {}),
             Command::Clear => Kind::Clear(pb::Clear {}),
             Command::Adopt { epoch } => Kind::Adopt(pb::Adopt { epoch: *epoch }),
+            Command::Migrate(migrate) => Kind::Migrate(migrate.into()),
             Command::Sweep { limit } => Kind::Sweep(pb::Sweep { limit: *limit }),
         };
         pb::Command { kind: Some(kind) }
@@ -215,6 +218,13 @@ fn from_wire(command: pb::Command, outer: bool) -> Result<Command, ConvertError>
         Kind::Count(_) => Command::Count,
         Kind::Clear(_) => Command::Clear,
         Kind::Adopt(pb::Adopt { epoch }) => Command::Adopt { epoch },
+        Kind::Migrate(migrate) if outer => Command::Migrate(migrate.try_into()?),
+        Kind::Migrate(_) => {
+            return Err(ConvertError::Field {
+                field: "Batch.commands",
+                why: "a migration is no part of a batch",
+            });
+        }
         Kind::Sweep(pb::Sweep { limit }) => Command::Sweep { limit },
     })
 }
@@ -248,7 +258,9 @@ pub fn client_may_send(command: &Command, value_bytes_max: usize) -> Result<(), 
             }
             Ok(())
         }
-        Command::Adopt { .. } | Command::Sweep { .. } => Err("this command is not for clients".into()),
+        Command::Adopt { .. } | Command::Migrate(_) | Command::Sweep { .. } => {
+            Err("this command is not for clients".into())
+        }
         Command::Scan(scan) => {
             let longest = scan.start.len().max(scan.end.len());
             // One byte more than a key: the successor of the longest key is a valid bound.

@@ -17,6 +17,7 @@ impl From<&ControlCommand> for pb::ControlCommand {
                 incarnation: id16_bytes(incarnation.0),
                 doors: Some(doors.into()),
             }),
+            Change::Migration(change) => Wire::Migration(change.into()),
             Change::Members { on, change } => Wire::Members(member_change_to_pb(*on, change)),
         };
         pb::ControlCommand {
@@ -40,6 +41,7 @@ impl TryFrom<pb::ControlCommand> for ControlCommand {
                 incarnation: Incarnation(id16("Welcome.incarnation", &welcome.incarnation)?),
                 doors: welcome.doors.unwrap_or_default().into(),
             },
+            Wire::Migration(change) => Change::Migration(change.try_into()?),
             Wire::Members(change) => member_change_from_pb(change)?,
         };
         Ok(ControlCommand { who: command.who, why: command.why, at_ms: command.at_ms, change })

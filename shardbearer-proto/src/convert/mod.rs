@@ -9,6 +9,7 @@ mod command;
 mod control;
 mod error;
 mod membership;
+mod migration;
 mod reply;
 mod topology;
 

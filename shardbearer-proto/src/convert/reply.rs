@@ -96,6 +96,7 @@ impl From<&Reply> for pb::Reply {
             }),
             Reply::Count { rows, bytes } => Kind::Count(pb::CountReply { rows: *rows, bytes: *bytes }),
             Reply::Swept { removed, more } => Kind::Swept(pb::SweptReply { removed: *removed, more: *more }),
+            Reply::Migrated(migrated) => Kind::Migrated(migrated.into()),
             Reply::Refused(refusal) => Kind::Refused(refusal_to_wire(refusal)),
         };
         pb::Reply { kind: Some(kind) }
@@ -145,6 +146,7 @@ impl TryFrom<pb::Reply> for Reply {
             }
             Kind::Count(reply) => Reply::Count { rows: reply.rows, bytes: reply.bytes },
             Kind::Swept(reply) => Reply::Swept { removed: reply.removed, more: reply.more },
+            Kind::Migrated(migrated) => Reply::Migrated(migrated.try_into()?),
             Kind::Refused(refused) => Reply::Refused(refusal_from_wire(refused)?),
         })
     }

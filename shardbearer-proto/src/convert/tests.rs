@@ -52,6 +52,13 @@ proptest! {
     }
 
     #[test]
+    fn migrations_come_back(migration in arbitrary::migration::migration()) {
+        let wire = pb::Migration::from(&migration).encode_to_vec();
+        let wire = pb::Migration::decode(&wire[..]).expect("just encoded");
+        prop_assert_eq!(shardbearer_core::migration::Migration::try_from(wire), Ok(migration));
+    }
+
+    #[test]
     fn results_come_back(result in arbitrary::result()) {
         prop_assert_eq!(result_over_the_wire(&result), Ok(result));
     }

@@ -96,7 +96,7 @@ impl Machine {
             return Some(Say::Member(founding.clone()));
         }
         if let Some(member) = founding.members.iter().find(|member| member.name == asker.name) {
-            return Some(Say::Objection(words::name_taken(founding.cluster, member, asker)));
+            return Some(Say::NameTaken(words::name_taken(founding.cluster, member, asker)));
         }
         Some(Say::Join { cluster: founding.cluster, via: founding.addresses() })
     }

@@ -123,7 +123,7 @@ impl Machine {
                     self.give_up(now_ms, format!("{} objects: {why}", from.name));
                 }
             }
-            Say::Seen | Say::Member(_) | Say::Join { .. } => {}
+            Say::Seen | Say::Member(_) | Say::Join { .. } | Say::NameTaken(_) => {}
         }
     }
 

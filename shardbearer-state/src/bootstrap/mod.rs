@@ -128,6 +128,8 @@ pub enum Effect {
         /// Its members' addresses, the best first.
         via: Vec<String>,
     },
+    /// This radiant cannot enter a cluster as it is, whatever the others do: end, and say why. A sentence.
+    GiveUp(String),
     /// Something for the operator to mend: a sentence.
     Problem(String),
     /// Something for the operator to know: a sentence.
@@ -154,6 +156,8 @@ pub struct Machine {
     started_ms: u64,
     /// Since when enough radiants are seen without a break.
     enough_ms: Option<u64>,
+    /// Since when another one of this radiant's name is seen.
+    same_name_ms: Option<u64>,
     random: u64,
 }
 
@@ -187,6 +191,7 @@ impl Machine {
             repeats: Repeats::default(),
             started_ms: 0,
             enough_ms: None,
+            same_name_ms: None,
         }
     }
 

@@ -92,6 +92,7 @@ impl Machine {
                 self.last = format!("cluster {cluster} exists, but of its members none answered yet");
                 via.iter().for_each(|address| self.peers.hurry(address, &from.me.name, now_ms));
             }
+            Say::NameTaken(why) => out.push(Effect::GiveUp(why.clone())),
             Say::Objection(why) => {
                 let words = format!("\"{}\" at {address} objects: {why}", from.me.name);
                 self.problem(&format!("objection {address}"), now_ms, || words, out);
@@ -119,9 +120,18 @@ impl Machine {
         seen.extend(alive.into_iter().filter(|peer| peer.expect == expect).map(|peer| peer.founder));
         if let Some((one, other)) = same_name(&seen) {
             let words = words::same_name(one, other);
+            if one.name == self.settings.me.name {
+                // Which of the two is meant only the operator knows, and has had the time to say.
+                let since_ms = *self.same_name_ms.get_or_insert(now_ms);
+                if now_ms - since_ms >= self.settings.window_ms {
+                    out.push(Effect::GiveUp(words));
+                    return None;
+                }
+            }
             self.problem(&format!("name {}", one.name), now_ms, || words, out);
             return None;
         }
+        self.same_name_ms = None;
         if !self.are_enough(now_ms, &seen, out) {
             self.enough_ms = None;
             return None;

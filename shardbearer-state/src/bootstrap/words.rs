@@ -109,7 +109,7 @@ pub(super) fn same_name(one: &Founder, other: &Founder) -> String {
 pub(super) fn copied(me: &Founder, other: &Founder) -> String {
     format!(
         "the data directory {} is in use twice: by \"{}\" at {} and by \"{}\" at {}. One is a copy: stop one radiant \
-         and give it an empty data directory",
+         and give it an empty data directory and another [radiant] name",
         me.incarnation, me.name, me.doors.grpc, other.name, other.doors.grpc
     )
 }
@@ -118,7 +118,7 @@ pub(super) fn copied(me: &Founder, other: &Founder) -> String {
 pub(super) fn foreign(ours: ClusterId, other: &Founder, theirs: ClusterId) -> String {
     format!(
         "\"{}\" at {} belongs to cluster {theirs}, this radiant to cluster {ours}. They stay apart; correct [bootstrap] \
-         neighbors, or empty the data directory of the radiant that is wrong here",
+         neighbors, or give the radiant that is wrong here an empty data directory and another [radiant] name",
         other.name, other.doors.grpc
     )
 }
@@ -136,7 +136,7 @@ pub(super) fn other_expect(mine: u32, other: &Founder, theirs: u32) -> String {
 pub(super) fn name_taken(cluster: ClusterId, member: &Founder, newcomer: &Founder) -> String {
     format!(
         "cluster {cluster} has a radiant \"{}\" with data directory {} already; this one has {}. Start it with that \
-         directory, or choose another [radiant] name",
+         directory, or with an empty one under another [radiant] name",
         member.name, member.incarnation, newcomer.incarnation
     )
 }

@@ -1,5 +1,6 @@
 //! What the control order replicates: the cluster's configuration and its history. Serves no data.
 
+mod moves;
 mod stored;
 #[cfg(test)]
 mod tests;
@@ -9,6 +10,7 @@ use shardbearer_core::ids::{Epoch, Incarnation, OrderId, RadiantId};
 use shardbearer_core::log::LogPos;
 use shardbearer_core::machine::{StateMachine, Workspace};
 use shardbearer_core::membership::{MemberChange, Roster, Standing};
+use shardbearer_core::migration::{Migration, MigrationChange};
 use shardbearer_core::storage::{Space, StorageError, View};
 use shardbearer_core::topology::{Doors, Radiant, Topology};
 
@@ -35,6 +37,8 @@ impl StateMachine for ControlMachine {
             (Change::Welcome { name, incarnation, doors }, Some(present)) => {
                 welcome(present, name, *incarnation, doors)
             }
+            (Change::Migration(_), None) => Decision::Refuse("there is no cluster yet".into()),
+            (Change::Migration(change), Some(present)) => migrate(present, change, &command, work),
             (Change::Members { .. }, None) => {
                 Decision::Refuse("the cluster is still being founded; try again".into())
             }
@@ -108,7 +112,7 @@ fn welcome(mut topology: Topology, name: &str, incarnation: Incarnation, doors: 
         if known.incarnation != incarnation {
             return Decision::Refuse(format!(
                 "the name {name:?} belongs to another data directory (incarnation {}, this one is {incarnation}); \
-                 choose another name, or start from that directory",
+                 start from that directory, or from an empty one under another [radiant] name",
                 known.incarnation
             ));
         }
@@ -120,11 +124,42 @@ fn welcome(mut topology: Topology, name: &str, incarnation: Incarnation, doors: 
         topology.epoch = next;
         return Decision::Make { topology, what: format!("radiant {name} has other doors"), radiant };
     }
-    let id = RadiantId(topology.radiants.iter().map(|radiant| radiant.id.0).max().unwrap_or(0) + 1);
+    let highest = topology.radiants.iter().map(|radiant| radiant.id.0).max().unwrap_or(0);
+    let Some(id) = highest.checked_add(1).map(RadiantId) else {
+        let why = "the highest radiant id is in use, so that there is none for another";
+        return Decision::Refuse(why.into());
+    };
     let (name_of, doors, standing) = (name.to_owned(), doors.clone(), Standing::Spare);
     topology.radiants.push(Radiant { id, name: name_of, incarnation, doors, standing });
     topology.epoch = next;
     Decision::Make { topology, what: format!("radiant {name} ({id}) joins as a spare"), radiant: id }
+}
+
+fn migrate(
+    present: Topology,
+    change: &MigrationChange,
+    command: &ControlCommand,
+    work: &mut Workspace<'_>,
+) -> Decision {
+    let now = present.epoch;
+    let last = work.get(SPACE, &keys::migration()).as_ref().and_then(stored::migration::decode);
+    let asked = moves::Asked { who: &command.who, why: &command.why, at_ms: command.at_ms };
+    let (record, decision) = match moves::decide(present, last, change, &asked) {
+        moves::Outcome::Refuse(why) => return Decision::Refuse(why),
+        moves::Outcome::AsItIs(since) => return Decision::AsItIs(since, RadiantId::NONE),
+        moves::Outcome::Record(migration) => (migration, Decision::AsItIs(now, RadiantId::NONE)),
+        moves::Outcome::Epoch { topology, what, migration } => {
+            (migration, Decision::Make { topology, what, radiant: RadiantId::NONE })
+        }
+    };
+    work.put(SPACE, keys::migration(), stored::migration::encode(&record));
+    decision
+}
+
+/// The last migration, under way or over; `None` if there never was one.
+pub fn migration(view: &dyn View) -> Result<Option<Migration>, StorageError> {
+    let Some(row) = view.get(SPACE, &keys::migration())? else { return Ok(None) };
+    stored::migration::decode(&row).map(Some).ok_or_else(unreadable)
 }
 
 fn members(topology: &Topology, on: Epoch, change: &MemberChange) -> Decision {

@@ -1,5 +1,7 @@
 //! How configurations are stored: length-prefixed fields in a fixed order behind a version. Total to decode.
 
+pub(super) mod migration;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use shardbearer_core::control::EpochRecord;
 use shardbearer_core::ids::{ClusterId, Epoch, Incarnation};

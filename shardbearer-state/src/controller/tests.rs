@@ -78,6 +78,16 @@ fn changed(epoch: u64, radiant: u64) -> ControlReply {
 }
 
 #[test]
+fn where_the_highest_id_is_in_use_nobody_is_let_in() {
+    let mut founding = cluster(7);
+    founding.radiants[0].id = RadiantId(u64::MAX);
+    let mut replica = Replica::default();
+    replica.change(Change::Found(founding));
+    let ControlReply::Refused(why) = replica.welcome("c", 3, "c:1") else { panic!("there is no id left") };
+    assert!(why.contains("highest radiant id"), "{why}");
+}
+
+#[test]
 fn only_the_first_founding_counts() {
     let mut replica = Replica::default();
     assert_eq!(topology(&replica.stored), Ok(None));

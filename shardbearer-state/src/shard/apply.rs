@@ -7,7 +7,7 @@ use shardbearer_core::limits;
 use shardbearer_core::machine::Workspace;
 use shardbearer_core::storage::Space;
 
-use super::number;
+use super::{digest, notes, number};
 use crate::keys::{self, ShardMeta};
 
 /// One shard while an entry is applied to it.
@@ -44,6 +44,7 @@ impl Scope<'_, '_> {
             Command::Sweep { limit } => self.sweep(limit),
             Command::Scan(_) | Command::Count => malformed("scans and counts do not go through the log"),
             Command::Adopt { .. } => malformed("a shard is adopted on its own"),
+            Command::Migrate(_) => malformed("a step of a migration is taken on its own"),
         }
     }
 
@@ -62,18 +63,11 @@ impl Scope<'_, '_> {
         self.meta.revision
     }
 
-    /// Writes a record in place of `old`, with the expiry index and the counters.
+    /// Writes a record in place of `old`.
     fn write(&mut self, key: Bytes, old: Option<&Record>, value: Bytes, expires_at_ms: Option<u64>) -> u64 {
         let revision = self.next_revision();
-        if let Some(old) = old {
-            self.meta.bytes = self.meta.bytes.saturating_sub((key.len() + old.value.len()) as u64);
-        } else {
-            self.meta.rows += 1;
-        }
-        self.meta.bytes += (key.len() + value.len()) as u64;
-        self.index(&key, old.and_then(|old| old.expires_at_ms), expires_at_ms);
         let record = Record { value, revision, expires_at_ms };
-        self.work.put(self.space, keys::data(&key), keys::encode_record(&record));
+        self.replace(&key, old, Some(&record));
         if expires_at_ms.is_some_and(|at| at <= self.meta.time_ms) {
             self.remove(&key, &record);
         }
@@ -81,10 +75,30 @@ impl Scope<'_, '_> {
     }
 
     fn remove(&mut self, key: &Bytes, old: &Record) {
-        self.meta.rows = self.meta.rows.saturating_sub(1);
-        self.meta.bytes = self.meta.bytes.saturating_sub((key.len() + old.value.len()) as u64);
-        self.index(key, old.expires_at_ms, None);
-        self.work.delete(self.space, keys::data(key));
+        self.replace(key, Some(old), None);
+    }
+
+    /// The one place where a record changes: row, expiry index, counters, digest and note.
+    pub(super) fn replace(&mut self, key: &Bytes, old: Option<&Record>, new: Option<&Record>) {
+        let meta = &mut *self.meta;
+        let size = |record: &Record| (key.len() + record.value.len()) as u64;
+        if let Some(old) = old {
+            meta.rows = meta.rows.saturating_sub(1);
+            meta.bytes = meta.bytes.saturating_sub(size(old));
+            meta.digest = meta.digest.wrapping_sub(digest::of_record(key, old));
+        }
+        if let Some(new) = new {
+            meta.rows += 1;
+            meta.bytes += size(new);
+            meta.digest = meta.digest.wrapping_add(digest::of_record(key, new));
+        }
+        self.index(key, old.and_then(|old| old.expires_at_ms), new.and_then(|new| new.expires_at_ms));
+        let row = keys::data(key);
+        notes::note(self.meta, self.space, row.clone(), self.work);
+        match new {
+            Some(new) => self.work.put(self.space, row, keys::encode_record(new)),
+            None => self.work.delete(self.space, row),
+        }
     }
 
     fn index(&mut self, key: &Bytes, old: Option<u64>, new: Option<u64>) {
@@ -205,6 +219,7 @@ impl Scope<'_, '_> {
             ExpireWhen::HasOne => present.is_some(),
             ExpireWhen::Later => wanted_at > present.unwrap_or(never),
             ExpireWhen::Earlier => wanted_at < present.unwrap_or(never),
+            ExpireWhen::HasOneAndEarlier => present.is_some_and(|present| wanted_at < present),
         };
         // Removing an expiry that is not there changes nothing; setting the same one again does count.
         if !due || (wanted.is_none() && present.is_none()) {
@@ -229,7 +244,13 @@ impl Scope<'_, '_> {
             self.meta.generation += 1;
             self.meta.rows = 0;
             self.meta.bytes = 0;
+            self.meta.digest = 0;
             self.next_revision();
+            if let Space::Shard { order, shard, .. } = self.space {
+                self.space = Space::Shard { order, shard, generation: self.meta.generation };
+            }
+            // The first note in the new space; those in the old one go with the rows that they are of.
+            notes::note(self.meta, self.space, Bytes::new(), self.work);
         }
         Reply::Touched { changed }
     }

@@ -9,6 +9,9 @@
 
 mod apply;
 mod batch;
+mod digest;
+mod migrate;
+mod notes;
 mod number;
 mod query;
 mod reply;
@@ -19,12 +22,13 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use shardbearer_core::ids::{Epoch, OrderId, ShardId};
-use shardbearer_core::kv::{Command, Condition, Entry, Item, Refusal, Reply};
+use shardbearer_core::kv::{Command, Condition, Entry, Item, Refusal, Reply, Standing};
 use shardbearer_core::limits;
 use shardbearer_core::log::LogPos;
 use shardbearer_core::machine::{StateMachine, Workspace};
 use shardbearer_core::storage::{Space, StorageError, View};
 
+pub use self::migrate::{moving_shards, part};
 pub use self::query::{QueryOutcome, earliest_expiry, owned_shards, query, shard_meta};
 pub use self::session::FORGET_AFTER_MS;
 use self::session::{Sessions, Verdict};
@@ -52,16 +56,7 @@ impl ShardMachine {
     fn adopt(&mut self, shard: ShardId, epoch: u64, time_ms: u64) -> Reply {
         let changed = !self.shards.contains_key(&shard);
         self.shards.entry(shard).or_insert_with(|| Owned {
-            meta: ShardMeta {
-                serving: true,
-                epoch: Epoch(epoch),
-                generation: 1,
-                revision: 0,
-                rows: 0,
-                bytes: 0,
-                time_ms,
-                forgot: false,
-            },
+            meta: ShardMeta { epoch: Epoch(epoch), time_ms, ..ShardMeta::empty(Standing::Serving, 1) },
             sessions: Sessions::default(),
         });
         Reply::Touched { changed }
@@ -72,7 +67,11 @@ impl ShardMachine {
         if let Command::Adopt { epoch } = item.command {
             return self.adopt(item.shard, epoch, time_ms);
         }
-        let Some(owned) = self.shards.get_mut(&item.shard).filter(|owned| owned.meta.serving) else {
+        if let Command::Migrate(step) = item.command {
+            return Reply::Migrated(self.migrate(item.shard, step, work));
+        }
+        let serves = |owned: &&mut Owned| owned.meta.standing.serves();
+        let Some(owned) = self.shards.get_mut(&item.shard).filter(serves) else {
             return Reply::Refused(Refusal::WrongOrder);
         };
         owned.meta.time_ms = owned.meta.time_ms.max(time_ms);
@@ -122,7 +121,7 @@ impl StateMachine for ShardMachine {
         for shard in touched {
             let Some(owned) = self.shards.get_mut(&shard) else { continue };
             let space = space(self.order, shard, &owned.meta);
-            owned.meta.forgot |= owned.sessions.write(space, owned.meta.time_ms, work);
+            owned.sessions.write(space, &mut owned.meta, work);
             work.put(Space::Order(self.order), keys::shard_meta(shard), keys::encode_meta(&owned.meta));
         }
         replies
@@ -139,14 +138,23 @@ impl StateMachine for ShardMachine {
                     self.order
                 )));
             };
-            let sessions = Sessions::load(view, space(self.order, shard, &meta))?;
+            let sessions = match meta.standing {
+                Standing::Serving | Standing::Leaving | Standing::Frozen => {
+                    Sessions::load(view, space(self.order, shard, &meta))?
+                }
+                // Loaded when the shard is activated.
+                Standing::Arriving | Standing::Verified | Standing::Gone | Standing::Absent => {
+                    Sessions::default()
+                }
+            };
             self.shards.insert(shard, Owned { meta, sessions });
         }
         Ok(())
     }
 
     fn spaces(&self) -> Vec<Space> {
-        let shards = self.shards.iter().map(|(shard, owned)| space(self.order, *shard, &owned.meta));
+        let there = self.shards.iter().filter(|(_, owned)| owned.meta.standing != Standing::Gone);
+        let shards = there.map(|(shard, owned)| space(self.order, *shard, &owned.meta));
         std::iter::once(Space::Order(self.order)).chain(shards).collect()
     }
 
@@ -171,6 +179,7 @@ fn answered_at_length(command: &Command) -> bool {
         | Command::Count
         | Command::Clear
         | Command::Adopt { .. }
+        | Command::Migrate(_)
         | Command::Sweep { .. } => false,
     }
 }

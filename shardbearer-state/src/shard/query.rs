@@ -30,7 +30,11 @@ pub fn query(
     command: &Command,
     wall_ms: u64,
 ) -> Result<QueryOutcome, StorageError> {
-    let Some(meta) = shard_meta(view, order, shard)?.filter(|meta| meta.serving) else {
+    if let Command::Migrate(question) = command {
+        let answer = super::migrate::answer(view, order, shard, question)?;
+        return Ok(QueryOutcome::Reply(Reply::Migrated(answer)));
+    }
+    let Some(meta) = shard_meta(view, order, shard)?.filter(|meta| meta.standing.serves()) else {
         return Ok(QueryOutcome::Reply(Reply::Refused(Refusal::WrongOrder)));
     };
     let space = Space::Shard { order, shard, generation: meta.generation };
@@ -85,6 +89,7 @@ impl Reading<'_> {
             | Command::Expire { .. }
             | Command::Clear
             | Command::Adopt { .. }
+            | Command::Migrate(_)
             | Command::Sweep { .. } => malformed("a write must go through the log"),
         };
         Ok(QueryOutcome::Reply(reply))
@@ -185,11 +190,20 @@ pub fn shard_meta(
 
 /// The shards that the order serves, ascending.
 pub fn owned_shards(view: &dyn View, order: OrderId) -> Result<Vec<ShardId>, StorageError> {
+    shards_where(view, order, |meta| meta.standing.serves())
+}
+
+/// The shards of which the order has such a record, ascending.
+pub(super) fn shards_where(
+    view: &dyn View,
+    order: OrderId,
+    wanted: impl Fn(&ShardMeta) -> bool,
+) -> Result<Vec<ShardId>, StorageError> {
     let mut shards = Vec::new();
     for row in view.scan(Space::Order(order), &keys::shard_metas()) {
         let (key, value) = row?;
         match (keys::shard_of_meta(&key), keys::decode_meta(&value)) {
-            (Some(shard), Some(meta)) if meta.serving => shards.push(shard),
+            (Some(shard), Some(meta)) if wanted(&meta) => shards.push(shard),
             (Some(_), Some(_)) => {}
             (None, _) | (_, None) => {
                 return Err(StorageError::Corrupt("a shard's record is unreadable".into()));

@@ -89,6 +89,8 @@ fn put(out: &mut BytesMut, reply: &Reply) {
         }
         // A scan never goes through the log, so no session ever has one to remember.
         Reply::Page { .. } => out.put_u8(0),
+        // Steps of a migration come without a session.
+        Reply::Migrated(_) => out.put_u8(0),
     }
 }
 

@@ -28,7 +28,7 @@ use shardbearer_core::machine::Workspace;
 use shardbearer_core::storage::{Space, StorageError, View};
 
 use crate::keys::{self, ShardMeta};
-use crate::shard::reply;
+use crate::shard::{notes, reply};
 
 /// How long a session must be out of use before a shard may forget it, in milliseconds.
 pub const FORGET_AFTER_MS: u64 = 2 * REQUEST_MS_MAX;
@@ -110,6 +110,18 @@ impl Sessions {
         Ok(sessions)
     }
 
+    /// The sessions of a shard that has arrived. A row that is no session was not one at the source either.
+    pub(super) fn from_rows(rows: Vec<(Bytes, Bytes)>) -> Sessions {
+        let mut sessions = Sessions::default();
+        for (key, value) in rows {
+            if let (Some(id), Some(session)) = (keys::session_of(&key), decode(value)) {
+                sessions.bytes += session.bytes;
+                sessions.known.insert(id, session);
+            }
+        }
+        sessions
+    }
+
     /// Whether to apply a request.
     pub(super) fn admit(&self, id: &RequestId, meta: &ShardMeta) -> Verdict {
         match self.known.get(&id.session) {
@@ -157,19 +169,22 @@ impl Sessions {
         self.touched = self.known.keys().copied().collect();
     }
 
-    /// Writes what changed and forgets what there is no room for. Returns whether anything was forgotten.
-    pub(super) fn write(&mut self, space: Space, now_ms: u64, work: &mut Workspace<'_>) -> bool {
-        let forgot = self.bytes > SESSION_BYTES_MAX && self.forget(space, now_ms, work);
+    /// Writes what changed and forgets what there is no room for.
+    pub(super) fn write(&mut self, space: Space, meta: &mut ShardMeta, work: &mut Workspace<'_>) {
+        if self.bytes > SESSION_BYTES_MAX {
+            meta.forgot |= self.forget(space, meta, work);
+        }
         for id in std::mem::take(&mut self.touched) {
             if let Some(session) = self.known.get(&id) {
+                notes::note(meta, space, keys::session(id), work);
                 work.put(space, keys::session(id), encode(session));
             }
         }
-        forgot
     }
 
     /// Forgets the longest unused, down to three quarters of the room so that this is rare.
-    fn forget(&mut self, space: Space, now_ms: u64, work: &mut Workspace<'_>) -> bool {
+    fn forget(&mut self, space: Space, meta: &mut ShardMeta, work: &mut Workspace<'_>) -> bool {
+        let now_ms = meta.time_ms;
         let idle = |session: &Session| session.used_ms.saturating_add(FORGET_AFTER_MS) <= now_ms;
         let mut oldest: Vec<(u64, SessionId)> =
             self.known.iter().filter(|(_, session)| idle(session)).map(|(id, s)| (s.used_ms, *id)).collect();
@@ -181,6 +196,7 @@ impl Sessions {
             }
             if let Some(session) = self.known.remove(&id) {
                 self.bytes -= session.bytes;
+                notes::note(meta, space, keys::session(id), work);
                 work.delete(space, keys::session(id));
                 forgot = true;
             }

@@ -74,7 +74,7 @@ pub enum IdentityError {
         given: ClusterId,
     },
     /// A file is not what was written.
-    #[error("{path} is damaged at offset {offset}: {why}; empty the data directory to let the radiant start anew and be rebuilt from its cluster", path = .path.display())]
+    #[error("{path} is damaged at offset {offset}: {why}; restore the whole data directory from a copy, or start with an empty one under another [radiant] name: its cluster keeps the old name for the old directory", path = .path.display())]
     Damaged {
         /// The file.
         path: PathBuf,

@@ -104,6 +104,9 @@ pub enum BootstrapError {
     /// The data directory failed. What could not be stored was not said to anybody; restart.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// No cluster can take this radiant as it is. A sentence that says what to do.
+    #[error("{0}")]
+    NotAsItIs(String),
     /// The radiant is closing.
     #[error("closing")]
     Closed,

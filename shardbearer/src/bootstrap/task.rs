@@ -156,6 +156,7 @@ impl Task {
                 }
                 Effect::Founded(founding) => self.founded(founding).await?,
                 Effect::Join { cluster, via } => self.finish(Outcome::Join { cluster, via }),
+                Effect::GiveUp(words) => return Err(BootstrapError::NotAsItIs(words)),
                 Effect::Problem(words) => tracing::warn!("{words}"),
                 Effect::Notice(words) => tracing::info!("{words}"),
             }
@@ -179,7 +180,8 @@ impl Task {
                     | Say::Accepted(_)
                     | Say::Superseded { .. }
                     | Say::Join { .. }
-                    | Say::Objection(_) => None,
+                    | Say::Objection(_)
+                    | Say::NameTaken(_) => None,
                 };
                 founding.map_or(Ok(()), |founding| check(founding, decode))?;
                 Ok(response)

@@ -18,6 +18,7 @@ mod output;
 mod progress;
 mod radiant;
 mod radiants;
+mod shard;
 mod shards;
 mod status;
 mod up;
@@ -130,6 +131,8 @@ enum Command {
     Orders(orders::Orders),
     /// The shards: who owns them, how much they hold
     Shards(shards::Shards),
+    /// Move a shard to another order, watch it, call it off
+    Shard(shard::Shard),
     /// The nodes: where they are, what they do
     Radiants(radiants::Radiants),
     /// Give one node another part in the cluster: join, drain, undrain, leave, replace
@@ -190,6 +193,7 @@ async fn run(cli: Cli, engines: Engines) -> anyhow::Result<()> {
         Command::Status(status) => status.run(&global).await,
         Command::Orders(orders) => orders.run(&global).await,
         Command::Shards(shards) => shards.run(&global).await,
+        Command::Shard(shard) => shard.run(&global).await,
         Command::Radiants(radiants) => radiants.run(&global).await,
         Command::Radiant(radiant) => radiant.run(&global).await,
         Command::Epochs(epochs) => epochs.run(&global).await,

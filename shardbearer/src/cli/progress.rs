@@ -8,6 +8,11 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 /// Time between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
+/// A line that says what is going on, on a terminal only.
+pub(super) fn spinner() -> ProgressBar {
+    if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() }
+}
+
 /// Progress in rows, and in bytes of a known total if there is one.
 pub(super) struct Progress {
     bar: ProgressBar,

@@ -38,6 +38,9 @@ fn print(status: &report::Status) -> std::io::Result<()> {
     output::line(format!("shards     {serving} of {} served", status.shards.len()))?;
     output::line(format!("rows       {}", status.shards.iter().map(|shard| shard.rows).sum::<u64>()))?;
     output::line(format!("scherald   {}", output::or_dash(status.scherald)))?;
+    if let Some(migration) = &status.migration {
+        output::line(format!("migration  {}", migration.sentence()))?;
+    }
     for problem in &status.problems {
         output::line(format!("problem    {problem}"))?;
     }

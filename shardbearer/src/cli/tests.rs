@@ -30,6 +30,8 @@ fn usage() {
     parses("shardbearer kv import f.jsonl --key id --prefix p");
     parses("shardbearer kv export --start a --end b");
     parses("shardbearer shards --order 3");
+    parses("shardbearer shard move 7 --to 3 --watch --output json");
+    parses("shardbearer shard cancel --why because");
     #[cfg(feature = "conformance")]
     parses("shardbearer --output json conformance --engine openraft --seeds 3");
     parses("shardbearer completions zsh");
@@ -44,6 +46,7 @@ fn usage() {
     wrong("shardbearer kv import f.jsonl");
     wrong("shardbearer kv export --prefix a --start b");
     wrong("shardbearer kv put k v --ttl soon");
+    wrong("shardbearer shard move 7");
     wrong("shardbearer --output xml status");
 }
 

@@ -10,6 +10,7 @@ use shardbearer_core::control::{Change, ControlCommand, ControlReply, EpochRecor
 use shardbearer_core::engine::{ConsensusEngine, not_herald};
 use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::{OrderId, RadiantId};
+use shardbearer_core::migration::Migration;
 use shardbearer_core::topology::Topology;
 use shardbearer_core::transport::{CallError, Channel, Frame};
 use shardbearer_proto::pb::{control_request, control_response};
@@ -50,11 +51,21 @@ impl ControlSeat {
         convert::control_reply_from_bytes(reply).map_err(|error| RequestError::Unknown(error.to_string()))
     }
 
+    async fn migration(&self) -> Result<Option<Migration>, RequestError> {
+        let late = |_| RequestError::from(Refused::Unavailable("no majority within the deadline".into()));
+        tokio::time::timeout(HOP_DEADLINE, self.engine.read_barrier()).await.map_err(late)??;
+        let read = controller::migration(self.applier.view().as_ref());
+        read.map_err(|error| Refused::Unavailable(error.to_string()).into())
+    }
+
     async fn epochs(&self) -> Result<Vec<EpochRecord>, RequestError> {
         let late = |_| RequestError::from(Refused::Unavailable("no majority within the deadline".into()));
         tokio::time::timeout(HOP_DEADLINE, self.engine.read_barrier()).await.map_err(late)??;
-        let read = controller::epochs(self.applier.view().as_ref());
-        read.map_err(|error| Refused::Unavailable(error.to_string()).into())
+        match self.applier.look(controller::epochs) {
+            Ok(Some(epochs)) => Ok(epochs),
+            Ok(None) => Err(Refused::Unavailable("an image is being installed here".into()).into()),
+            Err(error) => Err(Refused::Unavailable(error.to_string()).into()),
+        }
     }
 }
 
@@ -79,7 +90,10 @@ async fn answer_here(cluster: &Cluster, request: pb::ControlRequest) -> pb::Cont
             }
             (Err(error), Ok(_)) => control_response::Kind::Error((&error).into()),
             (Ok(seat), Ok(command)) => match seat.propose(&command).await {
-                Ok(reply) => control_response::Kind::Reply((&reply).into()),
+                Ok(reply) => {
+                    notice(cluster, &seat);
+                    control_response::Kind::Reply((&reply).into())
+                }
                 Err(error) => control_response::Kind::Error((&error).into()),
             },
         },
@@ -93,12 +107,37 @@ async fn answer_here(cluster: &Cluster, request: pb::ControlRequest) -> pb::Cont
                 Err(error) => control_response::Kind::Error((&error).into()),
             }
         }
+        Some(Kind::Migration(_)) => {
+            let found = match scherald(cluster) {
+                Ok(seat) => seat.migration().await,
+                Err(error) => Err(error),
+            };
+            match found {
+                Ok(found) => control_response::Kind::Migration(pb::MigrationResponse {
+                    migration: found.as_ref().map(Into::into),
+                }),
+                Err(error) => control_response::Kind::Error((&error).into()),
+            }
+        }
         None => {
             let error = RequestError::Refused(Refused::Invalid("an empty request".into()));
             control_response::Kind::Error((&error).into())
         }
     };
     pb::ControlResponse { kind: Some(kind) }
+}
+
+/// Tells the others at once how far a migration is, if that is news: clients may wait for it.
+fn notice(cluster: &Cluster, seat: &ControlSeat) {
+    match controller::migration(seat.applier.view().as_ref()) {
+        Ok(Some(migration)) => {
+            if cluster.migrations.learn(migration) {
+                cluster.hurry.notify_one();
+            }
+        }
+        Ok(None) => {}
+        Err(error) => tracing::error!("{error}"),
+    }
 }
 
 fn scherald(cluster: &Cluster) -> Result<Arc<ControlSeat>, RequestError> {
@@ -203,6 +242,7 @@ pub async fn follow(cluster: Arc<Cluster>, seat: Arc<ControlSeat>, founding: Top
         }
         if status.applied != seen || status.applied == 0 {
             seen = status.applied;
+            notice(&cluster, &seat);
             let found = controller::topology(seat.applier.view().as_ref());
             match found {
                 Ok(Some(topology)) => {

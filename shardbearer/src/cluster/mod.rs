@@ -4,12 +4,14 @@
 //! - [`peers`]: who was heard when, and what they said
 //! - [`pulse`]: saying and hearing it, a few times a second
 //! - [`control`]: the control order: requests to it, and what the scherald does
+//! - `migrations`: what operators ask of them
 //! - [`scherald`]: who has which seat, decided by the herald of the control order
 //! - [`status`]: all of it in words for people
 //!
 //! Nothing here decides about data: a wrong view makes requests slow, never wrong.
 
 pub mod control;
+pub mod migrations;
 pub mod peers;
 pub mod pulse;
 pub mod scherald;
@@ -36,6 +38,7 @@ use crate::bootstrap::Bootstrap;
 use crate::gateway::Overview;
 use crate::leads::Leads;
 use crate::map::Map;
+use crate::migrate::Known;
 use crate::order::registry::Registry;
 use crate::transport::Links;
 
@@ -77,6 +80,8 @@ pub struct Cluster {
     pub data_bytes: AtomicU64,
     /// When the radiant started (monotonic, ns).
     pub started_ns: u64,
+    /// The last migration, as known here.
+    pub migrations: Arc<Known>,
     /// Wakes the pulse before its time: a lead changed.
     pub hurry: Notify,
     /// Wakes whoever makes the seats those of the configuration: it is another.
@@ -139,6 +144,10 @@ impl Overview for Cluster {
 
     fn status(&self) -> pb::StatusResponse {
         status::of_cluster(self)
+    }
+
+    async fn migrate(&self, request: pb::MoveRequest) -> Result<pb::MoveResponse, RequestError> {
+        migrations::operate(self, request).await
     }
 
     async fn epochs(&self) -> Result<Vec<pb::EpochRecord>, RequestError> {

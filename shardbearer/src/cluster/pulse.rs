@@ -9,6 +9,7 @@ use bytes::Bytes;
 use prost::Message;
 use shardbearer_core::engine::EngineStatus;
 use shardbearer_core::ids::{Epoch, OrderId, RadiantId};
+use shardbearer_core::migration::Migration;
 use shardbearer_core::topology::Topology;
 use shardbearer_core::transport::{Channel, Frame};
 use shardbearer_proto::pb;
@@ -68,6 +69,7 @@ fn compose(cluster: &Cluster, with_loads: bool) -> pb::Pulse {
         }
     }
     if let Some(control) = cluster.control() {
+        pulse.migration = cluster.migrations.last().as_ref().map(Into::into);
         let status = control.engine.status();
         pulse.orders.push(progress(OrderId::CONTROL, &status));
         if status.leading {
@@ -89,6 +91,9 @@ pub fn receive(cluster: &Arc<Cluster>, from: RadiantId, body: Bytes) {
     cluster.peers.hear(from, cluster.world.monotonic_ns(), &pulse);
     for lead in &pulse.leads {
         cluster.leads.learn(Lead { order: lead.order.into(), herald: lead.herald.into(), term: lead.term });
+    }
+    if let Some(Ok(migration)) = pulse.migration.map(Migration::try_from) {
+        cluster.migrations.learn(migration);
     }
     if Epoch(pulse.epoch) > cluster.map.epoch() {
         cluster.world.spawn("fetch-configuration", fetch(cluster.clone(), from));

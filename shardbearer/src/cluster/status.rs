@@ -139,5 +139,6 @@ pub fn of_cluster(cluster: &Cluster) -> pb::StatusResponse {
         answered_by: cluster.name.clone(),
         health: health.into(),
         problems,
+        migration: cluster.migrations.last().as_ref().map(Into::into),
     }
 }

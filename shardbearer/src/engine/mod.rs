@@ -11,6 +11,7 @@
 
 pub mod chain;
 pub mod driver;
+pub(crate) mod fuzz;
 pub mod omnipaxos;
 pub mod openraft;
 pub mod solo;

@@ -32,6 +32,9 @@ pub trait Overview: Send + Sync {
     /// Radiants, orders, shards and their health, as seen from here.
     fn status(&self) -> pb::StatusResponse;
 
+    /// Moves a shard, or halts, resumes, calls off or undoes that.
+    async fn migrate(&self, request: pb::MoveRequest) -> Result<pb::MoveResponse, RequestError>;
+
     /// Every configuration with who made it and why, oldest first.
     async fn epochs(&self) -> Result<Vec<pb::EpochRecord>, RequestError>;
 

@@ -172,6 +172,10 @@ impl Overview for Double {
         }
     }
 
+    async fn migrate(&self, request: pb::MoveRequest) -> Result<pb::MoveResponse, RequestError> {
+        Ok(pb::MoveResponse { refused: format!("{:?}", request.kind), ..Default::default() })
+    }
+
     async fn epochs(&self) -> Result<Vec<pb::EpochRecord>, RequestError> {
         Ok(vec![pb::EpochRecord { epoch: 1, who: "founding".into(), ..Default::default() }])
     }

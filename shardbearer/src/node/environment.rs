@@ -18,12 +18,13 @@ use shardbearer_core::world::World;
 use tokio_util::sync::CancellationToken;
 
 use super::doors::{Listeners, Served};
+use super::home;
 use crate::bootstrap::{Beacons, GrpcBeacons};
 use crate::cluster::status;
 use crate::config::Config;
 use crate::gateway::Entrance;
 use crate::storage;
-use crate::storage::log::{LogOptions, SegmentedLog};
+use crate::storage::log::LogOptions;
 use crate::transport::{GrpcTransport, Links, Membership, PeerService, Stranger};
 use crate::world::Real;
 
@@ -144,7 +145,7 @@ impl Environment for Machine {
             cache_bytes: usize::try_from(config.storage.log_cache_mib << 20).unwrap_or(usize::MAX),
             ..LogOptions::default()
         };
-        let log = SegmentedLog::open(log, options).map_err(|error| error.to_string())?;
+        let log = home::open_log(log, options)?;
         let storage = storage::open(&config.storage.engine, data, config.storage.cache_mib << 20);
         let storage = storage.map_err(|error| error.to_string())?;
         let closing = log.clone();

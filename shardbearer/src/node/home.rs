@@ -6,9 +6,11 @@
 //! | `log/` | the segmented log of all orders |
 //! | `data/` | the storage engine |
 //! | `images/` | snapshots on their way, by order |
+//! | `log-begun` | a file that says that the log has segments |
 //!
 //! A radiant that has voted or acknowledged must never start with an empty log: it would vote again. So the folders
-//! are made before it enters a cluster, and have to be there ever after.
+//! are made before it enters a cluster, and have to be there ever after; and once the log has its first segment, before
+//! anything is written to it, a file beside it says so, so that an emptied folder is not taken for a new one.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,6 +23,10 @@ use super::NodeError;
 use super::environment::{Environment, Stores};
 use crate::cluster::Cluster;
 use crate::config::Config;
+use crate::storage::log::{LogOptions, SegmentedLog};
+
+/// The file that is there once the log has its first segment.
+const LOG_BEGUN: &str = "log-begun";
 
 /// Folders that are there, unopened.
 pub(super) struct Folders {
@@ -83,6 +89,36 @@ fn remember_storage(root: &Path, engine: &str) -> Result<(), NodeError> {
     }
 }
 
+/// Opens the log; refuses to begin another one in a folder that has lost its segments.
+pub(super) fn open_log(folder: &Path, options: LogOptions) -> Result<Arc<SegmentedLog>, String> {
+    let root = folder.parent().unwrap_or(Path::new("."));
+    let begun = root.join(LOG_BEGUN);
+    let fail = |error: std::io::Error| format!("cannot use {}: {error}", begun.display());
+    let known = begun.try_exists().map_err(fail)?;
+    if known && !has_segments(folder).map_err(|error| format!("cannot read {}: {error}", folder.display()))? {
+        return Err(format!(
+            "the log in {} is empty although this radiant has written one: without it, it could break promises it \
+             made; restore the whole data directory, or start with an empty one under another [radiant] name",
+            folder.display()
+        ));
+    }
+    let log = SegmentedLog::open(folder, options).map_err(|error| error.to_string())?;
+    if !known {
+        std::fs::File::create(&begun).and_then(|file| file.sync_all()).map_err(fail)?;
+        std::fs::File::open(root).and_then(|root| root.sync_all()).map_err(fail)?;
+    }
+    Ok(log)
+}
+
+fn has_segments(folder: &Path) -> std::io::Result<bool> {
+    for entry in std::fs::read_dir(folder)? {
+        if entry?.path().extension().is_some_and(|suffix| suffix == "log") {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 impl Folders {
     /// Opens and verifies log and data. Blocks for as long as reading the log takes, on a thread that may.
     pub(super) async fn open(
@@ -139,5 +175,29 @@ pub(super) async fn measure(cluster: Arc<Cluster>, home: Arc<Home>) {
             cluster.data_bytes.store(bytes, Ordering::Relaxed);
         }
         tokio::time::sleep(EVERY).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_lost_its_segments_is_not_begun_anew() {
+        let root = tempfile::tempdir().expect("a folder");
+        let folder = root.path().join("log");
+        std::fs::create_dir(&folder).expect("a folder");
+        let open = || {
+            let options = LogOptions { segment_bytes: 1 << 16, ..LogOptions::default() };
+            open_log(&folder, options).map(|log| log.close())
+        };
+        open().expect("a new log");
+        open().expect("the same again");
+        for entry in std::fs::read_dir(&folder).expect("there") {
+            std::fs::remove_file(entry.expect("there").path()).expect("removable");
+        }
+        let why = open().expect_err("it has lost its segments");
+        assert!(why.contains("could break promises") && why.contains("another [radiant] name"), "{why}");
+        open().expect_err("nothing was begun meanwhile");
     }
 }

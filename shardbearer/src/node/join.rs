@@ -96,7 +96,7 @@ fn unexpected(said: Said) -> String {
         Said::Error(error) => {
             RequestError::try_from(error).map_or_else(|error| error.to_string(), |error| error.to_string())
         }
-        Said::Topology(_) | Said::Epochs(_) | Said::Reply(_) | Said::Members(_) => {
+        Said::Topology(_) | Said::Epochs(_) | Said::Reply(_) | Said::Members(_) | Said::Migration(_) => {
             "an answer to another question".into()
         }
     }

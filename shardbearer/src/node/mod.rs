@@ -54,6 +54,7 @@ use crate::gateway::{Entrance, Inside};
 use crate::kv::Door;
 use crate::leads::Leads;
 use crate::map::Map;
+use crate::migrate;
 use crate::order::registry::Registry;
 use crate::router::Router;
 use crate::sessions::Sessions;
@@ -260,6 +261,7 @@ impl Life {
         let map = Arc::new(Map::new(topology.clone()).map_err(NodeError::Home)?);
         let leads = Arc::new(Leads::default());
         let orders = Arc::new(Registry::default());
+        let migrations = Arc::new(migrate::Known::default());
         let dispatch = Arc::new(Dispatch::default());
         let transport: Arc<dyn Links> =
             environment.transport(&config, topology.cluster, me, dispatch.clone());
@@ -294,6 +296,7 @@ impl Life {
             disk_full: AtomicBool::new(false),
             data_bytes: AtomicU64::new(0),
             started_ns: world.monotonic_ns(),
+            migrations: migrations.clone(),
             hurry: tokio::sync::Notify::new(),
             news: tokio::sync::Notify::new(),
         });
@@ -308,10 +311,12 @@ impl Life {
             failed,
         };
         seats.settle(&topology).await.map_err(NodeError::Home)?;
-        let router = Arc::new(Router::new(me, map, leads, orders, transport));
+        let router = Arc::new(Router::new(me, map, leads, orders, migrations, transport));
         dispatch.connect(cluster.clone(), router.clone());
         strangers.connect(cluster.clone());
 
+        world.spawn("migrations-here", migrate::drive_all(cluster.clone(), router.clone()));
+        world.spawn("migrations-away", migrate::attend_all(cluster.clone()));
         world.spawn("pulse", pulse::send(cluster.clone()));
         world.spawn("disk", pulse::watch_disk(cluster.clone(), config.storage.reserve_mib << 20));
         world.spawn("sizes", home::measure(cluster.clone(), home.clone()));

@@ -7,6 +7,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -57,6 +58,8 @@ pub struct MachineApplier<M: StateMachine> {
     snapshots: PathBuf,
     world: World,
     state: Mutex<State<M>>,
+    /// Counts beginnings and ends of installs: odd while the rows are being replaced, in more than one commit.
+    installs: AtomicU64,
 }
 
 impl<M: StateMachine> MachineApplier<M> {
@@ -91,12 +94,29 @@ impl<M: StateMachine> MachineApplier<M> {
             }
         }
         let state = Mutex::new(State { machine, applied, failure: None });
-        Ok(Arc::new(MachineApplier { order, storage, codec: Box::new(codec), snapshots, world, state }))
+        let (codec, installs) = (Box::new(codec), AtomicU64::new(0));
+        Ok(Arc::new(MachineApplier { order, storage, codec, snapshots, world, state, installs }))
     }
 
-    /// A consistent view of what is applied.
+    /// A view of what is applied; while an image is being installed, of any part of it. For looks that do no harm
+    /// then; for answers there is [`Self::look`].
     pub fn view(&self) -> Box<dyn View> {
         self.storage.view()
+    }
+
+    /// What `look` finds in a consistent view of what is applied; `None` if an image was being installed meanwhile, for
+    /// rows of two states may then have been seen.
+    pub fn look<T>(
+        &self,
+        look: impl FnOnce(&dyn View) -> Result<T, StorageError>,
+    ) -> Result<Option<T>, StorageError> {
+        let before = self.installs.load(Ordering::SeqCst);
+        if before % 2 == 1 {
+            return Ok(None);
+        }
+        let found = look(self.storage.view().as_ref());
+        // Also an error may come from what was seen.
+        if self.installs.load(Ordering::SeqCst) == before { found.map(Some) } else { Ok(None) }
     }
 
     fn apply_all(&self, entries: Vec<Committed>) -> Result<Vec<Bytes>, StorageError> {
@@ -202,9 +222,14 @@ impl<M: StateMachine> Applier for MachineApplier<M> {
             snapshot::discard(&received.place);
             return Ok(());
         }
+        self.installs.fetch_add(1, Ordering::SeqCst);
         let installed = self.install_in(&mut state, &received.place);
-        if let Err(error) = &installed {
-            state.failure = Some(error.clone());
+        match &installed {
+            Ok(()) => {
+                self.installs.fetch_add(1, Ordering::SeqCst);
+            }
+            // Nothing is answered any more from what may be half of an image.
+            Err(error) => state.failure = Some(error.clone()),
         }
         installed
     }

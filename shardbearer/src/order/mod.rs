@@ -14,6 +14,7 @@
 
 pub mod applier;
 pub mod codec;
+pub(crate) mod fuzz;
 pub mod queue;
 pub mod reads;
 pub mod registry;
@@ -29,7 +30,7 @@ use std::time::Duration;
 use shardbearer_core::engine::{ConsensusEngine, not_herald};
 use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::{OrderId, RadiantId, ShardId};
-use shardbearer_core::kv::{Command, Item};
+use shardbearer_core::kv::{Command, Item, Step};
 use shardbearer_core::storage::{StorageError, View};
 use shardbearer_core::world::World;
 use shardbearer_state::shard::ShardMachine;
@@ -106,9 +107,15 @@ impl Order {
         &self.engine
     }
 
-    /// A consistent view of what is applied here.
+    /// A view of what is applied here, see [`MachineApplier::view`].
     pub fn view(&self) -> Box<dyn View> {
         self.applier.view()
+    }
+
+    /// Whether the order serves the shard as far as is applied here. What is not may be so a moment later.
+    pub fn serves(&self, shard: ShardId) -> bool {
+        let found = shardbearer_state::shard::shard_meta(self.view().as_ref(), self.id, shard);
+        found.ok().flatten().is_some_and(|meta| meta.standing.serves())
     }
 
     /// Removes what has expired, for each of the shards where something has. Returns whether anything was due.
@@ -160,6 +167,7 @@ fn grows(command: &Command) -> bool {
         | Command::Append { .. }
         | Command::SetRange { .. } => true,
         Command::Batch { commands, .. } => commands.iter().any(grows),
+        Command::Migrate(migrate) => matches!(migrate.step, Step::Import(_)),
         Command::Get { .. }
         | Command::Inspect { .. }
         | Command::Delete { .. }

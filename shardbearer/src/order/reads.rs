@@ -5,10 +5,10 @@
 //! no two reads ever disagree about what has expired, whatever the radiants' clocks say.
 
 use shardbearer_core::error::{Refused, RequestError};
-use shardbearer_core::ids::ShardId;
+use shardbearer_core::ids::{OrderId, ShardId};
 use shardbearer_core::kv::{Command, Item, Refusal, Reply};
 use shardbearer_core::limits;
-use shardbearer_core::storage::StorageError;
+use shardbearer_core::storage::{StorageError, View};
 use shardbearer_state::shard::{QueryOutcome, query};
 
 use super::{Order, item};
@@ -21,9 +21,11 @@ const SWEEPS_MAX: usize = 8;
 pub(super) async fn read(order: &Order, items: Vec<Item>) -> Result<Vec<CallResult>, RequestError> {
     order.engine.read_barrier().await?;
     for _ in 0..SWEEPS_MAX {
-        let due = match attempt(order, &items).map_err(broken)? {
-            Attempt::Answered(results) => return Ok(results),
-            Attempt::Due(shard) => shard,
+        let now = order.world.wall_ms();
+        let due = match order.applier.look(|view| attempt(view, order.id, now, &items)).map_err(broken)? {
+            Some(Attempt::Answered(results)) => return Ok(results),
+            Some(Attempt::Due(shard)) => shard,
+            None => return Err(Refused::Unavailable("an image is being installed here".into()).into()),
         };
         let sweep = vec![item(due, Command::Sweep { limit: 512 })];
         order.queue.submit(sweep, std::time::Duration::from_secs(5)).await?;
@@ -37,9 +39,7 @@ enum Attempt {
 }
 
 /// Answers all items from one view, or names a shard whose time must advance first.
-fn attempt(order: &Order, items: &[Item]) -> Result<Attempt, StorageError> {
-    let view = order.view();
-    let now = order.world.wall_ms();
+fn attempt(view: &dyn View, order: OrderId, now: u64, items: &[Item]) -> Result<Attempt, StorageError> {
     let (mut results, mut bytes) = (Vec::with_capacity(items.len()), 0);
     for item in items {
         if bytes > limits::ANSWERS_BYTES_MAX {
@@ -48,7 +48,7 @@ fn attempt(order: &Order, items: &[Item]) -> Result<Attempt, StorageError> {
             results.push(Err(Refused::Invalid(why).into()));
             continue;
         }
-        match query(view.as_ref(), order.id, item.shard, &item.command, now)? {
+        match query(view, order, item.shard, &item.command, now)? {
             QueryOutcome::Reply(reply) => {
                 bytes += reply.weight();
                 results.push(Ok(reply));

@@ -253,8 +253,13 @@ pub fn open(place: &str) -> Result<Image, StorageError> {
 
 fn open_file(path: &Path) -> Result<Image, StorageError> {
     let file = File::open(path).map_err(|error| at(path, &error))?;
+    read(BufReader::with_capacity(1 << 20, file), path)
+}
+
+/// Begins to read an image; `path` is what errors name.
+pub(super) fn read<R: Read>(file: R, path: &Path) -> Result<Image<R>, StorageError> {
     let mut image = Image {
-        file: BufReader::with_capacity(1 << 20, file),
+        file,
         path: path.to_owned(),
         offset: 0,
         applied: Applied::default(),
@@ -274,8 +279,8 @@ fn open_file(path: &Path) -> Result<Image, StorageError> {
 }
 
 /// A complete image being read: an iterator over its rows that fails on the first damage.
-pub struct Image {
-    file: BufReader<File>,
+pub struct Image<R = BufReader<File>> {
+    file: R,
     path: PathBuf,
     offset: u64,
     applied: Applied,
@@ -286,7 +291,7 @@ pub struct Image {
     ended: bool,
 }
 
-impl Image {
+impl<R: Read> Image<R> {
     /// What it is of.
     pub fn applied(&self) -> &Applied {
         &self.applied
@@ -304,8 +309,12 @@ impl Image {
         if length > BLOCK_BYTES_MAX {
             return Err(self.damaged("a block has an impossible length"));
         }
-        let mut body = vec![0; length];
-        self.file.read_exact(&mut body).map_err(|_| self.damaged("the image is cut off"))?;
+        // Grows with what is there: a length alone is no reason to set memory aside.
+        let mut body = Vec::with_capacity(length.min(2 * BLOCK_BYTES));
+        let read = Read::by_ref(&mut self.file).take(length as u64).read_to_end(&mut body);
+        if !matches!(read, Ok(read) if read == length) {
+            return Err(self.damaged("the image is cut off"));
+        }
         if crc32fast::hash(&body) != checksum {
             return Err(self.damaged("a block's checksum is wrong"));
         }
@@ -349,7 +358,7 @@ impl Image {
     }
 }
 
-impl Iterator for Image {
+impl<R: Read> Iterator for Image<R> {
     type Item = Result<(Space, Bytes, Bytes), StorageError>;
 
     fn next(&mut self) -> Option<Self::Item> {

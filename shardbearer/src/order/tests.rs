@@ -1,15 +1,17 @@
 //! Images of an order's data, from one replica to another.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use shardbearer_core::engine::{Applier, Committed};
 use shardbearer_core::ids::{OrderId, SessionId, ShardId};
 use shardbearer_core::kv::{Command, Condition, Entry, Expiry, Item, RequestId};
 use shardbearer_core::limits;
 use shardbearer_core::log::LogPos;
-use shardbearer_core::storage::{KeyRange, Space, StorageEngine, View};
+use shardbearer_core::storage::{Batch, Durability, KeyRange, Space, StorageEngine, StorageError, View};
 use shardbearer_proto::convert;
 use shardbearer_state::shard::ShardMachine;
 
@@ -21,6 +23,9 @@ use crate::world::Real;
 
 const ORDER: OrderId = OrderId(2);
 const SHARD: ShardId = ShardId(1);
+
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 fn replica(folder: &Path) -> Arc<MachineApplier<ShardMachine>> {
     over(Arc::new(Memory::open(&folder.join("data")).expect("a folder")), folder)
@@ -38,6 +43,83 @@ async fn apply(applier: &dyn Applier, index: u64, id: Option<RequestId>, command
     let position = LogPos { term: 1, index };
     let committed = Committed { position, proposal, wanted: false, note: None };
     applier.apply(vec![committed]).await.expect("memory does not fail");
+}
+
+/// Rows in memory that wait before a space is dropped, as an install does in its midst.
+struct Halting {
+    memory: Memory,
+    /// To say that it waits, and to be told to go on.
+    halt: Mutex<Option<(mpsc::Sender<()>, mpsc::Receiver<()>)>>,
+}
+
+impl StorageEngine for Halting {
+    fn view(&self) -> Box<dyn View> {
+        self.memory.view()
+    }
+
+    fn commit(&self, batch: Batch, durability: Durability) -> Result<(), StorageError> {
+        self.memory.commit(batch, durability)
+    }
+
+    fn drop_space(&self, space: Space) -> Result<(), StorageError> {
+        self.memory.drop_space(space)?;
+        if let Some((reached, go_on)) = self.halt.lock().take() {
+            reached.send(()).expect("the test waits for it");
+            go_on.recv_timeout(PATIENCE).expect("the test lets it go on");
+        }
+        Ok(())
+    }
+
+    fn spaces(&self) -> Result<Vec<Space>, StorageError> {
+        self.memory.spaces()
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        self.memory.disk_bytes()
+    }
+}
+
+/// Rows that are half of the old state and half of an image are not read: neither by who begins during the install, nor by
+/// who began before it.
+#[tokio::test]
+async fn nothing_is_read_from_half_an_image() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let put = |value: &'static str| {
+        let (condition, expiry) = (Condition::Always, Expiry::Never);
+        Command::Put { key: "k".into(), value: value.into(), condition, expiry, previous: false }
+    };
+    let source = replica(&folder.path().join("source"));
+    apply(source.as_ref(), 1, None, Command::Adopt { epoch: 1 }).await;
+    for index in 2..9 {
+        apply(source.as_ref(), index, None, put("new")).await;
+    }
+    let target = folder.path().join("target");
+    let memory = Memory::open(&target.join("data")).expect("a folder");
+    let ((reached, reaching), (go, go_on)) = (mpsc::channel(), mpsc::channel());
+    let target = over(Arc::new(Halting { memory, halt: Mutex::new(Some((reached, go_on))) }), &target);
+    apply(target.as_ref(), 1, None, Command::Adopt { epoch: 1 }).await;
+    apply(target.as_ref(), 2, None, put("old")).await;
+    let mut reader = source.snapshot().await.expect("readable");
+    let mut writer = target.receive_snapshot().await.expect("a folder");
+    while let Some(chunk) = reader.next().expect("readable") {
+        writer.write(&chunk).expect("writable");
+    }
+    let image = writer.finish().expect("whole");
+    let count = |view: &dyn View| Ok(rows(view).len());
+    assert_eq!(target.look(count), Ok(Some(1)));
+    let (installer, runtime) = (target.clone(), tokio::runtime::Handle::current());
+    let slow = target.look(|view| {
+        #[allow(clippy::disallowed_methods)] // the test wants two real threads to race
+        let installing = std::thread::spawn(move || runtime.block_on(installer.install(image)));
+        reaching.recv_timeout(PATIENCE).expect("it drops the old rows");
+        assert_eq!(rows(target.view().as_ref()).len(), 0, "neither the old rows nor the new");
+        assert_eq!(target.look(count), Ok(None), "during the install");
+        go.send(()).expect("it waits");
+        installing.join().expect("no panic").expect("installed");
+        count(view)
+    });
+    assert_eq!(slow, Ok(None), "from before the install to after it");
+    assert_eq!(target.look(count), Ok(Some(1)));
 }
 
 fn rows(view: &dyn View) -> Vec<(Bytes, Bytes)> {

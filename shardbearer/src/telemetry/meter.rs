@@ -127,5 +127,6 @@ fn index(command: &Command) -> u8 {
         Command::Clear => 13,
         Command::Adopt { .. } => 14,
         Command::Sweep { .. } => 15,
+        Command::Migrate(_) => 16,
     }
 }

@@ -75,7 +75,7 @@ async fn every_engine_keeps_every_acknowledged_write_when_the_processes_are_kill
 }
 
 /// A process that dies without notice when it is let go.
-struct Killed(Child);
+pub struct Killed(Child);
 
 impl Drop for Killed {
     fn drop(&mut self) {
@@ -84,7 +84,8 @@ impl Drop for Killed {
     }
 }
 
-fn process(folder: &Path, i: usize, ports: &[u16], engine: &str) -> Killed {
+/// A radiant as a process of its own.
+pub fn process(folder: &Path, i: usize, ports: &[u16], engine: &str) -> Killed {
     let neighbors: Vec<String> = ports.iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
     let settings = [
         format!("radiant.name=r{i}"),
@@ -104,7 +105,8 @@ fn process(folder: &Path, i: usize, ports: &[u16], engine: &str) -> Killed {
     Killed(command.spawn().expect("the binary is there"))
 }
 
-async fn connect(ports: &[u16]) -> Client {
+/// A client that knows all of them, once they serve.
+pub async fn connect(ports: &[u16]) -> Client {
     let start = Instant::now();
     loop {
         let mut builder = Client::builder().timeout(PATIENCE);

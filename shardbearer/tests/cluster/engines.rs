@@ -60,7 +60,7 @@ async fn a_chain_goes_on_without_each_of_its_radiants_in_turn() {
     let configured = |i: usize| {
         let mut config = config(folder.path(), &format!("r{i}"), ports[i], &ports, 3);
         config.consensus.engine = "chain".into();
-        config.membership.suspicion_ms = 1_000;
+        config.membership.suspicion_ms = 1_500;
         config
     };
     let mut radiants = Vec::new();

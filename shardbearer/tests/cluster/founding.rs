@@ -153,3 +153,27 @@ async fn every_storage_engine_keeps_the_data_of_a_cluster_over_restarts() {
         }
     }
 }
+
+/// Who comes with a name that the cluster knows of another data directory ends and says what to do; so do two of one name
+/// before there is a cluster.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_taken_name_ends_the_radiant_with_a_sentence() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ports = free_ports(3);
+    let first = start(config(folder.path(), "one", ports[0], &[], 1)).open().await;
+    let mut second = config(folder.path(), "one", ports[1], &ports[..1], 1);
+    second.radiant.data_dir = folder.path().join("elsewhere");
+    let why = start(second).fail().await;
+    assert!(why.contains("has a radiant \"one\"") && why.contains("under another [radiant] name"), "{why}");
+    first.stop().await;
+    let twin = |place: usize| {
+        let mut config = config(folder.path(), "twin", ports[place], &ports[1..], 2);
+        config.radiant.data_dir = folder.path().join(format!("twin-{place}"));
+        config.bootstrap.window_ms = 500;
+        start(config)
+    };
+    let (one, other) = (twin(1), twin(2));
+    for why in [one.fail().await, other.fail().await] {
+        assert!(why.contains("two radiants are called \"twin\""), "{why}");
+    }
+}

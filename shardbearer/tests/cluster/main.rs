@@ -5,3 +5,5 @@ mod engines;
 mod founding;
 mod harness;
 mod members;
+mod moves;
+mod moves_crashes;

@@ -18,8 +18,9 @@ fn impatient(folder: &Path, ports: &[u16], i: usize, engine: &str) -> Config {
     let mut config = config(folder, &format!("r{i}"), ports[i], &ports[..FOUNDERS], FOUNDERS as u32);
     config.consensus.engine = engine.into();
     config.bootstrap.shards = 8;
-    config.membership.suspicion_ms = 1_000;
-    config.membership.down_grace_ms = 1_500;
+    // Longer than other tests of this process can keep a radiant from being heard.
+    config.membership.suspicion_ms = 2_000;
+    config.membership.down_grace_ms = 3_000;
     config
 }
 
@@ -43,6 +44,11 @@ async fn settles(radiant: &Radiant, what: &str, holds: impl Fn(&Topology) -> boo
         topology.orders.iter().all(|order| !order.is_changing()) && holds(&topology)
     })
     .await;
+}
+
+/// A chain that waits for one who was not heard for a moment cannot lose another.
+fn whole(topology: &Topology) -> bool {
+    topology.orders.iter().all(|order| order.members.len() == FOUNDERS)
 }
 
 fn id(radiant: &Radiant) -> RadiantId {
@@ -83,6 +89,7 @@ async fn a_spare_takes_the_seats_of_a_radiant_that_is_down() {
         let mut radiants = founders_and(1, folder.path(), &ports, engine).await;
         write(&radiants[0], 0..40).await;
         let dead = id(&radiants[1]);
+        settles(&radiants[0], "all members count", whole).await;
         radiants.remove(1).stop().await;
         let spare = id(&radiants[2]);
         settles(&radiants[0], "the spare has all seats of the dead", |topology| {
@@ -91,6 +98,7 @@ async fn a_spare_takes_the_seats_of_a_radiant_that_is_down() {
         .await;
         seated(&radiants[2]).await;
         // Another one may fail now: the spare counts, and has everything.
+        settles(&radiants[0], "all members count", whole).await;
         write(&radiants[2], 40..60).await;
         radiants.remove(1).stop().await;
         write(&radiants[1], 60..80).await;

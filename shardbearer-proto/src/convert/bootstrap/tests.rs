@@ -55,6 +55,7 @@ fn say() -> impl Strategy<Value = Say> {
         (1..=u128::MAX, proptest::collection::vec("[a-z:0-9]{0,30}", 0..5))
             .prop_map(|(cluster, via)| Say::Join { cluster: ClusterId(cluster), via }),
         "[a-zé ]{0,60}".prop_map(Say::Objection),
+        "[a-zé ]{0,60}".prop_map(Say::NameTaken),
     ]
 }
 

@@ -1,6 +1,8 @@
 //! Arbitrary domain values: every variant of everything that travels, with the restrictions that the conversions
 //! document (sessions are not zero, numbers count from 1, batches do not nest, "nobody" is 0).
 
+pub(super) mod migration;
+
 use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::option;
@@ -45,6 +47,7 @@ fn when() -> impl Strategy<Value = ExpireWhen> {
         ExpireWhen::HasOne,
         ExpireWhen::Later,
         ExpireWhen::Earlier,
+        ExpireWhen::HasOneAndEarlier,
     ])
 }
 
@@ -95,6 +98,7 @@ pub(super) fn command() -> impl Strategy<Value = Command> {
         9 => single_command(),
         1 => (vec(single_command(), 0..5), any::<bool>())
             .prop_map(|(commands, all_or_nothing)| Command::Batch { commands, all_or_nothing }),
+        1 => migration::migrate().prop_map(Command::Migrate),
     ]
 }
 
@@ -168,6 +172,7 @@ pub(super) fn reply() -> impl Strategy<Value = Reply> {
         9 => single_reply(),
         1 => (any::<bool>(), vec(single_reply(), 0..5))
             .prop_map(|(applied, replies)| Reply::Batch { applied, replies }),
+        1 => migration::migrated().prop_map(Reply::Migrated),
     ]
 }
 
@@ -296,6 +301,7 @@ pub(super) fn control_command() -> impl Strategy<Value = ControlCommand> {
             incarnation: Incarnation(incarnation),
             doors
         }),
+        migration::change().prop_map(Change::Migration),
         member_change(),
     ];
     (text(), text(), any::<u64>(), change).prop_map(|(who, why, at_ms, change)| ControlCommand {

@@ -257,6 +257,10 @@ impl Net {
                 self.say(format!("{name} JOINS via {}", via.join(", ")));
                 self.nodes.get_mut(name).expect("a radiant that acts was added").join = Some(cluster);
             }
+            Effect::GiveUp(words) => {
+                self.say(format!("{name} GIVES UP: {words}"));
+                self.crash(name);
+            }
             Effect::Problem(words) => self.say(format!("{name} PROBLEM: {words}")),
             Effect::Notice(words) => self.say(format!("{name} notice: {words}")),
         }
@@ -362,6 +366,7 @@ mod words {
             Say::Member(value) => format!("you are in the cluster of {}", founding(value)),
             Say::Join { via, .. } => format!("there is a cluster: {}", via.join(", ")),
             Say::Objection(why) => format!("objection: {why}"),
+            Say::NameTaken(why) => format!("name taken: {why}"),
         }
     }
 }

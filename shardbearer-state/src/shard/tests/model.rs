@@ -83,6 +83,7 @@ impl Model {
                         ExpireWhen::HasOne => expires.is_some(),
                         ExpireWhen::Later => late(*at_ms) > late(expires),
                         ExpireWhen::Earlier => late(*at_ms) < late(expires),
+                        ExpireWhen::HasOneAndEarlier => expires.is_some_and(|present| late(*at_ms) < present),
                     };
                 if changed {
                     self.set(key, old.value, *at_ms);
@@ -179,6 +180,7 @@ fn single() -> impl Strategy<Value = Command> {
         ExpireWhen::HasOne,
         ExpireWhen::Later,
         ExpireWhen::Earlier,
+        ExpireWhen::HasOneAndEarlier,
     ]);
     prop_oneof![
         key().prop_map(|key| Command::Get { key }),

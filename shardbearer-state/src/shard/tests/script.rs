@@ -115,7 +115,7 @@ impl Play {
         let Some(meta) = self.replica.meta(self.shard) else { return "no record".into() };
         format!(
             "{} since epoch {}, generation {}, revision {}, {} rows of {} bytes, time {}{}",
-            if meta.serving { "serving" } else { "not serving" },
+            if meta.standing.serves() { "serving" } else { "not serving" },
             meta.epoch,
             meta.generation,
             meta.revision,

@@ -67,6 +67,7 @@ pub(super) fn command(words: &[&str]) -> Command {
                 ["some"] => ExpireWhen::HasOne,
                 ["later"] => ExpireWhen::Later,
                 ["earlier"] => ExpireWhen::Earlier,
+                ["some", "earlier"] => ExpireWhen::HasOneAndEarlier,
                 _ => panic!("unknown case: {rest:?}"),
             };
             Command::Expire { key: text(key), at_ms, when }
@@ -157,6 +158,7 @@ pub(super) fn answer(reply: &Reply) -> String {
             format!("page [{}]{}", rows.join(" "), if *more { " and more" } else { "" })
         }
         Reply::Count { rows, bytes } => format!("{rows} rows of {bytes} bytes"),
+        Reply::Migrated(migrated) => format!("{migrated:?}"),
         Reply::Swept { removed, more } => format!("swept {removed}{}", if *more { ", more due" } else { "" }),
         Reply::Refused(refusal) => format!("refused: {refusal:?}"),
     }

@@ -39,7 +39,7 @@ mod epochs;
 mod flow;
 #[cfg(test)]
 mod tests;
-mod wire;
+pub(super) mod wire;
 
 use std::sync::Arc;
 

@@ -17,7 +17,7 @@
 //! The mailbox is bounded: a proposal that finds it full is refused, a message is lost, which protocols expect.
 
 mod flush;
-mod frame;
+pub(super) mod frame;
 mod images;
 mod recover;
 mod task;

@@ -22,7 +22,7 @@ pub async fn durable(context: &EngineContext) -> Result<Durable, String> {
     if applied.position.index < bounds.purged.index {
         return Err(format!(
             "the data end at entry {}, and the log begins after entry {}: what is between is lost; \
-             empty the data directory and let the other members rebuild it",
+             restore the whole data directory from a copy, or start with an empty one under another [radiant] name",
             applied.position.index, bounds.purged.index
         ));
     }

@@ -18,7 +18,7 @@ mod image;
 mod journal;
 mod link;
 mod replica;
-mod wire;
+pub(super) mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -18,7 +18,7 @@ mod runtime;
 mod tests;
 mod types;
 mod watch;
-mod wire;
+pub(super) mod wire;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -33,6 +33,16 @@ impl Admin for AdminService {
         Ok(Response::new(self.overview()?.status()))
     }
 
+    async fn r#move(&self, request: Request<pb::MoveRequest>) -> Result<Response<pb::MoveResponse>, Status> {
+        let overview = self.overview()?;
+        let deadline = Duration::from_millis(limits::REQUEST_MS_DEFAULT);
+        match tokio::time::timeout(deadline, overview.migrate(request.into_inner())).await {
+            Ok(Ok(answer)) => Ok(Response::new(answer)),
+            Ok(Err(error)) => Err(status_of(&error)),
+            Err(_) => Err(Status::deadline_exceeded("the control order did not answer in time")),
+        }
+    }
+
     async fn epochs(&self, _: Request<pb::EpochsRequest>) -> Result<Response<pb::EpochsResponse>, Status> {
         let overview = self.overview()?;
         let deadline = Duration::from_millis(limits::REQUEST_MS_DEFAULT);

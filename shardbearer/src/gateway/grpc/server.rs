@@ -19,7 +19,7 @@ use tonic_health::server::{HealthReporter, health_reporter};
 
 use super::admin::AdminService;
 use super::kv::KvService;
-use crate::gateway::listen::Door;
+use crate::gateway::listen::{Door, Greeting};
 use crate::gateway::{self, Entrance};
 use crate::telemetry::meter::Meter;
 use crate::transport::PeerService;
@@ -33,6 +33,9 @@ const HEADER_BYTES_MAX: u32 = 16 << 10;
 /// Silence after which a connection is probed, and then given up.
 const PROBE: Duration = Duration::from_secs(10);
 
+/// Bytes of HTTP/2's preface, from which on silence is probed.
+const PREFACE_BYTES: usize = 24;
+
 /// What may be chosen.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -40,13 +43,20 @@ pub struct Settings {
     pub radiant: String,
     /// Connections at once, those of peers included.
     pub connections_max: usize,
+    /// How long a connection may take to begin with HTTP/2.
+    pub preface_within: Duration,
     /// How long requests under way may take to end once the door closes.
     pub grace: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { radiant: String::new(), connections_max: 4_096, grace: Duration::from_secs(2) }
+        Settings {
+            radiant: String::new(),
+            connections_max: 4_096,
+            preface_within: PROBE,
+            grace: Duration::from_secs(2),
+        }
     }
 }
 
@@ -92,7 +102,8 @@ pub async fn serve(
         .add_service(health)
         .add_service(reflection)
         .add_optional_service(peers.map(limited));
-    let door = Door::new(listener, settings.connections_max, meter, cut.clone());
+    let greeting = Greeting { bytes: PREFACE_BYTES, within: settings.preface_within };
+    let door = Door::new(listener, settings.connections_max, Some(greeting), meter, cut.clone());
     let incoming = futures_util::stream::unfold(door, |door| async move {
         Some((Ok::<_, Infallible>(door.accept().await), door))
     });

@@ -10,6 +10,7 @@
 
 mod answer;
 mod condition;
+pub(crate) mod fuzz;
 mod keys;
 mod server;
 #[cfg(test)]

@@ -23,10 +23,10 @@ use crate::telemetry::meter::Meter;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Headers of one request.
-const HEADERS_MAX: usize = 64;
+pub(super) const HEADERS_MAX: usize = 64;
 
 /// Bytes of one request's line and headers: the longest key in percent-encoding, and headers.
-const HEAD_BYTES_MAX: usize = 32 << 10;
+pub(super) const HEAD_BYTES_MAX: usize = 32 << 10;
 
 /// What may be chosen.
 #[derive(Clone, Debug)]
@@ -64,7 +64,7 @@ pub async fn serve(
     let meter = Arc::new(Meter::new(&settings.radiant, "http", world.clone()));
     let router =
         routes(Shared { entrance, meter: meter.clone(), world, value_bytes_max: settings.value_bytes_max });
-    let door = Door::new(listener, settings.connections_max, meter, CancellationToken::new());
+    let door = Door::new(listener, settings.connections_max, None, meter, CancellationToken::new());
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {

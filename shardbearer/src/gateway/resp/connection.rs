@@ -6,9 +6,10 @@
 
 use std::io;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::commands::{self, Control, Run, Spec, Translate};
 use super::failure::Failure;
@@ -26,6 +27,9 @@ const READ_BYTES: usize = 16 << 10;
 /// From so many bytes on replies are sent before more is carried out.
 const REPLY_BYTES_MAX: usize = 1 << 20;
 
+/// So many bytes of one command are progress: a large value may come over a slow line.
+const PROGRESS_BYTES: usize = 64 << 10;
+
 /// One client's connection.
 pub struct Connection {
     stream: TcpStream,
@@ -36,6 +40,8 @@ pub struct Connection {
     transaction: Transaction,
     pipeline: Pipeline,
     closing: bool,
+    /// By when what is arriving must have made progress, and how much has arrived since that was set.
+    late: Option<(Instant, usize)>,
 }
 
 impl Connection {
@@ -50,6 +56,7 @@ impl Connection {
             transaction: Transaction::default(),
             pipeline: Pipeline::default(),
             closing: false,
+            late: None,
         }
     }
 
@@ -57,13 +64,30 @@ impl Connection {
     pub async fn run(mut self) -> io::Result<()> {
         while !self.closing {
             self.make_room();
-            if self.stream.read_buf(&mut self.buffer).await? == 0 {
+            if self.read().await? == 0 {
                 return Ok(());
             }
             self.serve_buffer().await?;
             self.send().await?;
         }
         self.stream.shutdown().await
+    }
+
+    /// Reads what has arrived. Who begins a command has to go on with it: one byte now and then would keep the place
+    /// of a client for ever.
+    async fn read(&mut self) -> io::Result<usize> {
+        if !self.parser.is_amid(&self.buffer) {
+            self.late = None;
+            return self.stream.read_buf(&mut self.buffer).await;
+        }
+        let patience = self.session.gateway.options.patience;
+        let (late, arrived) = self.late.get_or_insert_with(|| (Instant::now() + patience, 0));
+        let read = timeout_at(*late, self.stream.read_buf(&mut self.buffer)).await??;
+        *arrived += read;
+        if *arrived >= PROGRESS_BYTES {
+            self.late = None;
+        }
+        Ok(read)
     }
 
     /// Keeps filling the present buffer while there is room: arguments of earlier commands may still lie in it, and
@@ -244,8 +268,15 @@ impl Connection {
     }
 
     async fn send(&mut self) -> io::Result<()> {
-        for piece in self.writer.take() {
-            self.stream.write_all(&piece).await?;
+        let patience = self.session.gateway.options.patience;
+        for mut piece in self.writer.take() {
+            while !piece.is_empty() {
+                let written = timeout(patience, self.stream.write(&piece)).await??;
+                if written == 0 {
+                    return Err(io::ErrorKind::WriteZero.into());
+                }
+                piece.advance(written);
+            }
         }
         Ok(())
     }

@@ -93,6 +93,11 @@ impl Parser {
         }
     }
 
+    /// Whether a command has begun and is not complete.
+    pub fn is_amid(&self, buffer: &BytesMut) -> bool {
+        self.missing > 0 || !buffer.is_empty()
+    }
+
     fn is_swallowing(&self) -> bool {
         self.bytes > self.command_bytes_max
     }

@@ -21,6 +21,7 @@ pub mod commands;
 pub mod connection;
 pub mod failure;
 pub mod frame;
+pub(crate) mod fuzz;
 pub mod glob;
 pub mod inline;
 pub mod pipeline;
@@ -47,7 +48,7 @@ use self::clients::Clients;
 use self::connection::Connection;
 use self::scan::Cursors;
 use self::session::{Gateway, Session};
-use crate::gateway::Entrance;
+use crate::gateway::{Entrance, listen};
 
 /// How long to wait before accepting again after that failed, mostly for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -65,6 +66,9 @@ pub struct Options {
     pub value_bytes_max: usize,
     /// How long a command may take.
     pub deadline: Duration,
+    /// How long the rest of a command may be outstanding, and answers may stay unread, while nothing moves to speak of.
+    /// A client that is silent between commands may be so for ever, as with Redis.
+    pub patience: Duration,
 }
 
 impl Default for Options {
@@ -77,6 +81,8 @@ impl Default for Options {
             command_bytes_max: 12 << 20,
             value_bytes_max: limits::VALUE_BYTES_MAX,
             deadline: Duration::from_millis(limits::REQUEST_MS_DEFAULT),
+            // Nobody types a command for longer.
+            patience: Duration::from_secs(60),
         }
     }
 }
@@ -126,8 +132,8 @@ fn admit(gateway: &Arc<Gateway>, stream: TcpStream, shutdown: &CancellationToken
     let Some(entry) = gateway.clients.enter(most, (peer, local), end.clone(), gateway.now_ms()) else {
         return turn_away(stream);
     };
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, %peer, "cannot switch off delays");
+    if let Err(error) = listen::tune(&stream) {
+        tracing::debug!(%error, %peer, "cannot set the options of a connection");
     }
     let session = Session::new(gateway.clone(), entry.client.clone());
     gateway.world.spawn("resp connection", async move {

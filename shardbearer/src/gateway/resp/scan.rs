@@ -4,13 +4,18 @@
 //! read on, remembered here; token 0 is the shard's beginning. Only so many are remembered: with a token that
 //! was forgotten (or given out by another radiant) the shard is read from its beginning again. So a key that
 //! is there during the whole scan is returned at least once, and some perhaps twice, as Redis has it.
+//!
+//! The scan of a client that goes from radiant to radiant covers some orders here. Which, is decided when it begins and
+//! remembered with its tokens, so that a herald that changes meanwhile takes no shard out of it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use parking_lot::Mutex;
 use rand::Rng;
 use rand::rngs::StdRng;
+use shardbearer_core::ids::OrderId;
 use shardbearer_core::kv::{Command, Reply, Row, Scan};
 use shardbearer_core::limits;
 use shardbearer_core::world::World;
@@ -42,8 +47,16 @@ pub struct Cursors {
 struct Tokens {
     // Drawn at random: a token given out by another radiant must not be taken for one given out here.
     rng: StdRng,
-    starts: HashMap<u64, (usize, Bytes)>,
+    starts: HashMap<u64, (usize, Start)>,
     oldest_first: VecDeque<u64>,
+}
+
+/// Where a scan goes on within a shard, and what it covers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Start {
+    key: Bytes,
+    /// `None`: all orders, or as of now.
+    orders: Option<Arc<BTreeSet<OrderId>>>,
 }
 
 impl Cursors {
@@ -57,8 +70,8 @@ impl Cursors {
         Cursors { tokens: Mutex::new(tokens), most }
     }
 
-    /// A cursor to read the shard at this position from a key on.
-    fn keep(&self, position: usize, start: Bytes) -> u64 {
+    /// A cursor to read the shard at this position from there on.
+    fn keep(&self, position: usize, start: Start) -> u64 {
         let mut tokens = self.tokens.lock();
         while tokens.oldest_first.len() >= self.most {
             if let Some(token) = tokens.oldest_first.pop_front() {
@@ -76,8 +89,8 @@ impl Cursors {
         beginning(position) | token
     }
 
-    /// The shard's position and the first key wanted of it.
-    fn find(&self, cursor: u64) -> (usize, Bytes) {
+    /// The shard's position and from where it is wanted.
+    fn find(&self, cursor: u64) -> (usize, Start) {
         let position = usize::try_from(cursor >> TOKEN_BITS).unwrap_or(usize::MAX);
         let token = cursor & ((1 << TOKEN_BITS) - 1);
         let tokens = self.tokens.lock();
@@ -122,8 +135,9 @@ pub async fn scan(session: &Session, args: &[Bytes], writer: &mut Writer) -> Res
     let cursor = std::str::from_utf8(&args[1]).ok().and_then(|text| text.parse().ok());
     let cursor: u64 = cursor.ok_or(Failure::from("ERR invalid cursor"))?;
     let options = options(&args[2..])?;
-    let (from, mut start) = session.gateway.cursors.find(cursor);
-    let places = session.places()?;
+    let (from, Start { key: mut start, orders }) = session.gateway.cursors.find(cursor);
+    let orders = if orders.is_some() { orders } else { session.covered()?.map(Arc::new) };
+    let places = session.places_of(|order| orders.as_ref().is_none_or(|orders| orders.contains(&order)))?;
     let first = places.partition_point(|place| place.position < from);
     let mut ahead = places[first..].iter().peekable();
     if ahead.peek().is_none_or(|place| place.position != from) {
@@ -139,9 +153,9 @@ pub async fn scan(session: &Session, args: &[Bytes], writer: &mut Writer) -> Res
         seen += rows.len();
         visited += 1;
         if more {
-            let next = rows.last().map_or(start, |row| successor(&row.key));
+            let key = rows.last().map_or(start, |row| successor(&row.key));
             keys.extend(rows.into_iter().map(|row| row.key));
-            cursor = session.gateway.cursors.keep(place.position, next);
+            cursor = session.gateway.cursors.keep(place.position, Start { key, orders });
             break;
         }
         keys.extend(rows.into_iter().map(|row| row.key));
@@ -149,7 +163,10 @@ pub async fn scan(session: &Session, args: &[Bytes], writer: &mut Writer) -> Res
         if let Some(next) = ahead.peek()
             && (seen >= options.count || visited >= SHARDS_AT_ONCE)
         {
-            cursor = beginning(next.position);
+            cursor = match orders {
+                None => beginning(next.position),
+                Some(_) => session.gateway.cursors.keep(next.position, Start { key: Bytes::new(), orders }),
+            };
             break;
         }
     }
@@ -188,16 +205,17 @@ mod tests {
     fn forgotten_and_foreign_tokens_restart_their_shard() {
         let (world, _real) = Real::create();
         let cursors = Cursors::with_room(&world, 2);
-        let first = cursors.keep(3, "a".into());
-        let second = cursors.keep(3, "b".into());
-        assert_eq!(cursors.find(first), (3, "a".into()));
-        assert_eq!(cursors.find(second), (3, "b".into()));
-        let third = cursors.keep(0, "c".into());
-        assert_eq!(cursors.find(first), (3, Bytes::new()), "there was room for two");
-        assert_eq!(cursors.find(third), (0, "c".into()));
+        let start = |key: &'static str| Start { key: key.into(), orders: None };
+        let first = cursors.keep(3, start("a"));
+        let second = cursors.keep(3, start("b"));
+        assert_eq!(cursors.find(first), (3, start("a")));
+        assert_eq!(cursors.find(second), (3, start("b")));
+        let third = cursors.keep(0, start("c"));
+        assert_eq!(cursors.find(first), (3, start("")), "there was room for two");
+        assert_eq!(cursors.find(third), (0, start("c")));
         let elsewhere = (5 << TOKEN_BITS) | (second & ((1 << TOKEN_BITS) - 1));
-        assert_eq!(cursors.find(elsewhere), (5, Bytes::new()), "a token is good for its own shard");
-        assert_eq!(cursors.find(0), (0, Bytes::new()));
+        assert_eq!(cursors.find(elsewhere), (5, start("")), "a token is good for its own shard");
+        assert_eq!(cursors.find(0), (0, start("")));
         assert!([first, second, third].iter().all(|cursor| *cursor != 0 && *cursor < 1 << 62));
     }
 }

@@ -1,10 +1,11 @@
 //! What one connection has said about itself, and what all connections of a gateway share.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use shardbearer_core::error::{Refused, RequestError};
-use shardbearer_core::ids::ShardId;
+use shardbearer_core::ids::{OrderId, ShardId};
 use shardbearer_core::kv::Command;
 use shardbearer_core::world::World;
 
@@ -136,14 +137,33 @@ impl Session {
     /// radiant itself those led here, else all.
     pub fn places(&self) -> Result<Vec<Place>, Failure> {
         let inside = self.gateway.inside()?;
-        let topology = inside.door.topology();
+        let me = inside.door.me();
+        self.places_of(|order| !self.aware || inside.door.herald(order) == Some(me))
+    }
+
+    /// The shards of some orders, by position.
+    pub fn places_of(&self, concerns: impl Fn(OrderId) -> bool) -> Result<Vec<Place>, Failure> {
+        let topology = self.gateway.inside()?.door.topology();
         let name = &self.gateway.options.table;
         let table = topology.table(name).ok_or_else(|| no_table(name))?;
-        let me = inside.door.me();
-        let led_here = |order| inside.door.herald(order) == Some(me);
-        let places = table.shards.iter().enumerate();
-        let seen = places.filter(|(_, shard)| !self.aware || led_here(shard.order));
-        Ok(seen.map(|(position, shard)| Place { position, shard: shard.id }).collect())
+        let places = table.shards.iter().enumerate().filter(|(_, shard)| concerns(shard.order));
+        Ok(places.map(|(position, shard)| Place { position, shard: shard.id }).collect())
+    }
+
+    /// The orders that a scan which begins now covers, for a client that scans every radiant; `None` is all of them.
+    /// Those that should be led here are covered even while others lead them: otherwise an order whose herald changes
+    /// from a radiant that is yet to be scanned to one that has been would be left out. What is covered twice meanwhile
+    /// is returned twice, which a scan may do.
+    pub fn covered(&self) -> Result<Option<BTreeSet<OrderId>>, Failure> {
+        if !self.aware {
+            return Ok(None);
+        }
+        let inside = self.gateway.inside()?;
+        let (me, topology) = (inside.door.me(), inside.door.topology());
+        let orders = topology.orders.iter();
+        let mine =
+            orders.filter(|order| order.preferred_herald == me || inside.door.herald(order.id) == Some(me));
+        Ok(Some(mine.map(|order| order.id).collect()))
     }
 }
 

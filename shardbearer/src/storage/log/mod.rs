@@ -16,6 +16,7 @@
 //! plus two segments, as long as orders compact (which they do by [`LogStore::held_bytes`]).
 
 mod frame;
+pub(crate) mod fuzz;
 mod index;
 mod recover;
 mod segment;

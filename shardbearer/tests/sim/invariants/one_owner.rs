@@ -23,7 +23,7 @@ impl Invariant for OneOwner {
                 let metas = rows
                     .iter()
                     .filter_map(|(key, value)| Some((keys::shard_of_meta(key)?, keys::decode_meta(value)?)));
-                for (shard, meta) in metas.filter(|(_, meta)| meta.serving) {
+                for (shard, meta) in metas.filter(|(_, meta)| meta.standing.serves()) {
                     let owner = *self.owners.entry((shard, meta.epoch)).or_insert(order);
                     if owner != order {
                         let epoch = meta.epoch;

@@ -19,7 +19,7 @@ use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
-use super::{channel, closed, get, kv, open, request};
+use super::{channel, closed, get, kv, open, put, request, results};
 use crate::gateway::grpc::{Settings, serve};
 use crate::gateway::testing::{self, PATIENCE};
 use crate::transport::{PeerService, Stranger};
@@ -123,4 +123,26 @@ impl Stranger for Echo {
     async fn control(&self, _: pb::ControlRequest) -> pb::ControlResponse {
         pb::ControlResponse::default()
     }
+}
+
+/// A connection that does not begin to speak would keep the place of a client: nobody probes it before it has spoken.
+#[tokio::test]
+async fn who_does_not_begin_to_speak_is_sent_away() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let settings = Settings { preface_within: std::time::Duration::from_millis(200), ..Settings::default() };
+    let served = testing::serve(|listener, entrance, world, closing| {
+        serve(listener, entrance, None, settings, world, closing)
+    });
+    let served = served.await.opened();
+    let mut client = kv(&served).await;
+    for words in [&b""[..], b"P", b"PRI * HTTP/2.0"] {
+        let mut stream = tokio::net::TcpStream::connect(served.address).await.expect("it listens");
+        stream.write_all(words).await.expect("it reads");
+        let mut rest = Vec::new();
+        let ended = tokio::time::timeout(testing::PATIENCE, stream.read_to_end(&mut rest)).await;
+        // A reset is an end, too.
+        let _ = ended.expect("in time");
+    }
+    let answer = client.execute(request(1, [put("a", "1")])).await.expect("who spoke stays");
+    assert_eq!(results(answer.into_inner()).len(), 1);
 }

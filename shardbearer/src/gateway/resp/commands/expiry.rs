@@ -59,7 +59,8 @@ fn when(options: &[Bytes]) -> Result<ExpireWhen, Failure> {
         (true, ..) => Ok(ExpireWhen::HasNone),
         // No expiry is infinitely late, so nothing is later than that: GT implies XX.
         (_, _, true, _) => Ok(ExpireWhen::Later),
-        (_, true, _, true) => Err("ERR XX and LT options at the same time are not supported".into()),
+        // Without an expiry LT alone holds, for none is infinitely late; XX takes that out.
+        (_, true, _, true) => Ok(ExpireWhen::HasOneAndEarlier),
         (_, _, _, true) => Ok(ExpireWhen::Earlier),
         (_, true, ..) => Ok(ExpireWhen::HasOne),
         _ => Ok(ExpireWhen::Always),
@@ -73,4 +74,35 @@ fn left(args: &[Bytes], seconds: bool, absolute: bool) -> Plan {
 fn persist(args: &[Bytes], _: u64) -> Result<Plan, Failure> {
     let expire = Command::Expire { key: args[1].clone(), at_ms: None, when: ExpireWhen::Always };
     Ok(Plan::one(expire, Shape::Changed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_go_together_as_redis_lets_them() {
+        let check = |options: &str, expect: Result<ExpireWhen, &str>| {
+            let words: Vec<Bytes> = options.split_whitespace().map(|word| word.to_owned().into()).collect();
+            let found = when(&words);
+            assert_eq!(found.as_ref().map_err(|failure| failure.text()), expect.as_ref().map_err(|why| *why));
+        };
+        let nx = Err("ERR NX and XX, GT or LT options at the same time are not compatible");
+        let both = Err("ERR GT and LT options at the same time are not compatible");
+        check("", Ok(ExpireWhen::Always));
+        check("nx", Ok(ExpireWhen::HasNone));
+        check("XX", Ok(ExpireWhen::HasOne));
+        check("GT", Ok(ExpireWhen::Later));
+        check("LT", Ok(ExpireWhen::Earlier));
+        check("XX GT", Ok(ExpireWhen::Later));
+        check("LT XX", Ok(ExpireWhen::HasOneAndEarlier));
+        check("XX XX", Ok(ExpireWhen::HasOne));
+        check("NX XX", nx);
+        check("GT NX", nx);
+        check("NX LT", nx);
+        check("NX GT LT", nx);
+        check("GT LT", both);
+        check("XX LT GT", both);
+        check("XY", Err("ERR Unsupported option XY"));
+    }
 }

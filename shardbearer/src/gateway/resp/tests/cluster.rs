@@ -62,7 +62,8 @@ async fn only_clients_that_know_the_cluster_are_sent_elsewhere() {
     client.ask("GET bar", "$1\r\n2\r\n").await;
     client.ask("DBSIZE", ":1\r\n").await;
     client.ask("KEYS *", "*1\r\n$3\r\nbar\r\n").await;
-    client.ask("SCAN 0", "*2\r\n$1\r\n0\r\n*1\r\n$3\r\nbar\r\n").await;
+    // Also what should be led here: see `a_herald_that_changes_during_a_scan_leaves_no_key_out`.
+    client.ask("SCAN 0", "*2\r\n$1\r\n0\r\n*2\r\n$3\r\nbar\r\n$3\r\nfoo\r\n").await;
     client.ask("READONLY", "+OK\r\n").await;
     client.ask("GET foo", "$1\r\n1\r\n").await;
     client.ask("SET foo 1", moved).await;
@@ -85,4 +86,37 @@ async fn keys_of_a_slot_are_found() {
     client.ask("CLUSTER GETKEYSINSLOT 12182 1", "*1\r\n$6\r\n{foo}1\r\n").await;
     client.ask("CLUSTER COUNTKEYSINSLOT 0", ":0\r\n").await;
     client.ask("CLUSTER COUNTKEYSINSLOT 16384", "-ERR Invalid slot\r\n").await;
+}
+
+/// A client scans one radiant after the other, and the lead moves to one that it is done with. Neither the radiant that
+/// lost the lead in the midst of its scan nor the one that should have it leaves the order out.
+#[tokio::test]
+async fn a_herald_that_changes_during_a_scan_leaves_no_key_out() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    client.ask("MSET foo 1 bar 2", "+OK\r\n").await;
+    client.send("CLUSTER SLOTS\r\n").await;
+    client.reply().await;
+    let foo = "*1\r\n$3\r\nfoo\r\n";
+    // Radiant 1 is preferred for both orders, and 2 has been scanned before the lead moves to it.
+    client.send("SCAN 0 COUNT 1\r\n").await;
+    let cursor = cursor_of(&client.reply().await, "*1\r\n$3\r\nbar\r\n");
+    server.door.lead(SECOND, RadiantId(2));
+    client.ask(&format!("SCAN {cursor}"), &format!("*2\r\n$1\r\n0\r\n{foo}")).await;
+    // The same if it leads without being preferred, when the scan begins.
+    server.door.prefer(RadiantId(3));
+    server.door.lead(SECOND, RadiantId(1));
+    client.send("SCAN 0 COUNT 1\r\n").await;
+    let cursor = cursor_of(&client.reply().await, "*1\r\n$3\r\nbar\r\n");
+    server.door.lead(SECOND, RadiantId(2));
+    client.ask(&format!("SCAN {cursor}"), &format!("*2\r\n$1\r\n0\r\n{foo}")).await;
+    client.ask("SCAN 0", "*2\r\n$1\r\n0\r\n*1\r\n$3\r\nbar\r\n").await;
+}
+
+/// The cursor in a reply to `SCAN` that goes on, with these keys.
+fn cursor_of(reply: &[u8], keys: &str) -> String {
+    let text = std::str::from_utf8(reply).expect("text");
+    let cursor = text.split("\r\n").nth(2).expect("a cursor").to_owned();
+    assert!(cursor != "0" && text.ends_with(keys), "{text:?}");
+    cursor
 }

@@ -213,3 +213,60 @@ async fn clients_see_and_end_each_other() {
     second.ask("CLIENT KILL ADDR 1.2.3.4:5", ":0\r\n").await;
     second.ask("CLIENT KILL 1.2.3.4:5", "-ERR No such client\r\n").await;
 }
+
+/// Idle clients and clients that send a byte now and then keep nobody else waiting; the latter are sent away.
+#[tokio::test]
+async fn a_thousand_idle_connections_and_slow_ones_disturb_nobody() {
+    let options = Options { patience: Duration::from_secs(1), ..Options::default() };
+    let server = Server::start_outside(options).await;
+    server.enter();
+    let mut idle = Vec::new();
+    for _ in 0..1_000 {
+        idle.push(server.client().await);
+    }
+    let mut slow = Vec::new();
+    for _ in 0..100 {
+        let mut client = server.client().await;
+        client.send("*2\r\n$3\r\nG").await;
+        slow.push(client);
+    }
+    let mut client = server.client().await;
+    let start = tokio::time::Instant::now();
+    for _ in 0..200 {
+        client.ask("PING", "+PONG\r\n").await;
+    }
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(2), "200 round trips took {took:?}");
+    for client in &mut slow {
+        // Another byte in time changes nothing; it may be too late for it already.
+        let _ = client.stream.write_all(b"E").await;
+        client.closed().await;
+    }
+    for client in idle.iter_mut().step_by(100) {
+        client.ask("PING", "+PONG\r\n").await;
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_read_answers_is_sent_away() {
+    let options = Options { patience: Duration::from_millis(200), ..Options::default() };
+    let server = Server::start_outside(options).await;
+    server.enter();
+    let mut client = server.client().await;
+    let value = "v".repeat(1_000_000);
+    client.send(array(&["SET", "a", &value])).await;
+    client.expect("+OK\r\n").await;
+    // Its own socket is full before it has sent all, or the connection is broken by then.
+    let commands = array(&["GET", "a"]).repeat(100);
+    let _ = tokio::time::timeout(PATIENCE, client.stream.write_all(commands.as_bytes())).await;
+    let mut other = server.client().await;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        other.send("CLIENT LIST\r\n").await;
+        let list = String::from_utf8(other.reply().await).expect("text");
+        if list.matches("id=").count() == 1 {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "it stays: {list}");
+    }
+}

@@ -32,7 +32,7 @@ const SECOND: OrderId = OrderId(3);
 /// Three radiants, two orders with two shards each. This radiant is the first and leads both orders.
 pub struct TestDoor {
     world: World,
-    topology: Arc<Topology>,
+    topology: Mutex<Arc<Topology>>,
     engine: Memory,
     /// Of the engine; nothing is synced into it here.
     _folder: tempfile::TempDir,
@@ -50,7 +50,7 @@ impl TestDoor {
         let folder = tempfile::tempdir().expect("a folder");
         let door = TestDoor {
             world,
-            topology: Arc::new(topology()),
+            topology: Mutex::new(Arc::new(topology())),
             engine: Memory::open(folder.path()).expect("an empty folder"),
             _folder: folder,
             machines: Mutex::new(machines.into()),
@@ -59,7 +59,7 @@ impl TestDoor {
             requests: Mutex::default(),
             answer_bytes_max: AtomicUsize::new(usize::MAX),
         };
-        for table in &door.topology.tables {
+        for table in &topology().tables {
             for shard in &table.shards {
                 door.apply(
                     shard.order,
@@ -73,6 +73,13 @@ impl TestDoor {
     /// From now on this radiant leads the order; it still answers for every key.
     pub fn lead(&self, order: OrderId, herald: RadiantId) {
         self.heralds.lock().insert(order, herald);
+    }
+
+    /// From now on all orders should be led by this radiant.
+    pub fn prefer(&self, herald: RadiantId) {
+        let mut topology = topology();
+        topology.orders.iter_mut().for_each(|order| order.preferred_herald = herald);
+        *self.topology.lock() = Arc::new(topology);
     }
 
     /// From now on every call fails like this.
@@ -140,7 +147,7 @@ impl Door for TestDoor {
                     self.locate(&request.table, key).ok_or_else(no_key)?.0
                 }
             };
-            let order = self.topology.tables[0].shards[shard.0 as usize - 1].order;
+            let order = self.topology().tables[0].shards[shard.0 as usize - 1].order;
             Ok(self.call(Item { shard, id: None, command: call.command }, order))
         };
         let results: Vec<CallResult> = request.calls.into_iter().map(answer).collect();
@@ -153,7 +160,7 @@ impl Door for TestDoor {
     }
 
     fn topology(&self) -> Arc<Topology> {
-        self.topology.clone()
+        self.topology.lock().clone()
     }
 
     fn me(&self) -> RadiantId {
@@ -165,7 +172,8 @@ impl Door for TestDoor {
     }
 
     fn locate(&self, table: &str, key: &[u8]) -> Option<(ShardId, OrderId)> {
-        let table = self.topology.table(table)?;
+        let topology = self.topology();
+        let table = topology.table(table)?;
         let shard = table.shards.get(Slots::parse(&table.scheme)?.shard_of(key))?;
         Some((shard.id, shard.order))
     }
@@ -222,6 +230,10 @@ impl Overview for Nothing {
 
     fn status(&self) -> pb::StatusResponse {
         pb::StatusResponse::default()
+    }
+
+    async fn migrate(&self, _: pb::MoveRequest) -> Result<pb::MoveResponse, RequestError> {
+        Ok(pb::MoveResponse::default())
     }
 
     async fn epochs(&self) -> Result<Vec<pb::EpochRecord>, RequestError> {

@@ -1,0 +1,164 @@
+//! Migrations: steps, answers, records, changes.
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use shardbearer_core::ids::Epoch;
+use shardbearer_core::kv::{Import, Migrate, Migrated, MovedRow, Part, Progress, Seal, Standing, Step};
+use shardbearer_core::migration::{Migration, MigrationChange, Phase, Report};
+
+use super::{bytes, text};
+
+fn epoch() -> impl Strategy<Value = Epoch> {
+    any::<u64>().prop_map(Epoch)
+}
+
+fn progress() -> impl Strategy<Value = Progress> {
+    (bytes(), any::<bool>(), any::<u64>()).prop_map(|(image, complete, through)| Progress {
+        image,
+        complete,
+        through,
+    })
+}
+
+fn rows() -> impl Strategy<Value = Vec<MovedRow>> {
+    vec((bytes(), option::of(bytes())).prop_map(|(key, value)| MovedRow { key, value }), 0..4)
+}
+
+fn seal() -> impl Strategy<Value = Seal> {
+    (any::<[u64; 6]>(), any::<bool>()).prop_map(
+        |([revision, time_ms, rows, bytes, digest, sessions], forgot)| Seal {
+            revision,
+            time_ms,
+            forgot,
+            rows,
+            bytes,
+            digest,
+            sessions,
+        },
+    )
+}
+
+pub(in super::super) fn migrate() -> impl Strategy<Value = Migrate> {
+    let import = (progress(), progress(), any::<u64>(), rows(), option::of(seal()));
+    let step = prop_oneof![
+        Just(Step::Watch),
+        (bytes(), any::<u64>()).prop_map(|(after, bytes)| Step::Image { after, bytes }),
+        (any::<u64>(), any::<u64>()).prop_map(|(after, bytes)| Step::Changes { after, bytes }),
+        any::<u64>().prop_map(|through| Step::Forget { through }),
+        Just(Step::Freeze),
+        Just(Step::Release),
+        epoch().prop_map(|epoch| Step::Collect { epoch }),
+        Just(Step::Begin),
+        import.prop_map(|(from, to, seen, rows, seal)| {
+            Step::Import(Box::new(Import { from, to, seen, rows, seal }))
+        }),
+        epoch().prop_map(|epoch| Step::Activate { epoch }),
+        Just(Step::Discard),
+    ];
+    (epoch(), step).prop_map(|(migration, step)| Migrate { migration, step })
+}
+
+fn part() -> impl Strategy<Value = Part> {
+    let standing = prop_oneof![
+        Just(Standing::Absent),
+        Just(Standing::Serving),
+        Just(Standing::Leaving),
+        Just(Standing::Frozen),
+        Just(Standing::Arriving),
+        Just(Standing::Verified),
+        Just(Standing::Gone),
+    ];
+    (standing, any::<[u64; 4]>(), progress(), any::<bool>()).prop_map(
+        |(standing, [migration, rows, bytes, noted], progress, more)| Part {
+            standing,
+            migration: Epoch(migration),
+            rows,
+            bytes,
+            noted,
+            progress,
+            more,
+        },
+    )
+}
+
+pub(in super::super) fn migrated() -> impl Strategy<Value = Migrated> {
+    prop_oneof![
+        part().prop_map(Migrated::Part),
+        (seal(), seal()).prop_map(|(here, wanted)| Migrated::Differs { here, wanted }),
+        (rows(), any::<bool>(), any::<u64>()).prop_map(|(rows, complete, seen)| Migrated::Image {
+            rows,
+            complete,
+            seen
+        }),
+        (rows(), any::<u64>(), any::<u64>(), any::<bool>(), option::of(seal())).prop_map(
+            |(rows, through, seen, lost, seal)| Migrated::Changes { rows, through, seen, lost, seal }
+        ),
+    ]
+}
+
+fn report() -> impl Strategy<Value = Report> {
+    (any::<[u64; 5]>(), vec(any::<u8>(), 0..9), text()).prop_map(
+        |([rows, bytes, bytes_total, rate, rounds], cursor, blocker)| Report {
+            rows,
+            bytes,
+            bytes_total,
+            rate,
+            rounds,
+            cursor,
+            blocker,
+        },
+    )
+}
+
+pub(in super::super) fn change() -> impl Strategy<Value = MigrationChange> {
+    prop_oneof![
+        (any::<u64>(), any::<u64>())
+            .prop_map(|(shard, to)| MigrationChange::Plan { shard: shard.into(), to: to.into() }),
+        Just(MigrationChange::Undo),
+        (epoch(), any::<bool>()).prop_map(|(id, paused)| MigrationChange::Pause { id, paused }),
+        epoch().prop_map(|id| MigrationChange::Cancel { id }),
+        epoch().prop_map(|id| MigrationChange::Copy { id }),
+        epoch().prop_map(|id| MigrationChange::Freeze { id }),
+        epoch().prop_map(|id| MigrationChange::Commit { id }),
+        epoch().prop_map(|id| MigrationChange::Collected { id }),
+        (epoch(), any::<bool>(), any::<bool>())
+            .prop_map(|(id, released, discarded)| MigrationChange::Returned { id, released, discarded }),
+        (epoch(), report()).prop_map(|(id, report)| MigrationChange::Report { id, report }),
+    ]
+}
+
+pub(in super::super) fn migration() -> impl Strategy<Value = Migration> {
+    let phase = prop_oneof![
+        Just(Phase::Planned),
+        Just(Phase::Copying),
+        Just(Phase::Frozen),
+        Just(Phase::Serving),
+        Just(Phase::Collected),
+        Just(Phase::Returning),
+        Just(Phase::Returned),
+    ];
+    (any::<[u64; 8]>(), phase, any::<[bool; 3]>(), [text(), text(), text()], report()).prop_map(
+        |(numbers, phase, [paused, released, discarded], [who, why, called_off], report)| {
+            let [id, shard, from, to, started_ms, changed_ms, ended, version] = numbers;
+            Migration {
+                id: Epoch(id),
+                shard: shard.into(),
+                from: from.into(),
+                to: to.into(),
+                phase,
+                paused,
+                who,
+                why,
+                called_off,
+                started_ms,
+                changed_ms,
+                ended: Epoch(ended),
+                released,
+                discarded,
+                version,
+                report,
+            }
+        },
+    )
+}

@@ -1,0 +1,225 @@
+//! Migrations in the control order: at most one at a time, each the epoch that begins it and the epoch that ends it.
+//!
+//! A change that names another migration than the last is stale and refused. One that is carried out already is
+//! answered as if it had been now: whoever asked may have lost the first answer.
+
+use shardbearer_core::ids::{Epoch, OrderId, ShardId};
+use shardbearer_core::migration::{Migration, MigrationChange, Phase};
+use shardbearer_core::topology::{Shard, Topology};
+
+/// What becomes of a change.
+#[derive(Debug, PartialEq)]
+pub(super) enum Outcome {
+    /// A new configuration, and the record.
+    Epoch { topology: Topology, what: String, migration: Migration },
+    /// The record alone.
+    Record(Migration),
+    /// It is so already, since this epoch.
+    AsItIs(Epoch),
+    /// It cannot be; a sentence.
+    Refuse(String),
+}
+
+/// Who asks, why and when.
+pub(super) struct Asked<'a> {
+    pub who: &'a str,
+    pub why: &'a str,
+    pub at_ms: u64,
+}
+
+/// Decides on a change.
+pub(super) fn decide(
+    topology: Topology,
+    last: Option<Migration>,
+    change: &MigrationChange,
+    asked: &Asked<'_>,
+) -> Outcome {
+    let id = match change {
+        MigrationChange::Plan { shard, to } => return plan(topology, last, *shard, *to, asked),
+        MigrationChange::Undo => return undo(topology, last, asked),
+        MigrationChange::Pause { id, .. }
+        | MigrationChange::Cancel { id }
+        | MigrationChange::Copy { id }
+        | MigrationChange::Freeze { id }
+        | MigrationChange::Commit { id }
+        | MigrationChange::Collected { id }
+        | MigrationChange::Returned { id, .. }
+        | MigrationChange::Report { id, .. } => *id,
+    };
+    let Some(mut present) = last.filter(|last| last.id == id) else {
+        return Outcome::Refuse(format!("there is no migration {id} under way"));
+    };
+    present.version += 1;
+    present.changed_ms = asked.at_ms;
+    match change {
+        MigrationChange::Plan { .. } | MigrationChange::Undo => {
+            Outcome::Refuse("a migration begins without a name".into()) // decided above
+        }
+        MigrationChange::Pause { paused, .. } => pause(present, *paused, topology.epoch),
+        MigrationChange::Cancel { .. } => cancel(present, topology.epoch, asked),
+        MigrationChange::Copy { .. } => advance(present, Phase::Planned, Phase::Copying),
+        MigrationChange::Freeze { .. } if present.paused => Outcome::Refuse("it is paused".into()),
+        MigrationChange::Freeze { .. } => advance(present, Phase::Copying, Phase::Frozen),
+        MigrationChange::Commit { .. } => commit(topology, present),
+        MigrationChange::Collected { .. } => advance(present, Phase::Serving, Phase::Collected),
+        MigrationChange::Returned { released, discarded, .. } => {
+            returned(topology, present, *released, *discarded)
+        }
+        MigrationChange::Report { report, .. } => match present.phase.is_over() {
+            true => Outcome::Refuse("it is over".into()),
+            false => Outcome::Record(Migration { report: report.clone(), ..present }),
+        },
+    }
+}
+
+fn plan(
+    mut topology: Topology,
+    last: Option<Migration>,
+    shard: ShardId,
+    to: OrderId,
+    asked: &Asked<'_>,
+) -> Outcome {
+    if let Some(present) = last.filter(|last| !last.phase.is_over()) {
+        if (present.shard, present.to) == (shard, to) && present.phase != Phase::Returning {
+            return Outcome::AsItIs(present.id);
+        }
+        return Outcome::Refuse(format!(
+            "shard {} is moving from order {} to order {} ({}); one shard moves at a time",
+            present.shard,
+            present.from,
+            present.to,
+            present.phase.name()
+        ));
+    }
+    let Some(found) = shard_in(&mut topology, shard) else {
+        return Outcome::Refuse(format!("there is no shard {shard}"));
+    };
+    let from = found.order;
+    if from.is_none() {
+        return Outcome::Refuse(format!("shard {shard} belongs to no order"));
+    }
+    if to.is_control() || topology.order(to).is_none() {
+        return Outcome::Refuse(format!("there is no data order {to}"));
+    }
+    if from == to {
+        return Outcome::AsItIs(topology.epoch);
+    }
+    let id = next(&mut topology);
+    let migration = Migration {
+        id,
+        shard,
+        from,
+        to,
+        who: asked.who.to_owned(),
+        why: asked.why.to_owned(),
+        started_ms: asked.at_ms,
+        changed_ms: asked.at_ms,
+        version: 1,
+        ..Migration::default()
+    };
+    let what = format!("shard {shard} begins to move from order {from} to order {to}");
+    Outcome::Epoch { topology, what, migration }
+}
+
+fn undo(topology: Topology, last: Option<Migration>, asked: &Asked<'_>) -> Outcome {
+    match last {
+        Some(last) if last.phase == Phase::Collected => {
+            let (shard, to) = (last.shard, last.from);
+            plan(topology, Some(last), shard, to, asked)
+        }
+        Some(last) if last.phase == Phase::Serving => {
+            Outcome::Refuse("the source is still dropping its copy; try again".into())
+        }
+        Some(last) if last.phase == Phase::Returned => {
+            Outcome::Refuse("the last migration was called off: there is nothing to undo".into())
+        }
+        Some(_) => Outcome::Refuse("the migration is still under way; cancel it instead".into()),
+        None => Outcome::Refuse("no shard was ever moved".into()),
+    }
+}
+
+fn pause(present: Migration, paused: bool, now: Epoch) -> Outcome {
+    match present.phase {
+        Phase::Planned | Phase::Copying if present.paused == paused => Outcome::AsItIs(now),
+        Phase::Planned | Phase::Copying => Outcome::Record(Migration { paused, ..present }),
+        Phase::Frozen | Phase::Serving | Phase::Collected | Phase::Returning | Phase::Returned => {
+            let phase = present.phase.name();
+            Outcome::Refuse(format!("it is {phase}: only the copying can be paused"))
+        }
+    }
+}
+
+fn cancel(present: Migration, now: Epoch, asked: &Asked<'_>) -> Outcome {
+    match present.phase {
+        Phase::Planned | Phase::Copying | Phase::Frozen => {
+            let called_off = format!("{}: {}", asked.who, asked.why);
+            Outcome::Record(Migration { phase: Phase::Returning, called_off, paused: false, ..present })
+        }
+        Phase::Returning => Outcome::AsItIs(now),
+        Phase::Returned => Outcome::AsItIs(present.ended),
+        Phase::Serving | Phase::Collected => {
+            Outcome::Refuse(format!("order {} owns the shard already; undo it instead", present.to))
+        }
+    }
+}
+
+fn advance(present: Migration, from: Phase, to: Phase) -> Outcome {
+    if present.phase == from {
+        return Outcome::Record(Migration { phase: to, ..present });
+    }
+    if present.phase == to {
+        return Outcome::AsItIs(present.ended);
+    }
+    Outcome::Refuse(format!("it is {}, not {}", present.phase.name(), from.name()))
+}
+
+fn commit(mut topology: Topology, present: Migration) -> Outcome {
+    match present.phase {
+        Phase::Frozen => {}
+        Phase::Serving | Phase::Collected => return Outcome::AsItIs(present.ended),
+        Phase::Planned | Phase::Copying | Phase::Returning | Phase::Returned => {
+            return Outcome::Refuse(format!("it is {}, not frozen", present.phase.name()));
+        }
+    }
+    let ended = next(&mut topology);
+    match shard_in(&mut topology, present.shard) {
+        Some(shard) if shard.order == present.from => shard.order = present.to,
+        Some(_) | None => return Outcome::Refuse("the shard is not where it was".into()),
+    }
+    let what = format!("shard {} belongs to order {} instead of {}", present.shard, present.to, present.from);
+    Outcome::Epoch { topology, what, migration: Migration { phase: Phase::Serving, ended, ..present } }
+}
+
+fn returned(mut topology: Topology, present: Migration, released: bool, discarded: bool) -> Outcome {
+    match present.phase {
+        Phase::Returning => {}
+        Phase::Returned => return Outcome::AsItIs(present.ended),
+        Phase::Planned | Phase::Copying | Phase::Frozen | Phase::Serving | Phase::Collected => {
+            return Outcome::Refuse(format!("it is {}, not returning", present.phase.name()));
+        }
+    }
+    if (present.released || !released) && (present.discarded || !discarded) {
+        return Outcome::AsItIs(topology.epoch);
+    }
+    let migration = Migration {
+        released: present.released || released,
+        discarded: present.discarded || discarded,
+        ..present
+    };
+    if !(migration.released && migration.discarded) {
+        return Outcome::Record(migration);
+    }
+    let ended = next(&mut topology);
+    let what =
+        format!("shard {} stays with order {}: {}", migration.shard, migration.from, migration.called_off);
+    Outcome::Epoch { topology, what, migration: Migration { phase: Phase::Returned, ended, ..migration } }
+}
+
+fn next(topology: &mut Topology) -> Epoch {
+    topology.epoch = Epoch(topology.epoch.0 + 1);
+    topology.epoch
+}
+
+fn shard_in(topology: &mut Topology, shard: ShardId) -> Option<&mut Shard> {
+    topology.tables.iter_mut().flat_map(|table| &mut table.shards).find(|one| one.id == shard)
+}

@@ -1,0 +1,82 @@
+//! How the last migration is stored.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use shardbearer_core::ids::Epoch;
+use shardbearer_core::migration::{Migration, Phase, Report};
+
+use super::{VERSION, long, put_text, text, versioned};
+
+/// A migration as a row.
+pub(in crate::controller) fn encode(migration: &Migration) -> Bytes {
+    let mut out = BytesMut::new();
+    out.put_u8(VERSION);
+    let report = &migration.report;
+    for number in [migration.id.0, migration.shard.0, migration.from.0, migration.to.0, migration.ended.0] {
+        out.put_u64(number);
+    }
+    for number in [migration.started_ms, migration.changed_ms, migration.version] {
+        out.put_u64(number);
+    }
+    for number in [report.rows, report.bytes, report.bytes_total, report.rate, report.rounds] {
+        out.put_u64(number);
+    }
+    out.put_u8(match migration.phase {
+        Phase::Planned => 1,
+        Phase::Copying => 2,
+        Phase::Frozen => 3,
+        Phase::Serving => 4,
+        Phase::Collected => 5,
+        Phase::Returning => 6,
+        Phase::Returned => 7,
+    });
+    for flag in [migration.paused, migration.released, migration.discarded] {
+        out.put_u8(flag.into());
+    }
+    for text in [&migration.who, &migration.why, &migration.called_off, &report.blocker] {
+        put_text(&mut out, text);
+    }
+    out.put_slice(&report.cursor);
+    out.freeze()
+}
+
+/// The inverse of [`encode`].
+pub(in crate::controller) fn decode(row: &Bytes) -> Option<Migration> {
+    let mut rest = versioned(row)?;
+    let mut migration = Migration {
+        id: long(&mut rest)?.into(),
+        shard: long(&mut rest)?.into(),
+        from: long(&mut rest)?.into(),
+        to: long(&mut rest)?.into(),
+        ended: Epoch(long(&mut rest)?),
+        started_ms: long(&mut rest)?,
+        changed_ms: long(&mut rest)?,
+        version: long(&mut rest)?,
+        ..Migration::default()
+    };
+    migration.report = Report {
+        rows: long(&mut rest)?,
+        bytes: long(&mut rest)?,
+        bytes_total: long(&mut rest)?,
+        rate: long(&mut rest)?,
+        rounds: long(&mut rest)?,
+        ..Report::default()
+    };
+    migration.phase = match rest.try_get_u8().ok()? {
+        1 => Phase::Planned,
+        2 => Phase::Copying,
+        3 => Phase::Frozen,
+        4 => Phase::Serving,
+        5 => Phase::Collected,
+        6 => Phase::Returning,
+        7 => Phase::Returned,
+        _ => return None,
+    };
+    let mut flag = || Some(rest.try_get_u8().ok()? != 0);
+    (migration.paused, migration.released, migration.discarded) = (flag()?, flag()?, flag()?);
+    migration.who = text(&mut rest)?;
+    migration.why = text(&mut rest)?;
+    migration.called_off = text(&mut rest)?;
+    migration.report.blocker = text(&mut rest)?;
+    migration.report.cursor = rest.to_vec();
+    Some(migration)
+}

@@ -1,0 +1,312 @@
+//! What the herald of the destination does: see the module for the whole.
+//!
+//! One thing at a time: [`Driver::step`] takes in what came of the last effect and says the next. After a failure it
+//! looks anew at the record and at its own order and begins from there, so a lost answer costs a round and nothing else.
+
+mod hear;
+
+use shardbearer_core::ids::Epoch;
+use shardbearer_core::kv::{Import, Migrated, Part, Standing, Step};
+use shardbearer_core::migration::{Migration, MigrationChange, Phase, Report};
+
+use super::pace::Pace;
+
+/// Bytes of rows in one step while the source serves: a log entry that delays the clients' by a millisecond or two.
+const CHUNK_BYTES: u64 = 256 << 10;
+
+/// Bytes of the last changes in one step, while the shard is frozen and nobody's write overtakes it.
+const LAST_BYTES: u64 = 4 << 20;
+
+/// A round of changes that is no larger than this is the last before the shard is frozen: what comes meanwhile
+/// crosses within the pause.
+const ROUND_BYTES_SMALL: usize = 128 << 10;
+
+/// Notes that may gather at the source while the image is copied; then changes are copied first, so that they stay few
+/// however large the shard is.
+const BACKLOG_MAX: u64 = 16_384;
+
+/// Time between two reports.
+const REPORT_EVERY_MS: u64 = 1_000;
+
+/// Waits after failures, doubling. The first is short because the shard may be frozen.
+const WAIT_MS_MIN: u64 = 10;
+const WAIT_MS_MAX: u64 = 320;
+
+/// How often a paused migration looks whether it may go on.
+const PAUSED_MS: u64 = 200;
+
+/// A destination whose disk is full for so long gives up.
+const FULL_MS_MAX: u64 = 10_000;
+
+/// What is to be done next.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Effect {
+    /// Read the record from the control order, and what this order has of the shard. Answered by [`Event::Looked`].
+    Look,
+    /// Propose a change to the control order, with its reason. Answered by [`Event::Control`].
+    Control(MigrationChange, String),
+    /// A step or question for the source. Answered by [`Event::Source`].
+    Source(Step),
+    /// A step of this order. Answered by [`Event::Own`].
+    Own(Step),
+    /// Wait so many milliseconds. Answered by [`Event::Waited`].
+    Wait(u64),
+    /// There is nothing more to do.
+    Over,
+}
+
+/// What came of an effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The record and this order's part; the record is `None` if it cannot be had now.
+    Looked(Option<Box<Migration>>, Part),
+    /// The epoch that the control order answered, or why it did not or refused.
+    Control(Result<Epoch, Failure>),
+    /// The source's answer.
+    Source(Result<Migrated, Failure>),
+    /// This order's answer.
+    Own(Result<Migrated, Failure>),
+    /// The time has passed.
+    Waited,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// A sentence.
+    pub why: String,
+    /// Whether a full disk is the reason.
+    pub disk_full: bool,
+}
+
+/// Drives one migration.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Driver {
+    record: Migration,
+    part: Part,
+    /// Whether record and part are as they were last heard, and nothing has gone wrong since.
+    looked: bool,
+    /// Whether the source notes changes.
+    watched: bool,
+    /// Whether the source is known to be frozen.
+    frozen: bool,
+    /// Whether the source has dropped its copy.
+    collected: bool,
+    /// The last round of changes was small.
+    settled: bool,
+    /// Notes that the source may forget.
+    forget: Option<u64>,
+    /// Rows that are to be imported.
+    rows: Option<Import>,
+    /// Since when the chunk under way is, in milliseconds.
+    chunk_ms: u64,
+    chunk_bytes: u64,
+    /// Notes that the source had and this order has not, when it was last asked.
+    backlog: u64,
+    /// Whether the change under way is the one that decides.
+    committing: bool,
+    owed_ms: u64,
+    failures: u32,
+    full_since_ms: Option<u64>,
+    reported_ms: u64,
+    report: Report,
+    pace: Pace,
+    give_up: Option<String>,
+}
+
+impl Driver {
+    /// A driver that has not looked yet. Its first effect is [`Effect::Look`].
+    pub fn new(record: Migration, pace: Pace) -> Driver {
+        let report = record.report.clone();
+        Driver {
+            record,
+            part: Part::default(),
+            looked: false,
+            watched: false,
+            frozen: false,
+            collected: false,
+            settled: false,
+            forget: None,
+            rows: None,
+            chunk_ms: 0,
+            chunk_bytes: 0,
+            backlog: 0,
+            committing: false,
+            owed_ms: 0,
+            failures: 0,
+            full_since_ms: None,
+            reported_ms: 0,
+            report,
+            pace,
+            give_up: None,
+        }
+    }
+
+    /// The record as last known.
+    pub fn record(&self) -> &Migration {
+        &self.record
+    }
+
+    /// Forgets what decides nothing, so that states which differ in it alone are one.
+    #[cfg(test)]
+    pub(super) fn settle(&mut self) {
+        (self.failures, self.report, self.pace) = (0, Report::default(), Pace::default());
+        self.record.report = Report::default();
+    }
+
+    /// Takes in what came of the last effect and says the next. `now_ms` is of any clock that does not go back.
+    pub fn step(&mut self, now_ms: u64, event: Event) -> Effect {
+        let failure = match event {
+            Event::Waited => None,
+            Event::Looked(Some(record), part) if record.id == self.record.id => {
+                self.look(*record, part);
+                None
+            }
+            // Another migration is under way already, so this one is over.
+            Event::Looked(Some(record), _) if record.id > self.record.id => return Effect::Over,
+            Event::Looked(_, _) => {
+                Some(Failure { why: "the control order does not answer".into(), disk_full: false })
+            }
+            Event::Control(Ok(epoch)) if self.committing => {
+                // The shard is served nowhere at this moment: no time for another look.
+                (self.record.phase, self.record.ended) = (Phase::Serving, epoch);
+                (self.looked, self.committing) = (true, false);
+                None
+            }
+            Event::Control(result) => result.err(),
+            Event::Source(Ok(answer)) => self.hear_source(answer),
+            Event::Own(Ok(answer)) => self.hear_own(now_ms, answer),
+            Event::Source(Err(failure)) | Event::Own(Err(failure)) => Some(failure),
+        };
+        if let Some(failure) = failure {
+            return self.fail(now_ms, failure);
+        }
+        self.next(now_ms)
+    }
+
+    fn look(&mut self, record: Migration, part: Part) {
+        (self.record, self.part, self.looked) = (record, part, true);
+        (self.watched, self.frozen, self.settled) = (false, false, false);
+        (self.rows, self.forget, self.committing) = (None, None, false);
+    }
+
+    fn fail(&mut self, now_ms: u64, failure: Failure) -> Effect {
+        (self.looked, self.committing) = (false, false);
+        self.failures = self.failures.saturating_add(1);
+        match failure.disk_full {
+            true => {
+                let since = *self.full_since_ms.get_or_insert(now_ms);
+                if now_ms.saturating_sub(since) >= FULL_MS_MAX {
+                    self.give_up = Some(failure.why.clone());
+                }
+            }
+            false => self.full_since_ms = None,
+        }
+        self.report.blocker = failure.why;
+        Effect::Wait((WAIT_MS_MIN << (self.failures - 1).min(10)).min(WAIT_MS_MAX))
+    }
+
+    fn next(&mut self, now_ms: u64) -> Effect {
+        if !self.looked {
+            return Effect::Look;
+        }
+        let id = self.record.id;
+        match self.record.phase {
+            Phase::Collected | Phase::Returned => Effect::Over,
+            Phase::Planned | Phase::Copying | Phase::Frozen if self.give_up.is_some() => {
+                let why = self.give_up.clone().unwrap_or_default();
+                self.tell(MigrationChange::Cancel { id }, why)
+            }
+            Phase::Planned => match self.part.standing {
+                Standing::Arriving => {
+                    self.tell(MigrationChange::Copy { id }, "the destination is ready".into())
+                }
+                _ => Effect::Own(Step::Begin),
+            },
+            Phase::Copying => self.copy(now_ms),
+            Phase::Frozen => self.complete(),
+            Phase::Serving => match self.part.standing {
+                Standing::Verified => Effect::Own(Step::Activate { epoch: self.record.ended }),
+                _ if !self.collected => Effect::Source(Step::Collect { epoch: self.record.ended }),
+                _ => self.tell(MigrationChange::Collected { id }, "the source has dropped its copy".into()),
+            },
+            Phase::Returning => self.give_back(),
+        }
+    }
+
+    /// A change of the control order; whatever comes of it, the record is read again.
+    fn tell(&mut self, change: MigrationChange, why: String) -> Effect {
+        self.looked = false;
+        Effect::Control(change, why)
+    }
+
+    fn copy(&mut self, now_ms: u64) -> Effect {
+        let id = self.record.id;
+        let due = now_ms.saturating_sub(self.reported_ms) >= REPORT_EVERY_MS;
+        if due && self.report != self.record.report {
+            self.reported_ms = now_ms;
+            self.report.rate = self.pace.rate();
+            self.record.report = self.report.clone();
+            return Effect::Control(
+                MigrationChange::Report { id, report: self.report.clone() },
+                "progress".into(),
+            );
+        }
+        if self.record.paused || due {
+            // The operator may have said something meanwhile.
+            self.reported_ms = now_ms;
+            self.looked = false;
+            return if self.record.paused { Effect::Wait(PAUSED_MS) } else { Effect::Look };
+        }
+        if !self.watched {
+            return Effect::Source(Step::Watch);
+        }
+        if let Some(rows) = self.rows.take() {
+            return Effect::Own(Step::Import(Box::new(rows)));
+        }
+        if self.owed_ms > 0 {
+            return Effect::Wait(std::mem::take(&mut self.owed_ms));
+        }
+        self.chunk_ms = now_ms;
+        let progress = &self.part.progress;
+        if let Some(through) = self.forget {
+            return Effect::Source(Step::Forget { through });
+        }
+        if !progress.complete && self.backlog < BACKLOG_MAX {
+            return Effect::Source(Step::Image { after: progress.image.clone(), bytes: CHUNK_BYTES });
+        }
+        if self.settled && progress.complete {
+            return self.tell(MigrationChange::Freeze { id }, "little is left to copy".into());
+        }
+        Effect::Source(Step::Changes { after: progress.through, bytes: CHUNK_BYTES })
+    }
+
+    fn complete(&mut self) -> Effect {
+        if self.part.standing == Standing::Verified {
+            let id = self.record.id;
+            self.committing = true;
+            return self.tell(MigrationChange::Commit { id }, "both copies have the same digest".into());
+        }
+        if let Some(rows) = self.rows.take() {
+            return Effect::Own(Step::Import(Box::new(rows)));
+        }
+        if !self.frozen {
+            return Effect::Source(Step::Freeze);
+        }
+        Effect::Source(Step::Changes { after: self.part.progress.through, bytes: LAST_BYTES })
+    }
+
+    fn give_back(&mut self) -> Effect {
+        let id = self.record.id;
+        if self.record.discarded {
+            // The source's turn.
+            self.looked = false;
+            return Effect::Wait(PAUSED_MS);
+        }
+        if self.part.standing == Standing::Gone && self.part.migration >= id {
+            let change = MigrationChange::Returned { id, released: false, discarded: true };
+            return self.tell(change, "the destination has dropped what it had".into());
+        }
+        Effect::Own(Step::Discard)
+    }
+}

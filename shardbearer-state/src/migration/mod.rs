@@ -1,0 +1,38 @@
+//! How a shard is moved: who does what next.
+//!
+//! ```text
+//!   control order        Plan ─▶ Copy ────────────▶ Freeze ─────────────▶ Commit ─────────────▶ Collected
+//!                          │      ▲                    ▲                    ▲                       ▲
+//!   driver (destination)   └▶Begin┘ Image, Changes ... ┘ Freeze ... verify ─┘ Activate ── Collect ──┘
+//! ```
+//!
+//! Two machines decide, and neither trusts its own memory for longer than until something goes wrong:
+//!
+//! - [`Driver`] runs at the herald of the destination and takes every step forward. It keeps nothing that it cannot read
+//!   again from the control order's record and from its own order, so its successor goes on where it stopped.
+//! - [`Attendant`] runs at the herald of the source. It takes the shard back when the migration is called off, drops the copy when
+//!   it is over, and calls it off when the shard has been frozen for too long. So a destination that is
+//!   gone cannot keep the shard from being served.
+//!
+//! **Why there are never two owners.** Of `Commit` and `Cancel` the control order takes one. The destination is asked to
+//! activate only after `Commit`, the source to serve again only after `Cancel`. `Commit` is asked for only once the
+//! destination's own log says `Verified`, which needs rows from a source whose log says `Frozen`; and a frozen source
+//! changes nothing any more.
+//!
+//! **Why nothing is lost.** The source notes every change from `Watch` on, before the first row is read. The destination
+//! takes rows only in the order of the notes, never rows older than what it has, and compares the digest of everything at the end.
+//!
+//! **Why never none for good.** Every state has a step that one of the two takes by itself once its order and the
+//! control order have their quorums; `tests/explore.rs` looks at all of them.
+//!
+//! Not here: reaching anybody, time, which shard should move (`placement`).
+
+mod attend;
+mod driver;
+mod pace;
+#[cfg(test)]
+mod tests;
+
+pub use self::attend::{Attendant, Duty, FROZEN_MS_MAX};
+pub use self::driver::{Driver, Effect, Event, Failure};
+pub use self::pace::{Pace, RATE_MAX, RATE_MIN, RATE_START};

@@ -1,0 +1,143 @@
+//! Tests of the migration machines: every interleaving within bounds (`explore`, of what `model` describes) and single
+//! scenarios. Both drive the real machines of two orders and of the control order, over rows in memory.
+
+mod explore;
+mod model;
+mod scenarios;
+
+use std::hash::{Hash, Hasher};
+
+use bytes::Bytes;
+use shardbearer_core::control::{Change, ControlCommand, ControlReply};
+use shardbearer_core::ids::{ClusterId, Epoch, OrderId, SessionId, ShardId, TableId};
+use shardbearer_core::kv::{Command, Entry, Item, Migrate, Migrated, Reply, RequestId, Step};
+use shardbearer_core::log::LogPos;
+use shardbearer_core::machine::{StateMachine, Workspace};
+use shardbearer_core::migration::{Migration, MigrationChange};
+use shardbearer_core::topology::{Order, Shard, Table, Topology};
+
+use crate::controller::{self, ControlMachine};
+use crate::shard::{QueryOutcome, ShardMachine, query};
+use crate::testing::Stored;
+
+const SHARD: ShardId = ShardId(1);
+/// The source and the destination of the first migration.
+const ORDERS: [OrderId; 2] = [OrderId(2), OrderId(3)];
+
+/// Two data orders and the control order: what their logs have made of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct World {
+    control: Stored,
+    orders: [Stored; 2],
+}
+
+impl Hash for World {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        for stored in [&self.control, &self.orders[0], &self.orders[1]] {
+            stored.0.hash(state);
+        }
+    }
+}
+
+impl World {
+    /// The first order serves the shard, nothing moves.
+    fn new() -> World {
+        let order = |id: OrderId| Order { id, engine: "e".into(), ..Order::default() };
+        let shards = vec![Shard { id: SHARD, order: ORDERS[0] }];
+        let (name, scheme) = ("default".into(), "slots:1".into());
+        let topology = Topology {
+            cluster: ClusterId(1),
+            epoch: Epoch(1),
+            radiants: vec![],
+            orders: [OrderId::CONTROL, ORDERS[0], ORDERS[1]].map(order).into(),
+            tables: vec![Table { id: TableId::DEFAULT, name, scheme, shards }],
+        };
+        let mut world = World { control: Stored::default(), orders: [Stored::default(), Stored::default()] };
+        world.control(Change::Found(topology), "to see");
+        world.apply(0, vec![Item { shard: SHARD, id: None, command: Command::Adopt { epoch: 1 } }]);
+        world
+    }
+
+    fn control(&mut self, change: Change, why: &str) -> ControlReply {
+        let command = ControlCommand { who: "test".into(), why: why.into(), at_ms: 1, change };
+        let mut work = Workspace::new(&self.control);
+        let reply = ControlMachine.apply(LogPos { term: 1, index: 1 }, command, &mut work);
+        self.control.commit(work.finish().expect("memory does not fail"));
+        reply
+    }
+
+    fn change(&mut self, change: MigrationChange) -> Result<Epoch, String> {
+        self.change_because(change, "to see")
+    }
+
+    fn change_because(&mut self, change: MigrationChange, why: &str) -> Result<Epoch, String> {
+        match self.control(Change::Migration(change), why) {
+            ControlReply::Changed { epoch, .. } => Ok(epoch),
+            ControlReply::Refused(why) => Err(why),
+        }
+    }
+
+    fn record(&self) -> Option<Migration> {
+        controller::migration(&self.control).expect("readable")
+    }
+
+    fn topology(&self) -> Topology {
+        controller::topology(&self.control).expect("readable").expect("founded")
+    }
+
+    /// An entry of an order's log, applied by a machine that was just restarted: so nothing that it remembers
+    /// beside its rows can matter.
+    fn apply(&mut self, order: usize, items: Vec<Item>) -> Vec<Reply> {
+        let stored = &mut self.orders[order];
+        let mut machine = ShardMachine::new(ORDERS[order]);
+        machine.load(stored).expect("its own rows are readable");
+        let mut work = Workspace::new(stored);
+        let replies = machine.apply(LogPos { term: 1, index: 1 }, Entry { time_ms: 1, items }, &mut work);
+        let batch = work.finish().expect("memory does not fail");
+        stored.commit(batch);
+        for space in machine.take_dropped() {
+            stored.0.remove(&space);
+        }
+        replies
+    }
+
+    /// A step or a question of a migration.
+    fn step(&mut self, order: usize, migrate: Migrate) -> Migrated {
+        let write = migrate.step.is_write();
+        let command = Command::Migrate(migrate);
+        let reply = match write {
+            true => self.apply(order, vec![Item { shard: SHARD, id: None, command }]).pop(),
+            false => match query(&self.orders[order], ORDERS[order], SHARD, &command, 1) {
+                Ok(QueryOutcome::Reply(reply)) => Some(reply),
+                other => panic!("{other:?}"),
+            },
+        };
+        match reply {
+            Some(Reply::Migrated(migrated)) => migrated,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn part(&self, order: usize) -> shardbearer_core::kv::Part {
+        crate::shard::part(&self.orders[order], ORDERS[order], SHARD).expect("readable")
+    }
+
+    /// Adds 1 under a request number.
+    fn increment(&mut self, order: usize, key: &'static str, number: u64) -> Reply {
+        let id = RequestId { session: SessionId(7), number, unanswered_from: number, retry: number > 0 };
+        let command = Command::Increment { key: Bytes::from_static(key.as_bytes()), by: 1 };
+        self.apply(order, vec![Item { shard: SHARD, id: Some(id), command }]).remove(0)
+    }
+
+    fn get(&self, order: usize, key: &'static str) -> Option<Bytes> {
+        let command = Command::Get { key: Bytes::from_static(key.as_bytes()) };
+        match query(&self.orders[order], ORDERS[order], SHARD, &command, 1).expect("readable") {
+            QueryOutcome::Reply(Reply::Record(record)) => record.map(|record| record.value),
+            _ => None,
+        }
+    }
+}
+
+fn migrate(migration: Epoch, step: Step) -> Migrate {
+    Migrate { migration, step }
+}

@@ -1,0 +1,347 @@
+//! What is explored: everybody who takes part in a migration, and what may happen next.
+
+use std::collections::BTreeSet;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+
+use shardbearer_core::kv::{Migrated, MovedRow, Seal, Standing};
+use shardbearer_core::migration::Phase;
+
+use super::*;
+use crate::keys::{self, Carried};
+use crate::migration::{Attendant, Driver, Duty, Effect, Event, FROZEN_MS_MAX, Failure, Pace};
+
+/// What is explored.
+#[derive(Clone, Copy)]
+pub(super) struct Bounds {
+    /// Drivers that live at the same time.
+    pub drivers: usize,
+    /// Messages or answers lost, in all.
+    pub losses: u8,
+    /// Crashes of drivers, in all.
+    pub crashes: u8,
+    /// Requests of the client.
+    pub writes: u64,
+    /// Whether the operator may call it off.
+    pub cancel: bool,
+    /// From one in so many states the way to the end is tried; 0: from none.
+    pub ends_every: u64,
+    pub double: Option<Double>,
+}
+
+/// Broken in one way each; every one must be caught.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Double {
+    /// The destination serves without waiting for the control order's decision.
+    ActivatesUndecided,
+    /// The source takes the shard back when it was frozen for long, without asking.
+    TakesBack,
+    /// Sessions do not travel.
+    ForgetsSessions,
+    /// The source drops its copy and tells nobody that it is done with a migration that was called off.
+    NeverReleases,
+    /// The source forgets to say what changed.
+    LosesChanges,
+}
+
+#[derive(Clone, Hash, PartialEq, Eq)]
+pub(super) struct State {
+    pub world: World,
+    drivers: Vec<(Driver, Effect)>,
+    /// What is still on its way, or was repeated.
+    late: BTreeSet<Message>,
+    released: bool,
+    /// The client's requests so far, and those acknowledged.
+    sent: u64,
+    acknowledged: u64,
+    losses: u8,
+    crashes: u8,
+    cancelled: bool,
+}
+
+#[derive(Clone, Hash, PartialEq, Eq, PartialOrd, Ord)]
+enum Message {
+    Step(usize, Migrate),
+    Change(MigrationChange),
+    Write(usize, u64),
+}
+
+impl State {
+    pub(super) fn new(bounds: Bounds) -> State {
+        let mut world = World::new();
+        assert_eq!(world.increment(0, "k", 0), Reply::Number { value: 1, revision: 1 });
+        world.change(MigrationChange::Plan { shard: SHARD, to: ORDERS[1] }).expect("nothing moves");
+        let record = world.record().expect("planned");
+        let driver = || (Driver::new(record.clone(), Pace::default()), Effect::Wait(0));
+        State {
+            drivers: (0..bounds.drivers).map(|_| driver()).collect(),
+            world,
+            late: BTreeSet::new(),
+            released: false,
+            sent: 0,
+            acknowledged: 0,
+            losses: 0,
+            crashes: 0,
+            cancelled: false,
+        }
+    }
+
+    pub(super) fn hash(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        Hash::hash(self, &mut hasher);
+        hasher.finish()
+    }
+
+    /// A driver's effect happens and is answered, or is lost: then it may still happen later.
+    pub(super) fn act(&mut self, which: usize, lost: bool, double: Option<Double>) {
+        let (mut driver, effect) = self.drivers[which].clone();
+        let failed = || Failure { why: "lost".into(), disk_full: false };
+        let id = driver.record().id;
+        let event = match effect {
+            Effect::Over => return,
+            Effect::Wait(_) => Event::Waited,
+            Effect::Look if lost => Event::Looked(None, self.world.part(1)),
+            Effect::Look => Event::Looked(self.world.record().map(Box::new), self.world.part(1)),
+            Effect::Own(step) | Effect::Source(step) if lost => {
+                let source = matches!(self.drivers[which].1, Effect::Source(_));
+                self.late.insert(Message::Step(usize::from(!source), migrate(id, step)));
+                if source { Event::Source(Err(failed())) } else { Event::Own(Err(failed())) }
+            }
+            Effect::Own(step) => Event::Own(Ok(self.world.step(1, migrate(id, step)))),
+            Effect::Source(step) => {
+                let answer = self.world.step(0, migrate(id, step));
+                Event::Source(Ok(match double {
+                    Some(Double::ForgetsSessions) => lose(answer, true),
+                    Some(Double::LosesChanges) => lose(answer, false),
+                    _ => answer,
+                }))
+            }
+            Effect::Control(change, why) => {
+                if double == Some(Double::ActivatesUndecided)
+                    && matches!(change, MigrationChange::Commit { .. })
+                {
+                    self.world.step(1, migrate(id, Step::Activate { epoch: id }));
+                }
+                match lost {
+                    true => {
+                        self.late.insert(Message::Change(change));
+                        Event::Control(Err(failed()))
+                    }
+                    false => Event::Control(
+                        self.world
+                            .change_because(change, &why)
+                            .map_err(|why| Failure { why, disk_full: false }),
+                    ),
+                }
+            }
+        };
+        let next = driver.step(0, event);
+        driver.settle();
+        self.drivers[which] = (driver, next);
+    }
+
+    /// What the source's herald does by itself; `late_ms`: how long it has seen the shard frozen.
+    fn attend(&mut self, late_ms: u64, double: Option<Double>) {
+        let Some(record) = self.world.record() else { return };
+        let mut attendant = Attendant::default();
+        let part = self.world.part(0);
+        if self.released {
+            attendant.done(&record, &part);
+        }
+        attendant.duty(&record, &part, 0);
+        let duty = attendant.duty(&record, &part, late_ms);
+        match duty {
+            Duty::Nothing => {}
+            Duty::Step(Step::Release) if double == Some(Double::NeverReleases) => {}
+            Duty::Control(MigrationChange::Cancel { .. }, _) if double == Some(Double::TakesBack) => {
+                self.world.step(0, migrate(record.id, Step::Release));
+            }
+            Duty::Step(step) => {
+                let release = step == Step::Release;
+                self.world.step(0, migrate(record.id, step));
+                self.released |= release;
+            }
+            Duty::Control(change, _) => {
+                let _ = self.world.change(change);
+            }
+        }
+    }
+
+    /// The client's request arrives at an order. The answer is what says that it was applied.
+    pub(super) fn write(&mut self, order: usize, number: u64) -> Result<(), String> {
+        match self.world.increment(order, "k", number) {
+            Reply::Number { value, .. } if value == number as i64 + 1 => {
+                self.acknowledged = self.acknowledged.max(number);
+                Ok(())
+            }
+            Reply::Number { value, .. } => Err(format!("request {number} was answered {value}")),
+            Reply::Refused(_) => Ok(()),
+            other => Err(format!("request {number}: {other:?}")),
+        }
+    }
+
+    fn deliver(&mut self, message: Message) -> Result<(), String> {
+        match message {
+            Message::Step(order, step) => {
+                self.world.step(order, step);
+            }
+            Message::Change(change) => {
+                let _ = self.world.change(change);
+            }
+            Message::Write(order, number) => return self.write(order, number),
+        }
+        Ok(())
+    }
+
+    /// All that may happen next.
+    pub(super) fn next(&self, bounds: Bounds) -> Vec<Result<State, String>> {
+        let mut next = Vec::new();
+        let mut with = |change: &dyn Fn(&mut State) -> Result<(), String>| {
+            let mut state = self.clone();
+            next.push(change(&mut state).map(|()| {
+                state.prune();
+                state
+            }));
+        };
+        for which in 0..self.drivers.len() {
+            with(&|state| {
+                state.act(which, false, bounds.double);
+                Ok(())
+            });
+            if self.losses < bounds.losses {
+                with(&|state| {
+                    state.losses += 1;
+                    state.act(which, true, bounds.double);
+                    Ok(())
+                });
+            }
+            if self.crashes < bounds.crashes {
+                with(&|state| {
+                    state.crashes += 1;
+                    let record = state.drivers[which].0.record().clone();
+                    state.drivers[which] = (Driver::new(record, Pace::default()), Effect::Wait(0));
+                    Ok(())
+                });
+            }
+        }
+        for late_ms in [0, FROZEN_MS_MAX] {
+            with(&|state| {
+                state.attend(late_ms, bounds.double);
+                Ok(())
+            });
+        }
+        if self.acknowledged == self.sent && self.sent < bounds.writes {
+            with(&|state| {
+                state.sent += 1;
+                for order in 0..2 {
+                    state.late.insert(Message::Write(order, state.sent));
+                }
+                Ok(())
+            });
+        }
+        if bounds.cancel && !self.cancelled {
+            with(&|state| {
+                state.cancelled = true;
+                let id = state.world.record().map_or(Epoch::NONE, |record| record.id);
+                let _ = state.world.change(MigrationChange::Cancel { id });
+                Ok(())
+            });
+        }
+        for message in &self.late {
+            with(&|state| state.deliver(message.clone()));
+        }
+        next
+    }
+
+    /// Forgets messages that can have no effect any more, so that states which differ only in them are one.
+    fn prune(&mut self) {
+        let phase = self.world.record().map_or(Phase::Planned, |record| record.phase);
+        let parts = [self.world.part(0), self.world.part(1)];
+        let sent = self.sent;
+        self.late.retain(|message| match message {
+            Message::Write(_, number) => *number == sent,
+            Message::Change(change) => match change {
+                MigrationChange::Copy { .. } => phase == Phase::Planned,
+                MigrationChange::Freeze { .. } => phase.can_return(),
+                MigrationChange::Commit { .. } | MigrationChange::Cancel { .. } => phase.can_return(),
+                MigrationChange::Collected { .. } => phase == Phase::Serving,
+                _ => !phase.is_over(),
+            },
+            Message::Step(order, Migrate { migration, step }) => {
+                let part = &parts[*order];
+                match step {
+                    Step::Watch | Step::Begin => part.migration < *migration,
+                    Step::Freeze => part.standing == Standing::Leaving,
+                    Step::Import(import) => part.progress == import.from,
+                    Step::Activate { .. } => part.standing == Standing::Verified,
+                    Step::Release | Step::Collect { .. } => part.standing == Standing::Frozen,
+                    Step::Discard => part.standing != Standing::Gone || part.migration < *migration,
+                    Step::Forget { .. } | Step::Image { .. } | Step::Changes { .. } => false,
+                }
+            }
+        });
+    }
+
+    /// What must hold now.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let serving: Vec<usize> = (0..2).filter(|order| self.world.part(*order).standing.serves()).collect();
+        if serving.len() > 1 {
+            return Err("two orders serve".into());
+        }
+        for order in serving {
+            let value = self.world.get(order, "k");
+            let value: u64 =
+                value.as_deref().and_then(|text| std::str::from_utf8(text).ok()?.parse().ok()).unwrap_or(0);
+            if value < self.acknowledged + 1 || value > self.sent + 1 {
+                return Err(format!("{} acknowledged, {} sent, {value} there", self.acknowledged, self.sent));
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing is lost any more and everybody acts.
+    pub(super) fn finish(&self, double: Option<Double>) -> State {
+        let mut state = self.clone();
+        state.drivers.truncate(1);
+        for _ in 0..200 {
+            state.act(0, false, double);
+            state.attend(0, double);
+            if state.world.record().is_some_and(|record| record.phase.is_over()) {
+                break;
+            }
+        }
+        state
+    }
+
+    /// How it ends, and that the right order serves then.
+    pub(super) fn ends(&self, double: Option<Double>) -> Result<Phase, String> {
+        let state = self.finish(double);
+        let record = state.world.record().ok_or("no record")?;
+        if !record.phase.is_over() {
+            return Err(format!("it does not end: {:?}", record.phase));
+        }
+        let owner = usize::from(record.phase == Phase::Collected);
+        let order = state.world.topology().tables[0].shards[0].order;
+        match order == ORDERS[owner] && state.world.part(owner).standing.serves() {
+            true => Ok(record.phase),
+            false => Err(format!("{:?}, but order {} does not serve", record.phase, ORDERS[owner])),
+        }
+    }
+}
+
+/// The source's answer without its sessions, and with a seal that knows nothing of them; or without records that changed.
+fn lose(answer: Migrated, sessions: bool) -> Migrated {
+    let record = |row: &MovedRow| matches!(keys::carried(&row.key), Some(Carried::Record(_)));
+    match answer {
+        Migrated::Image { mut rows, complete, seen } => {
+            rows.retain(|row| record(row) || !sessions);
+            Migrated::Image { rows, complete, seen }
+        }
+        Migrated::Changes { mut rows, through, seen, lost, seal } => {
+            rows.retain(|row| record(row) == sessions);
+            let seal = seal.map(|seal| Seal { sessions: if sessions { 0 } else { seal.sessions }, ..seal });
+            Migrated::Changes { rows, through, seen, lost, seal }
+        }
+        other => other,
+    }
+}

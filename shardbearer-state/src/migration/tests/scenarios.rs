@@ -1,0 +1,123 @@
+//! Single scenarios: what a shard may go through while it moves, and what the control order refuses.
+
+use shardbearer_core::kv::{Condition, ExpireWhen, Expiry, Standing};
+use shardbearer_core::migration::Phase;
+
+use super::model::{Bounds, State};
+use super::*;
+
+const CALM: Bounds =
+    Bounds { drivers: 1, losses: 0, crashes: 0, writes: 0, cancel: false, ends_every: 0, double: None };
+
+fn put(key: &'static str, value: &'static str, expiry: Expiry) -> Command {
+    let (key, value) = (Bytes::from_static(key.as_bytes()), Bytes::from_static(value.as_bytes()));
+    Command::Put { key, value, condition: Condition::Always, expiry, previous: false }
+}
+
+fn source(state: &mut State, command: Command) -> Reply {
+    state.world.apply(0, vec![Item { shard: SHARD, id: None, command }]).remove(0)
+}
+
+/// Drives until the destination has the whole image; the migration is `Copying`.
+fn copied() -> State {
+    let mut state = State::new(CALM);
+    while !state.world.part(1).progress.complete {
+        state.act(0, false, None);
+    }
+    state
+}
+
+#[test]
+fn a_shard_that_is_cleared_while_it_moves_arrives_cleared() {
+    let mut state = copied();
+    source(&mut state, put("before", "1", Expiry::Never));
+    assert_eq!(source(&mut state, Command::Clear), Reply::Touched { changed: true });
+    source(&mut state, put("after", "2", Expiry::Never));
+    assert_eq!(state.ends(None), Ok(Phase::Collected));
+    let end = state.finish(None);
+    assert_eq!(end.world.part(1).rows, 1);
+    assert_eq!(end.world.get(1, "before"), None);
+    assert_eq!(end.world.get(1, "after"), Some(Bytes::from_static(b"2")));
+    // What it remembered of its clients has travelled all the same.
+    let mut world = end.world;
+    assert_eq!(world.increment(1, "k", 0), Reply::Number { value: 1, revision: 1 }, "a repetition");
+}
+
+#[test]
+fn expiries_deletes_and_revisions_travel() {
+    let mut state = copied();
+    source(&mut state, put("kept", "1", Expiry::At(9_000)));
+    source(&mut state, put("gone", "1", Expiry::Never));
+    let key = Bytes::from_static(b"gone");
+    source(&mut state, Command::Delete { key, condition: Condition::Always, previous: false });
+    let Reply::Written { revision, .. } = source(&mut state, put("last", "1", Expiry::Never)) else {
+        panic!("written");
+    };
+    let mut end = state.finish(None);
+    assert_eq!((end.world.part(0).standing, end.world.part(1).standing), (Standing::Gone, Standing::Serving));
+    assert_eq!(end.world.get(1, "gone"), None);
+    let touch = Command::Expire { key: Bytes::from_static(b"kept"), at_ms: None, when: ExpireWhen::HasOne };
+    let items = vec![
+        Item { shard: SHARD, id: None, command: touch },
+        Item { shard: SHARD, id: None, command: put("last", "2", Expiry::Never) },
+    ];
+    let replies = end.world.apply(1, items);
+    assert_eq!(replies[0], Reply::Touched { changed: true });
+    assert_eq!(replies[1], Reply::Written { revision: revision + 2, previous: None }, "revisions grow on");
+}
+
+/// There and back: the former owner's record of the first visit must not be in the way, nor its rows.
+#[test]
+fn a_shard_comes_back_to_an_order_that_had_it() {
+    let mut world = State::new(CALM).finish(None).world;
+    world.apply(1, vec![Item { shard: SHARD, id: None, command: put("k", "new", Expiry::Never) }]);
+    let id = world.change(MigrationChange::Undo).expect("there is something to undo");
+    let step = |world: &mut World, order: usize, step: Step| world.step(order, migrate(id, step));
+    // The roles are exchanged; a late step of the first migration changes nothing.
+    step(&mut world, 0, Step::Begin);
+    let Migrated::Part(part) = world.step(0, migrate(Epoch(2), Step::Release)) else { panic!("a part") };
+    assert_eq!(part.standing, Standing::Arriving);
+    let Migrated::Part(part) = world.step(1, migrate(Epoch(2), Step::Activate { epoch: Epoch(3) })) else {
+        panic!("a part")
+    };
+    assert_eq!(part.standing, Standing::Serving);
+    assert_eq!((part.rows, world.part(0).rows), (1, 0), "no old row is there");
+}
+
+#[test]
+fn one_shard_moves_at_a_time_and_stale_changes_are_refused() {
+    let mut world = World::new();
+    let plan = |shard: u64, to: OrderId| MigrationChange::Plan { shard: ShardId(shard), to };
+    for wrong in [plan(9, ORDERS[1]), plan(1, OrderId::CONTROL), plan(1, OrderId(9)), MigrationChange::Undo] {
+        world.change(wrong).expect_err("it cannot be");
+    }
+    assert_eq!(world.record(), None);
+    let id = world.change(plan(1, ORDERS[1])).expect("nothing moves");
+    assert_eq!(world.change(plan(1, ORDERS[1])), Ok(id), "asked twice");
+    world.change(plan(1, ORDERS[0])).expect_err("one at a time");
+    let stale = Epoch(id.0 - 1);
+    for change in [
+        MigrationChange::Copy { id: stale },
+        MigrationChange::Cancel { id: stale },
+        MigrationChange::Commit { id },
+        MigrationChange::Freeze { id },
+        MigrationChange::Collected { id },
+        MigrationChange::Returned { id, released: true, discarded: true },
+    ] {
+        world.change(change).expect_err("stale, or not its turn");
+    }
+    world.change(MigrationChange::Pause { id, paused: true }).expect("it is planned");
+    world.change(MigrationChange::Copy { id }).expect("its turn");
+    world.change(MigrationChange::Freeze { id }).expect_err("it is paused");
+    world.change(MigrationChange::Pause { id, paused: false }).expect("it is copying");
+    world.change(MigrationChange::Freeze { id }).expect("its turn");
+    let epoch = world.topology().epoch;
+    let ended = world.change(MigrationChange::Commit { id }).expect("its turn");
+    assert_eq!((ended, world.topology().epoch), (Epoch(epoch.0 + 1), ended));
+    assert_eq!(world.change(MigrationChange::Commit { id }), Ok(ended), "the first answer may be lost");
+    world.change(MigrationChange::Cancel { id }).expect_err("it is decided");
+    world.change(MigrationChange::Collected { id }).expect("its turn");
+    let back = world.change(MigrationChange::Undo).expect("it is over");
+    let record = world.record().expect("planned");
+    assert_eq!((record.id, record.from, record.to), (back, ORDERS[1], ORDERS[0]));
+}

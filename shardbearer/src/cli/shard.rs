@@ -1,0 +1,168 @@
+//! `shard`: moving shards between orders.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use shardbearer_client::pb::move_request::{Kind, Plan};
+use shardbearer_client::{Client, pb};
+
+use super::output::{self, Output};
+use super::{Global, progress};
+use crate::report;
+use crate::report::migration::Migration;
+
+/// Between two looks of `--watch`.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Arguments of `shard`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  shardbearer shard move 7 --to 3 --watch
+  shardbearer shard move 7 --to 3 --dry-run
+  shardbearer shard pause
+  shardbearer shard cancel --why 'not during the sale'
+  shardbearer --output json shard undo
+
+One shard moves at a time. It is served all the while; its writers wait for some milliseconds when it changes hands.")]
+pub(super) struct Shard {
+    #[command(subcommand)]
+    action: Action,
+    /// The reason, for the history of the cluster
+    #[arg(long, global = true, value_name = "TEXT", default_value = "")]
+    why: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Move a shard to another order
+    #[command(after_help = "Examples:
+  shardbearer shard move 7 --to 3
+  shardbearer shard move 7 --to 3 --watch --why 'order 2 is full'
+  shardbearer --output json shard move 7 --to 3 --dry-run")]
+    Move {
+        /// The shard
+        #[arg(value_name = "ID")]
+        shard: u64,
+        /// The order that shall own it
+        #[arg(long, value_name = "ID")]
+        to: u64,
+        /// Show progress until it is over
+        #[arg(long)]
+        watch: bool,
+        /// Say what would be moved, and move nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Halt the copying
+    #[command(after_help = "Examples:
+  shardbearer shard pause")]
+    Pause,
+    /// Let a halted copying go on
+    #[command(after_help = "Examples:
+  shardbearer shard resume")]
+    Resume,
+    /// Call the migration off: the shard stays where it was
+    #[command(after_help = "Examples:
+  shardbearer shard cancel --why 'not during the sale'")]
+    Cancel,
+    /// Move the shard that was moved last back to where it was
+    #[command(after_help = "Examples:
+  shardbearer shard undo")]
+    Undo,
+    /// Show the migration until it is over
+    #[command(after_help = "Examples:
+  shardbearer shard watch")]
+    Watch,
+}
+
+impl Shard {
+    pub(super) async fn run(self, global: &Global) -> anyhow::Result<()> {
+        let client = global.client().await?;
+        let kind = match self.action {
+            Action::Move { shard, to, dry_run: true, .. } => {
+                return predict(&client, global, shard, to).await;
+            }
+            Action::Move { shard, to, .. } => Kind::Plan(Plan { shard, to }),
+            Action::Pause => Kind::Pause(0),
+            Action::Resume => Kind::Resume(0),
+            Action::Cancel => Kind::Cancel(0),
+            Action::Undo => Kind::Undo(true),
+            Action::Watch => return watch(&client, global, 0).await,
+        };
+        let watched = matches!(self.action, Action::Move { watch: true, .. });
+        let who = String::new();
+        let begun = client.move_shard(pb::MoveRequest { kind: Some(kind), who, why: self.why }).await?;
+        match begun.map(Migration::from) {
+            Some(migration) if watched && !migration.over => watch(&client, global, migration.id).await,
+            Some(migration) => show(global, &migration),
+            None => Ok(output::line("nothing had to be done")?),
+        }
+    }
+}
+
+fn show(global: &Global, migration: &Migration) -> anyhow::Result<()> {
+    match global.output {
+        Output::Json => output::json(migration)?,
+        Output::Table => output::line(migration.sentence())?,
+    }
+    Ok(())
+}
+
+/// Shows a migration, the last if it is not named, until it is over.
+async fn watch(client: &Client, global: &Global, id: u64) -> anyhow::Result<()> {
+    let bar = progress::spinner();
+    loop {
+        let status: report::Status = client.status().await?.into();
+        match status.migration.filter(|migration| migration.id >= id) {
+            Some(migration) if migration.over => {
+                bar.finish_and_clear();
+                show(global, &migration)?;
+                anyhow::ensure!(
+                    migration.phase == "collected",
+                    "the shard stays with order {}: {}",
+                    migration.from,
+                    migration.called_off.as_deref().unwrap_or("it was called off")
+                );
+                return Ok(());
+            }
+            Some(migration) => bar.set_message(migration.sentence()),
+            None if id == 0 => {
+                bar.finish_and_clear();
+                return Ok(output::line("no shard was ever moved")?);
+            }
+            // The radiant asked has not heard of it yet.
+            None => {}
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Says what a move would do.
+async fn predict(client: &Client, global: &Global, shard: u64, to: u64) -> anyhow::Result<()> {
+    let status: report::Status = client.status().await?.into();
+    let found = status.shards.iter().find(|one| one.id == shard);
+    let found = found.ok_or_else(|| anyhow::anyhow!("there is no shard {shard}"))?;
+    let order = status.orders.iter().find(|order| order.id == to && !order.control);
+    let order = order.ok_or_else(|| anyhow::anyhow!("there is no data order {to}"))?;
+    let under_way = status.migration.as_ref().filter(|migration| !migration.over);
+    let obstacle = match (under_way, found.order) {
+        (Some(migration), _) => Some(format!("one shard moves at a time: {}", migration.sentence())),
+        (None, Some(owner)) if owner == to => Some(format!("order {to} owns it already")),
+        (None, None) => Some("it belongs to no order".into()),
+        (None, Some(_)) if order.state == "down" => Some(format!("order {to} has no herald")),
+        (None, Some(_)) => None,
+    };
+    match global.output {
+        Output::Json => output::json(&serde_json::json!({
+            "shard": shard, "from": found.order, "to": to,
+            "rows": found.rows, "bytes": found.bytes, "obstacle": obstacle,
+        }))?,
+        Output::Table => {
+            let from = output::or_dash(found.order);
+            let bytes = output::bytes(found.bytes);
+            output::line(format!("shard {shard}, order {from} to {to}: {} rows, {bytes}", found.rows))?;
+            output::line(obstacle.unwrap_or_else(|| "nothing is in the way".into()))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,128 @@
+//! Moving shards: what the heralds of the two orders do, as the machines of `shardbearer_state::migration` decide.
+//!
+//! ```text
+//!   control order ──record, by pulses──▶ drive_all, where the destination is led   (every step forward)
+//!                                        attend_all, where the source is led       (back, and away with the copy)
+//! ```
+//!
+//! The record as it arrives here may be old. That is a reason to be slow, never to be wrong: what is decided from it is
+//! refused by the control order or by the order's log if it does not hold any more.
+
+mod drive;
+mod known;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use shardbearer_core::error::{Refused, RequestError};
+use shardbearer_core::ids::{Epoch, OrderId, ShardId};
+use shardbearer_core::kv::{Command, Item, Migrate, Migrated, Reply, Step};
+use shardbearer_core::migration::Migration;
+use shardbearer_state::migration::{Attendant, Duty};
+use shardbearer_state::shard::part;
+
+pub use self::known::Known;
+use crate::cluster::{Cluster, migrations};
+use crate::kv::CallResult;
+use crate::order::Order;
+use crate::router::Router;
+
+/// How often an order is looked after when nothing is heard.
+const ROUND: Duration = Duration::from_millis(200);
+
+/// For one step at either order.
+const STEP_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Drives migrations to the orders that are led here, until the world ends.
+pub async fn drive_all(cluster: Arc<Cluster>, router: Arc<Router>) {
+    loop {
+        cluster.migrations.changed(ROUND).await;
+        if let Some((record, order)) = concerned(&cluster, |record| record.to) {
+            drive::drive(&cluster, &router, &order, record).await;
+        }
+    }
+}
+
+/// Attends to migrations from the orders that are led here, until the world ends.
+pub async fn attend_all(cluster: Arc<Cluster>) {
+    let mut attended: Option<(Epoch, Attendant)> = None;
+    loop {
+        cluster.migrations.changed(ROUND).await;
+        let Some((record, order)) = concerned(&cluster, |record| record.from) else {
+            attended = None;
+            continue;
+        };
+        let known = attended.take().filter(|(id, _)| *id == record.id);
+        let (id, mut attendant) = known.unwrap_or((record.id, Attendant::default()));
+        attend(&cluster, &order, &record, &mut attendant).await;
+        attended = Some((id, attendant));
+    }
+}
+
+/// The migration under way and one of its orders, if that is led here.
+fn concerned(cluster: &Cluster, which: impl Fn(&Migration) -> OrderId) -> Option<(Migration, Arc<Order>)> {
+    let record = cluster.migrations.last().filter(|record| !record.phase.is_over())?;
+    let order = cluster.orders.find(which(&record))?;
+    order.engine().status().leading.then_some((record, order))
+}
+
+/// Does what is to be done at the source now.
+async fn attend(cluster: &Arc<Cluster>, order: &Arc<Order>, record: &Migration, attendant: &mut Attendant) {
+    while order.engine().status().leading {
+        let present = match part(order.view().as_ref(), order.id(), record.shard) {
+            Ok(part) => part,
+            Err(error) => return tracing::error!(order = %order.id(), %error, "cannot read a shard's record"),
+        };
+        let now_ms = cluster.world.monotonic_ns() / 1_000_000;
+        match attendant.duty(record, &present, now_ms) {
+            Duty::Nothing => return,
+            Duty::Step(step) => {
+                tracing::debug!(order = %order.id(), shard = %record.shard, ?step, "at the source");
+                let results = order.execute(vec![item(record, step)], STEP_DEADLINE).await;
+                match one(results) {
+                    Ok(Migrated::Part(part)) => attendant.done(record, &part),
+                    Ok(_) => return,
+                    Err(error) => {
+                        return tracing::debug!(order = %order.id(), %error, "the source's step failed");
+                    }
+                }
+            }
+            Duty::Control(change, why) => {
+                tracing::info!(migration = %record.id, shard = %record.shard, "{why}");
+                let who = format!("order {}", order.id());
+                if let Err(why) = migrations::change(cluster, change, who, why.to_owned()).await {
+                    tracing::debug!(migration = %record.id, "not taken: {why}");
+                }
+                return;
+            }
+        }
+    }
+}
+
+/// A step as an item of the shard.
+fn item(record: &Migration, step: Step) -> Item {
+    let command = Command::Migrate(Migrate { migration: record.id, step });
+    Item { shard: record.shard, id: None, command }
+}
+
+/// The answer to the only item.
+fn one(results: Vec<CallResult>) -> Result<Migrated, RequestError> {
+    match results.into_iter().next() {
+        Some(Ok(Reply::Migrated(migrated))) => Ok(migrated),
+        Some(Ok(_)) | None => Err(Refused::Unavailable("the answer makes no sense".into()).into()),
+        Some(Err(error)) => Err(error),
+    }
+}
+
+/// Where else a shard may be than the configuration says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Detour {
+    /// The shard.
+    pub shard: ShardId,
+    /// Where it is or was.
+    pub from: OrderId,
+    /// Where it will be or is.
+    pub to: OrderId,
+    /// The epoch that says that it is there; none if it is not decided.
+    pub since: Epoch,
+}
