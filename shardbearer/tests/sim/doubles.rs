@@ -62,7 +62,7 @@ const DOUBLES: &[Double] = &[
         name: "a log with a hole after it was cut",
         defects: disk(Flaw::CutsTooMuch),
         profile: "everything",
-        seeds: 10..100,
+        seeds: 11..100,
         words: &["follows"],
     },
     Double {
@@ -111,7 +111,7 @@ const DOUBLES: &[Double] = &[
         name: "a lease that is kept across a pause",
         defects: engine(Defect::LongLease),
         profile: "pause",
-        seeds: 23..60,
+        seeds: 35..70,
         words: &["no order explains", "was answered before"],
     },
     Double {
