@@ -258,7 +258,7 @@ pub fn plan(
                 let other = (victim + rng.random_range(1..radiants)) % radiants;
                 let (begin, end) = acts(fault, victim, other, lasts, rng);
                 let mut at_ms = now;
-                if matches!(begin, Act::Crash(_)) && rng.random_bool(0.5) {
+                if matches!(begin, Act::Crash(_) | Act::Fail(_)) && rng.random_bool(0.5) {
                     steps.push(Step { at_ms, act: Act::Pace(victim, slow(rng)) });
                     at_ms += rng.random_range(20..lasts.min(300));
                     steps.push(Step { at_ms, act: Act::Pace(victim, Pace::USUAL) });

@@ -140,7 +140,8 @@ async fn live(cluster: &Arc<Cluster>, scenario: &Scenario) -> Result<(), String>
     let mut starts: Vec<(u64, usize)> = (0..RADIANTS).map(|one| (rng.random_range(0..800), one)).collect();
     starts.sort_unstable();
     // Sometimes the founding itself is disturbed.
-    let from = rng.random_range(800..4_000);
+    let from =
+        if rng.random_bool(0.3) { rng.random_range(100..1_000) } else { rng.random_range(1_000..4_000) };
     let Scenario { profile, mix, .. } = scenario;
     let tolerated = mix.tolerates(&Engines::default(), Config::default().bootstrap.replication);
     let steps = plan(profile, tolerated, RADIANTS, (from, SAFETY_MS), &mut rng);
