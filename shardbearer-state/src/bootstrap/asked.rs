@@ -17,6 +17,7 @@ impl Machine {
         if !request.to.is_none() && request.to != self.me() {
             return Say::Objection(words::not_me(&self.settings.me, request.to));
         }
+        self.heard_member(now_ms, from);
         if let Some(known) = self.known(&from.me) {
             return known;
         }

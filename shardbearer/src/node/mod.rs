@@ -289,6 +289,7 @@ impl Life {
             membership: scherald::Settings::new(&config, &engines),
             blockers: parking_lot::Mutex::default(),
             peers: cluster::peers::Peers::default(),
+            reaching: parking_lot::Mutex::default(),
             transport: transport.clone(),
             bootstrap,
             world: world.clone(),
@@ -317,6 +318,7 @@ impl Life {
 
         world.spawn("migrations-here", migrate::drive_all(cluster.clone(), router.clone()));
         world.spawn("migrations-away", migrate::attend_all(cluster.clone()));
+        world.spawn("addresses", cluster.clone().follow_moves());
         world.spawn("pulse", pulse::send(cluster.clone()));
         world.spawn("disk", pulse::watch_disk(cluster.clone(), config.storage.reserve_mib << 20));
         world.spawn("sizes", home::measure(cluster.clone(), home.clone()));
