@@ -27,6 +27,9 @@ const HOP_DEADLINE: Duration = Duration::from_secs(2);
 /// How long to wait for news of a scherald before asking again.
 const NEWS_WAIT: Duration = Duration::from_millis(50);
 
+/// For the history. Clients wait a little longer, so that they hear why there is none.
+const EPOCHS_DEADLINE: Duration = Duration::from_millis(500);
+
 /// How often a seat looks whether the configuration has changed.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -221,7 +224,7 @@ fn refuse(error: &CallError) -> pb::ControlResponse {
 pub async fn epochs(cluster: &Cluster) -> Result<Vec<EpochRecord>, RequestError> {
     let wanted = pb::ControlRequest { kind: Some(control_request::Kind::Epochs(pb::EpochsRequest {})) };
     let unavailable = |why: &str| RequestError::Refused(Refused::Unavailable(why.to_owned()));
-    match request(cluster, wanted, Duration::from_secs(5)).await.kind {
+    match request(cluster, wanted, EPOCHS_DEADLINE).await.kind {
         Some(control_response::Kind::Epochs(epochs)) => {
             Ok(epochs.epochs.into_iter().map(Into::into).collect())
         }
