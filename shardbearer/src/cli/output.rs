@@ -81,6 +81,11 @@ pub(super) fn ranges(ids: &[u64]) -> String {
     words.collect::<Vec<_>>().join(", ")
 }
 
+/// A number of things, with the word as the number wants it.
+pub(super) fn count(number: u64, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
 /// An id, or a dash where there is none.
 pub(super) fn or_dash(id: Option<u64>) -> String {
     id.map_or_else(|| "-".into(), |id| id.to_string())
