@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::node::{on_signals, start_logs};
+use super::output;
 use crate::config::{self, Config};
 use crate::engine::Engines;
 use crate::gateway::Overview;
@@ -193,8 +194,9 @@ impl Up {
         } else {
             format!(" --endpoints 127.0.0.1:{}", self.grpc_port)
         };
-        println!("  shardbearer status{endpoints}");
-        println!("  shardbearer kv get hello{endpoints}\n\nCtrl-C stops the cluster; the data stay.");
+        let program = output::program();
+        println!("  {program} status{endpoints}");
+        println!("  {program} kv get hello{endpoints}\n\nCtrl-C stops the cluster; the data stay.");
     }
 }
 

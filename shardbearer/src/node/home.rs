@@ -50,7 +50,8 @@ impl Home {
             if has_cluster && !folder.is_dir() {
                 return Err(NodeError::Home(format!(
                     "{} is missing although this radiant belongs to a cluster: without it, it could break promises it made; \
-                     restore the whole data directory, or start with an empty one under another name",
+                     do not put an older copy of the data directory back, which would not know what was promised since: start another \
+                     radiant under another [radiant] name with an empty one, and `shardbearer radiant replace OLD NEW`",
                     folder.display()
                 )));
             }
@@ -98,7 +99,9 @@ pub(super) fn open_log(folder: &Path, options: LogOptions) -> Result<Arc<Segment
     if known && !has_segments(folder).map_err(|error| format!("cannot read {}: {error}", folder.display()))? {
         return Err(format!(
             "the log in {} is empty although this radiant has written one: without it, it could break promises it \
-             made; restore the whole data directory, or start with an empty one under another [radiant] name",
+             made; do not put an older copy of the data directory back, which would not know what was promised since: \
+             start another radiant under another [radiant] name with an empty one, and `shardbearer radiant replace \
+             OLD NEW`",
             folder.display()
         ));
     }

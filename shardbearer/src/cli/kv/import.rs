@@ -227,8 +227,9 @@ impl Work {
         anyhow::ensure!(
             self.hopeless < HOPELESS,
             "the last {HOPELESS} rows found no way into the cluster ({error}); {} rows were imported. \
-             See `shardbearer status`, then import the file again",
-            self.progress.rows()
+             See `{} status`, then import the file again",
+            self.progress.rows(),
+            output::program()
         );
         Ok(())
     }
