@@ -24,6 +24,7 @@ help() {
     exit
 }
 
+# shellcheck disable=SC2034 # read by name, in port
 grpc=7400 resp=6400 http=7480
 words=()
 while (($#)); do
@@ -34,6 +35,7 @@ while (($#)); do
         if [[ ! ${2:-} =~ ^[1-9][0-9]{0,4}$ ]] || (($2 > 65535)); then
             fail "$1 needs a port"
         fi
+        # shellcheck disable=SC2034 # read by name, in port
         case $1 in
         --grpc-port) grpc=$2 ;;
         --resp-port) resp=$2 ;;

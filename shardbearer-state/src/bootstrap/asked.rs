@@ -99,7 +99,12 @@ impl Machine {
         if let Some(member) = founding.members.iter().find(|member| member.name == asker.name) {
             return Some(Say::NameTaken(words::name_taken(founding.cluster, member, asker)));
         }
-        Some(Say::Join { cluster: founding.cluster, via: founding.addresses() })
+        let via = founding
+            .members
+            .iter()
+            .map(|member| self.moved.get(&member.incarnation).unwrap_or(&member.doors.grpc).clone());
+        let via = via.filter(|address| !address.is_empty()).collect();
+        Some(Say::Join { cluster: founding.cluster, via })
     }
 
     /// Somebody has this radiant's incarnation: itself, or a copy of its data directory.

@@ -358,6 +358,9 @@ impl Resident {
     }
 }
 
+/// How long it may take to be let in before that is a problem.
+const PATIENCE_NS: u64 = 10_000_000_000;
+
 /// Finds the radiant's place: who it is, the configuration, and whether the cluster was founded just now.
 async fn find_cluster(
     bootstrap: &Bootstrap,
@@ -366,6 +369,7 @@ async fn find_cluster(
     world: &World,
     beacons: &dyn Beacons,
 ) -> Result<(RadiantId, Topology, bool), NodeError> {
+    let mut warn_ns = world.monotonic_ns() + PATIENCE_NS;
     loop {
         match bootstrap.run().await? {
             Outcome::Founded { radiant, topology } => return Ok((radiant, topology, true)),
@@ -378,7 +382,14 @@ async fn find_cluster(
                     bootstrap.belongs(&topology).await?;
                     return Ok((radiant, topology, false));
                 }
-                tracing::warn!("nobody of the cluster could let this radiant in; looking again");
+                if world.monotonic_ns() >= warn_ns {
+                    warn_ns = world.monotonic_ns() + PATIENCE_NS;
+                    tracing::warn!(
+                        "nobody of cluster {cluster} at {} lets this radiant in; trying on. Has the control order a \
+                         majority of its members?",
+                        via.join(", ")
+                    );
+                }
             }
         }
     }
