@@ -7,6 +7,7 @@
 //! | [`history`], [`load`] | what clients did and were told, and whether the data agree |
 //! | [`kills`] | `kill -9` of one, a minority, all, under load |
 //! | [`powercut`], [`disk`] | the same, and everything that was not fsynced is gone |
+//! | [`doubtful`] | what a start reads that is on no disk yet, and a power cut after it |
 //! | [`members`] | members that change under load |
 //! | [`pauses`] | how long keys stand still, and that heralds come back |
 //! | [`shell`] | starts, errors, full disks: what operators see |
@@ -20,6 +21,7 @@
 
 mod chaos;
 mod disk;
+mod doubtful;
 mod files;
 mod foreign;
 mod harness;

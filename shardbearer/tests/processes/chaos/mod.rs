@@ -22,7 +22,7 @@ mod gaps;
 mod images;
 mod links;
 mod plan;
-mod shim;
+pub mod shim;
 mod stage;
 mod summary;
 
