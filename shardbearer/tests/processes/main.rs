@@ -10,6 +10,7 @@
 //! | [`doubtful`] | what a start reads that is on no disk yet, and a power cut after it |
 //! | [`members`] | members that change under load |
 //! | [`pauses`] | how long keys stand still, and that heralds come back |
+//! | [`replicas`] | that they hold the same, and that it is said if they do not |
 //! | [`shell`] | starts, errors, full disks: what operators see |
 //! | [`foreign`] | redis-cli, redis-benchmark, redis-py, gRPC from Python |
 //! | [`files`] | import and export |
@@ -31,5 +32,6 @@ mod load;
 mod members;
 mod pauses;
 mod powercut;
+mod replicas;
 mod resp;
 mod shell;

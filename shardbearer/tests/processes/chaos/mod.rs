@@ -37,6 +37,7 @@ use shardbearer_state::history::{Options, Report, Violation, check};
 use tokio::time::Instant;
 
 use super::harness::PATIENCE;
+use super::replicas::same_everywhere;
 
 use self::clients::{Load, Shared, read_all};
 use self::faults::Scene;
@@ -117,6 +118,9 @@ async fn run(plan: &Plan) -> (Tally, Report) {
     tally.heralds = pulse.end().await;
     if plan.survives_one() {
         read_while_each_is_away(&mut stage, &shared).await;
+    }
+    if !plan.lies {
+        tally.compared = same_everywhere(&stage.cluster).await;
     }
     tally.time = start.elapsed();
     tally.errors = shared.errors.lock().clone();
