@@ -15,11 +15,13 @@ use std::sync::mpsc::channel;
 
 use bytes::Bytes;
 use shardbearer::bootstrap::Identity;
+use shardbearer::storage;
 use shardbearer::storage::log::{LogOptions, SegmentedLog};
 use shardbearer::world::Real;
 use shardbearer_core::bootstrap::{Ballot, Vote};
 use shardbearer_core::ids::OrderId;
 use shardbearer_core::log::{LogPos, LogRecord, LogStore, LogWrite};
+use shardbearer_core::storage::{Batch, Durability, KeyRange, Space};
 
 use super::chaos::shim::{Call, Class, Control, EIO, Libraries, Rule};
 use super::disk::{Disk, Loss};
@@ -185,6 +187,42 @@ fn a_log_that_does_not_settle_its_tail_is_caught() {
     let found = entries("doubtful::a_log_that_does_not_settle_its_tail_is_caught", true);
     let Some((counted_on, left)) = found else { return };
     assert_eq!((counted_on, left), ("2".into(), "1".into()), "one entry is lost");
+}
+
+/// The default database. Adding is to commit a row and to have it made durable; looking is to have made durable what is
+/// there, as before the log lets go of it.
+fn live_with_data(deed: Deed, folder: &Path) -> ! {
+    let data = match storage::open("fjall", &folder.join("data"), 16 << 20) {
+        Ok(data) => data,
+        Err(error) => end(error),
+    };
+    let space = Space::Order(ORDER);
+    let rows = data.view().scan(space, &KeyRange::all()).count();
+    if deed == Deed::Add {
+        let mut batch = Batch::default();
+        batch.put(space, format!("row {rows}").into_bytes(), Bytes::from_static(b"value"));
+        data.commit(batch, Durability::Buffered).unwrap();
+        fate(Class::Data);
+    }
+    let durable = data.commit(Batch::default(), Durability::Synced);
+    assert_eq!(durable.is_ok(), std::env::var(SKIP).is_err(), "{durable:?}");
+    end(rows)
+}
+
+#[test]
+fn a_row_whose_fsync_failed_is_durable_before_the_log_lets_go_of_it() {
+    if let Some((deed, folder)) = Deed::mine() {
+        live_with_data(deed, &folder);
+    }
+    let test = "doubtful::a_row_whose_fsync_failed_is_durable_before_the_log_lets_go_of_it";
+    let Some(mut stage) = Stage::of(test) else { return };
+    std::fs::create_dir(stage.folder.join("data")).unwrap();
+    stage.disk = Disk::read(&stage.folder);
+    assert_eq!(stage.calm(Deed::Add), "0");
+    assert_eq!(stage.cut(), "1", "what is durable is there");
+    assert_eq!(stage.live(Deed::Add, Some(0), false), ("1".into(), true), "the fsync failed");
+    assert_eq!(stage.calm(Deed::Look), "2", "it is read, and said to be durable");
+    assert_eq!(stage.cut(), "2");
 }
 
 /// The directory of a radiant in founding, in folders that were not there before. Adding is to promise one more.

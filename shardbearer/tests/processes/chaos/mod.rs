@@ -12,6 +12,7 @@
 //! | [`faults`], [`flips`], [`images`] | what is done, and what must hold of the radiant that is hit |
 //! | [`clients`], [`calls`] | the load, all of which is written down |
 //! | [`gaps`] | how long keys stand still, who leads |
+//! | [`strain`] | a radiant that stands still, and far too much load: what it costs |
 //! | [`summary`] | what came of it |
 
 mod calls;
@@ -24,6 +25,7 @@ mod links;
 mod plan;
 pub mod shim;
 mod stage;
+mod strain;
 mod summary;
 
 use std::path::PathBuf;
