@@ -119,19 +119,17 @@ impl Default for Marks {
 }
 
 impl Marks {
-    /// The first that is due before or with this entry.
+    /// The first that is due before or with this entry. Who has left is forgotten.
     pub(super) fn next(&self, upto: u64) -> Option<Mark> {
         let mut waiting = self.waiting.lock();
+        waiting.retain(|mark| !mark.wanted.is_closed());
         let first = waiting.iter().enumerate().min_by_key(|(_, mark)| mark.index)?;
         let (place, due) = (first.0, first.1.index <= upto);
         due.then(|| waiting.swap_remove(place))
     }
 
-    /// Who has left is forgotten.
     fn add(&self, mark: Mark) {
-        let mut waiting = self.waiting.lock();
-        waiting.retain(|mark| !mark.wanted.is_closed());
-        waiting.push(mark);
+        self.waiting.lock().push(mark);
     }
 }
 

@@ -87,7 +87,8 @@ fn many_seeds_with_an_operator() {
     let first = number("SIM_FIRST").unwrap_or(0);
     let count = number("SIM_OPERATED").unwrap_or(OPERATED);
     let covered = sweep(first..first + count, |seed| {
-        let scenario = Scenario { operated: true, ..Scenario::of(seed) };
+        // So that a few meet all profiles and most engines.
+        let scenario = Scenario { operated: true, ..Scenario::of(9 * seed) };
         checked(&scenario, seed.is_multiple_of(10))
     });
     println!("{count} seeds with an operator");
