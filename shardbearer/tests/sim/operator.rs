@@ -75,6 +75,20 @@ fn at_rest(cluster: &Cluster) -> bool {
     }) && idle(cluster).is_empty()
 }
 
+/// What is not at rest, as each machine sees it.
+pub fn unrest(cluster: &Cluster) -> String {
+    let running = cluster.machines.iter().filter_map(|machine| Some((machine, machine.running()?.0)));
+    let seen = running.map(|(machine, running)| {
+        let topology = running.cluster.map.topology();
+        let learners = topology.orders.iter().filter(|order| !order.roster.learners.is_empty());
+        let learners: Vec<_> = learners.map(|order| (order.id, order.roster.clone())).collect();
+        let migration = running.cluster.migrations.last().as_ref().map(|last| last.clone());
+        let blockers = running.cluster.blockers.lock().clone();
+        format!("{}: last move {migration:?}, learners {learners:?}, in the way {blockers:?}", machine.name)
+    });
+    seen.collect::<Vec<_>>().join("\n")
+}
+
 fn moving(kind: Kind) -> pb::MoveRequest {
     pb::MoveRequest { kind: Some(kind), ..pb::MoveRequest::default() }
 }

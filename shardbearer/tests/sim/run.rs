@@ -250,5 +250,6 @@ fn what_is_missing(cluster: &Cluster) -> String {
         .map(|machine| machine.name.as_str())
         .collect();
     let positions = positions(cluster);
-    format!("not serving: {down:?}; positions by order: {positions:?}")
+    let unrest = operator::unrest(cluster);
+    format!("not serving: {down:?}; positions by order: {positions:?}; {unrest}")
 }
