@@ -8,6 +8,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use shardbearer::cluster::Cluster as Overview;
 use shardbearer::gateway::Overview as _;
+use shardbearer_core::ids::OrderId;
 use shardbearer_core::membership::Standing;
 use shardbearer_core::topology::Order;
 use shardbearer_proto::pb;
@@ -84,7 +85,8 @@ pub fn unrest(cluster: &Cluster) -> String {
         let learners: Vec<_> = learners.map(|order| (order.id, order.roster.clone())).collect();
         let migration = running.cluster.migrations.last().as_ref().map(|last| last.clone());
         let blockers = running.cluster.blockers.lock().clone();
-        format!("{}: last move {migration:?}, learners {learners:?}, in the way {blockers:?}", machine.name)
+        let scherald = running.cluster.leads.herald(OrderId::CONTROL);
+        format!("{}: scherald {scherald:?}, last move {migration:?}, learners {learners:?}, in the way {blockers:?}", machine.name)
     });
     seen.collect::<Vec<_>>().join("\n")
 }
