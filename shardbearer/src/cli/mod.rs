@@ -180,9 +180,9 @@ pub fn main_with(engines: Engines) -> ExitCode {
     }
 }
 
-/// Threads of the runtime. Applying may wait for a disk; with a few to spare, heartbeats go on meanwhile.
+/// Threads of the runtime. What waits for a disk does so elsewhere; a second one is for what computes for long.
 fn workers() -> usize {
-    const LEAST: usize = 4;
+    const LEAST: usize = 2;
     std::thread::available_parallelism().map_or(LEAST, usize::from).max(LEAST)
 }
 

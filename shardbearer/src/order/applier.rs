@@ -215,12 +215,18 @@ impl<M: StateMachine> Applier for MachineApplier<M> {
         if entries.is_empty() {
             return Ok(Vec::new());
         }
+        if self.storage.is_full() {
+            // Not here: this thread has heartbeats to carry.
+            let storage = self.storage.clone();
+            self.world.block(move || storage.make_room()).await;
+        }
         self.apply_all(entries)
     }
 
     async fn persist(&self) -> Result<Applied, StorageError> {
-        let applied = self.applied();
-        self.storage.commit(Batch::default(), Durability::Synced)?;
+        let (applied, storage) = (self.applied(), self.storage.clone());
+        let synced = self.world.block(move || storage.commit(Batch::default(), Durability::Synced)).await;
+        synced.unwrap_or_else(|| Err(StorageError::Io("making data durable panicked".into())))?;
         Ok(applied)
     }
 
