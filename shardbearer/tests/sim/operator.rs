@@ -8,6 +8,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use shardbearer::cluster::Cluster as Overview;
 use shardbearer::gateway::Overview as _;
+use shardbearer_core::ids::OrderId;
 use shardbearer_core::membership::Standing;
 use shardbearer_core::topology::Order;
 use shardbearer_proto::pb;
@@ -70,7 +71,7 @@ fn at_rest(cluster: &Cluster) -> bool {
         let Some((running, _)) = running else { return false };
         let topology = running.cluster.map.topology();
         let still = |order: &Order| order.roster.learners.is_empty();
-        let over = running.cluster.migrations.last().as_ref().is_none_or(|last| last.phase.is_over());
+        let over = running.cluster.migrations.last().is_none_or(|last| last.phase.is_over());
         over && topology.orders.iter().all(still)
     }) && idle(cluster).is_empty()
 }
@@ -82,9 +83,10 @@ pub fn unrest(cluster: &Cluster) -> String {
         let topology = running.cluster.map.topology();
         let learners = topology.orders.iter().filter(|order| !order.roster.learners.is_empty());
         let learners: Vec<_> = learners.map(|order| (order.id, order.roster.clone())).collect();
-        let migration = running.cluster.migrations.last().as_ref().map(|last| last.clone());
+        let migration = running.cluster.migrations.last();
         let blockers = running.cluster.blockers.lock().clone();
-        format!("{}: last move {migration:?}, learners {learners:?}, in the way {blockers:?}", machine.name)
+        let scherald = running.cluster.leads.herald(OrderId::CONTROL);
+        format!("{}: scherald {scherald:?}, last move {migration:?}, learners {learners:?}, in the way {blockers:?}", machine.name)
     });
     seen.collect::<Vec<_>>().join("\n")
 }
