@@ -52,11 +52,16 @@ pub fn of_cluster(cluster: &Cluster) -> pb::StatusResponse {
             None => "unknown",
         };
         if state != "up" {
-            problems.push(format!("radiant {} ({}) is not heard", radiant.name, radiant.id));
+            problems.push(format!("{} (radiant {}) is not heard", radiant.name, radiant.id));
         }
         let status = heard.map(|heard| heard.status).unwrap_or_default();
         if status.disk_full {
-            problems.push(format!("the disk of radiant {} is nearly full: writes are refused", radiant.name));
+            problems.push(format!(
+                "the disk of {} (radiant {}) has {} MiB left, less than its [storage] reserve_mib: writes are refused",
+                radiant.name,
+                radiant.id,
+                status.disk_free_bytes >> 20
+            ));
         }
         let leads = topology.orders.iter().filter(|order| herald(order.id) == Some(radiant.id));
         pb::RadiantStatus {

@@ -22,6 +22,7 @@ use shardbearer_core::ids::OrderId;
 use super::NodeError;
 use super::environment::{Environment, Stores};
 use crate::cluster::Cluster;
+use crate::cluster::status::disk_free;
 use crate::config::Config;
 use crate::storage::log::{LogOptions, SegmentedLog};
 
@@ -105,7 +106,17 @@ pub(super) fn open_log(folder: &Path, options: LogOptions) -> Result<Arc<Segment
             folder.display()
         ));
     }
-    let log = SegmentedLog::open(folder, options).map_err(|error| error.to_string())?;
+    // One segment in use and one ready; said where that much is not there, since the system says only that it is full.
+    let needed = 2 * options.segment_bytes;
+    let opened = SegmentedLog::open(folder, options).map_err(|error| match disk_free(folder) {
+        Some(free) if free < needed => format!(
+            "{error}; {} MiB are free, and the log of each radiant takes about {} (two of [storage] log_segment_mib)",
+            free >> 20,
+            needed >> 20
+        ),
+        Some(_) | None => error.to_string(),
+    });
+    let log = opened?;
     if !known {
         std::fs::File::create(&begun).and_then(|file| file.sync_all()).map_err(fail)?;
         std::fs::File::open(root).and_then(|root| root.sync_all()).map_err(fail)?;
