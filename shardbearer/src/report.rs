@@ -71,6 +71,9 @@ pub struct Radiant {
     pub disk_free_bytes: u64,
     /// Whether it refuses writes for want of space.
     pub disk_full: bool,
+    /// Whether it is about to end, and takes no leads.
+    #[serde(default)]
+    pub stopping: bool,
 }
 
 /// A replica group.
@@ -168,6 +171,7 @@ impl From<pb::RadiantStatus> for Radiant {
             data_bytes: radiant.data_bytes,
             disk_free_bytes: radiant.disk_free_bytes,
             disk_full: radiant.disk_full,
+            stopping: radiant.stopping,
         }
     }
 }

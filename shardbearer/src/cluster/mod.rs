@@ -19,7 +19,7 @@ pub mod status;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
@@ -76,6 +76,8 @@ pub struct Cluster {
     pub disk_free: Box<dyn Fn() -> Option<u64> + Send + Sync>,
     /// Whether less space is left than is kept in reserve.
     pub disk_full: AtomicBool,
+    /// Whether it is about to end, and takes no leads. See [`Cluster::begin_to_stop`].
+    pub stopping: AtomicBool,
     /// Bytes of data and log on disk, as last measured.
     pub data_bytes: AtomicU64,
     /// When the radiant started (monotonic, ns).
@@ -103,6 +105,12 @@ impl Cluster {
             self.news.notify_one();
         }
         Ok(())
+    }
+
+    /// Says that this radiant is about to end: nobody gives it a lead from now on, or as soon as it is heard.
+    pub fn begin_to_stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.hurry.notify_one();
     }
 
     /// The local seat of the control order, if there is one.

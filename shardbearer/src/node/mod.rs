@@ -294,6 +294,7 @@ impl Life {
             world: world.clone(),
             disk_free: Box::new(move || environment.disk_free(&data_dir)),
             disk_full: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
             data_bytes: AtomicU64::new(0),
             started_ns: world.monotonic_ns(),
             migrations: migrations.clone(),

@@ -9,6 +9,7 @@
 //! | [`powercut`], [`disk`] | the same, and everything that was not fsynced is gone |
 //! | [`members`] | members that change under load |
 //! | [`pauses`] | how long keys stand still, and that heralds come back |
+//! | [`rolling`] | restarts in order, which no client notices |
 //! | [`shell`] | starts, errors, full disks: what operators see |
 //! | [`foreign`] | redis-cli, redis-benchmark, redis-py, gRPC from Python |
 //! | [`files`] | import and export |
@@ -30,4 +31,5 @@ mod members;
 mod pauses;
 mod powercut;
 mod resp;
+mod rolling;
 mod shell;
