@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use shardbearer_core::engine::{ConsensusEngine, EngineStatus};
 use shardbearer_core::error::RequestError;
-use shardbearer_core::ids::RadiantId;
+use shardbearer_core::ids::{OrderId, RadiantId};
 
 use super::home::Home;
 use crate::cluster::Cluster;
+use crate::leads::Lead;
 
 /// For all leads together; whoever has not taken one by then gets it by election.
 const HAND_OVER_MAX: Duration = Duration::from_secs(2);
@@ -20,17 +21,33 @@ const TAKE_MAX: Duration = Duration::from_millis(600);
 /// more. Returns when there is none left, when nobody can take what is left, or when the time is over.
 pub(super) async fn hand_leads_over(cluster: &Cluster) {
     cluster.begin_to_stop();
-    let mut engines: Vec<Arc<dyn ConsensusEngine>> =
-        cluster.orders.all().iter().map(|order| order.engine().clone()).collect();
-    engines.extend(cluster.control().map(|seat| seat.engine.clone()));
-    let handing = engines.iter().map(|engine| give_away(cluster, engine.as_ref()));
+    let mut engines: Vec<(OrderId, Arc<dyn ConsensusEngine>)> =
+        cluster.orders.all().iter().map(|order| (order.id(), order.engine().clone())).collect();
+    engines.extend(cluster.control().map(|seat| (OrderId::CONTROL, seat.engine.clone())));
+    let handing = engines.iter().map(|(order, engine)| async {
+        give_away(cluster, engine.as_ref()).await;
+        see_successor(cluster, *order, engine.as_ref()).await;
+    });
     let all = futures_util::future::join_all(handing);
     if tokio::time::timeout(HAND_OVER_MAX, all).await.is_err() {
         tracing::warn!("not every lead was taken over in time; the others elect");
     }
     // Whoever leads nothing must not be elected either, nor ask for elections because nobody talks to it any more.
-    let idle = engines.iter().filter(|engine| !engine.status().leading);
-    futures_util::future::join_all(idle.map(|engine| engine.close())).await;
+    let idle = engines.iter().filter(|(_, engine)| !engine.status().leading);
+    futures_util::future::join_all(idle.map(|(_, engine)| engine.close())).await;
+}
+
+/// Waits until it is known here who leads now: what the doors have taken in is sent there, and once they close nobody
+/// tells this radiant any more.
+async fn see_successor(cluster: &Cluster, order: OrderId, engine: &dyn ConsensusEngine) {
+    let mut status = engine.status();
+    while !status.leading && !status.closed {
+        if let Some(herald) = status.herald.filter(|herald| *herald != cluster.me) {
+            cluster.leads.learn(Lead { order, herald, term: status.term });
+            return;
+        }
+        status = engine.changed(status.version).await;
+    }
 }
 
 /// Asks one member after the other to take the lead of an order, the best first.
