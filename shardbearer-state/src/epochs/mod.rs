@@ -41,37 +41,62 @@ impl fmt::Display for Difference {
 /// All that differs, radiants first, then orders, tables and shards.
 pub fn differences(before: &Topology, after: &Topology) -> Vec<Difference> {
     let mut found = Vec::new();
-    pairs(&before.radiants, &after.radiants, |radiant| radiant.id.0, |id, one, other| {
-        compare(&mut found, "radiant", id, one.map(radiant_parts), other.map(radiant_parts));
-    });
-    pairs(&before.orders, &after.orders, |order| order.id.0, |id, one, other| {
-        let one = one.map(|order| order_parts(before, order));
-        let other = other.map(|order| order_parts(after, order));
-        compare(&mut found, "order", id, one, other);
-    });
-    pairs(&before.tables, &after.tables, |table| table.id.0, |id, one, other| {
-        let parts = |table: &shardbearer_core::topology::Table| {
-            vec![("name", table.name.clone()), ("scheme", table.scheme.clone())]
-        };
-        compare(&mut found, "table", id, one.map(parts), other.map(parts));
-    });
+    pairs(
+        &before.radiants,
+        &after.radiants,
+        |radiant| radiant.id.0,
+        |id, one, other| {
+            compare(&mut found, "radiant", id, one.map(radiant_parts), other.map(radiant_parts));
+        },
+    );
+    pairs(
+        &before.orders,
+        &after.orders,
+        |order| order.id.0,
+        |id, one, other| {
+            let one = one.map(|order| order_parts(before, order));
+            let other = other.map(|order| order_parts(after, order));
+            compare(&mut found, "order", id, one, other);
+        },
+    );
+    pairs(
+        &before.tables,
+        &after.tables,
+        |table| table.id.0,
+        |id, one, other| {
+            let parts = |table: &shardbearer_core::topology::Table| {
+                vec![("name", table.name.clone()), ("scheme", table.scheme.clone())]
+            };
+            compare(&mut found, "table", id, one.map(parts), other.map(parts));
+        },
+    );
     let shards = |topology: &Topology| {
         let mut all: Vec<_> = topology.tables.iter().flat_map(|table| table.shards.clone()).collect();
         all.sort_by_key(|shard| shard.id);
         all
     };
-    pairs(&shards(before), &shards(after), |shard| shard.id.0, |id, one, other| {
-        let parts = |shard: &shardbearer_core::topology::Shard| {
-            let owner = if shard.order.is_none() { String::new() } else { shard.order.to_string() };
-            vec![("order", owner)]
-        };
-        compare(&mut found, "shard", id, one.map(parts), other.map(parts));
-    });
+    pairs(
+        &shards(before),
+        &shards(after),
+        |shard| shard.id.0,
+        |id, one, other| {
+            let parts = |shard: &shardbearer_core::topology::Shard| {
+                let owner = if shard.order.is_none() { String::new() } else { shard.order.to_string() };
+                vec![("order", owner)]
+            };
+            compare(&mut found, "shard", id, one.map(parts), other.map(parts));
+        },
+    );
     found
 }
 
 /// Goes through two lists by id.
-fn pairs<T>(one: &[T], other: &[T], id: impl Fn(&T) -> u64, mut each: impl FnMut(u64, Option<&T>, Option<&T>)) {
+fn pairs<T>(
+    one: &[T],
+    other: &[T],
+    id: impl Fn(&T) -> u64,
+    mut each: impl FnMut(u64, Option<&T>, Option<&T>),
+) {
     let mut ids: Vec<u64> = one.iter().chain(other).map(&id).collect();
     ids.sort_unstable();
     ids.dedup();
@@ -83,7 +108,13 @@ fn pairs<T>(one: &[T], other: &[T], id: impl Fn(&T) -> u64, mut each: impl FnMut
 
 type Parts = Vec<(&'static str, String)>;
 
-fn compare(found: &mut Vec<Difference>, kind: &'static str, id: u64, one: Option<Parts>, other: Option<Parts>) {
+fn compare(
+    found: &mut Vec<Difference>,
+    kind: &'static str,
+    id: u64,
+    one: Option<Parts>,
+    other: Option<Parts>,
+) {
     let whole = |parts: Parts| {
         let said = parts.into_iter().filter(|(_, value)| !value.is_empty());
         said.map(|(part, value)| format!("{part} {value}")).collect::<Vec<_>>().join(", ")
@@ -105,7 +136,9 @@ fn compare(found: &mut Vec<Difference>, kind: &'static str, id: u64, one: Option
 
 fn radiant_parts(radiant: &Radiant) -> Parts {
     let to = match radiant.standing {
-        Standing::Draining { to } | Standing::Leaving { to } if !to.is_none() => format!(" (to radiant {to})"),
+        Standing::Draining { to } | Standing::Leaving { to } if !to.is_none() => {
+            format!(" (to radiant {to})")
+        }
         _ => String::new(),
     };
     vec![
@@ -191,7 +224,12 @@ pub fn revert(
 const SEATS: &str = "changed who has which seat, which the scherald decides step by step; `radiant drain`, `undrain`, \
                      `join` and `replace` tell it what you want";
 
-fn move_back(shard: ShardId, before: &Topology, after: &Topology, present: &Topology) -> Result<Undo, String> {
+fn move_back(
+    shard: ShardId,
+    before: &Topology,
+    after: &Topology,
+    present: &Topology,
+) -> Result<Undo, String> {
     let owner = |topology: &Topology| {
         let mut shards = topology.tables.iter().flat_map(|table| &table.shards);
         shards.find(|found| found.id == shard).map(|found| found.order)
@@ -216,7 +254,12 @@ fn move_back(shard: ShardId, before: &Topology, after: &Topology, present: &Topo
     Ok(Undo::Move { shard, to })
 }
 
-fn stand_back(radiant: RadiantId, before: &Topology, after: &Topology, present: &Topology) -> Result<Undo, String> {
+fn stand_back(
+    radiant: RadiantId,
+    before: &Topology,
+    after: &Topology,
+    present: &Topology,
+) -> Result<Undo, String> {
     let of = |topology: &Topology| topology.radiant(radiant).map(|found| found.standing);
     let (Some(was), Some(became), Some(is)) = (of(before), of(after), of(present)) else {
         return Err(format!("there is no radiant {radiant}"));

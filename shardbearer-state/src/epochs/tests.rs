@@ -14,7 +14,8 @@ fn topology(owners: &[u64]) -> Topology {
         roster: Roster { size: 3, ..Roster::default() },
         ..Order::default()
     };
-    let shard = |(index, order): (usize, &u64)| Shard { id: (index as u64 + 1).into(), order: (*order).into() };
+    let shard =
+        |(index, order): (usize, &u64)| Shard { id: (index as u64 + 1).into(), order: (*order).into() };
     let shards = owners.iter().enumerate().map(shard).collect();
     Topology {
         radiants: (1..=3).map(radiant).collect(),
@@ -61,7 +62,11 @@ fn a_move_goes_back_unless_others_followed() {
     let (before, after) = (topology(&[2, 2]), topology(&[2, 3]));
     let back = Undo::Move { shard: ShardId(2), to: OrderId(2) };
     assert_eq!(revert(&record(5), &before, &after, &after), Ok(back));
-    assert_eq!(revert(&record(5), &before, &after, &topology(&[3, 3])), Ok(back), "another shard is another matter");
+    assert_eq!(
+        revert(&record(5), &before, &after, &topology(&[3, 3])),
+        Ok(back),
+        "another shard is another matter"
+    );
     let refused = |present: &Topology| revert(&record(5), &before, &after, present).unwrap_err();
     assert!(refused(&before).contains("already"));
     assert!(refused(&topology(&[2, 1])).contains("went on from order 3 to order 1"));

@@ -1,6 +1,7 @@
 //! The pulse: what every radiant tells every other a few times a second, and at once when a lead changes.
 //! Lost pulses do no harm; the next says it all again.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -30,7 +31,9 @@ const FETCH_DEADLINE: Duration = Duration::from_secs(2);
 /// Sends pulses until the world ends.
 pub async fn send(cluster: Arc<Cluster>) {
     let mut count = 0u64;
+    let mut heard = BTreeSet::new();
     loop {
+        listen(&cluster, &mut heard);
         let pulse = compose(&cluster, count.is_multiple_of(LOADS_EVERY));
         cluster.peers.hear(cluster.me, cluster.world.monotonic_ns(), &pulse);
         let body = Bytes::from(pulse.encode_to_vec());
@@ -42,6 +45,22 @@ pub async fn send(cluster: Arc<Cluster>) {
         count += 1;
         // Whether hurried or not, the next pulse is due.
         let _ = tokio::time::timeout(PERIOD, cluster.hurry.notified()).await;
+    }
+}
+
+/// Tells the story of who is heard.
+fn listen(cluster: &Cluster, heard: &mut BTreeSet<RadiantId>) {
+    let now = cluster.world.monotonic_ns();
+    let topology = cluster.map.topology();
+    let there = topology.radiants.iter().map(|radiant| radiant.id);
+    for radiant in there.filter(|radiant| *radiant != cluster.me) {
+        let changed = match cluster.peers.is_up(radiant, now) {
+            true => heard.insert(radiant),
+            false => heard.remove(&radiant),
+        };
+        if changed {
+            cluster.story.heard(radiant, heard.contains(&radiant));
+        }
     }
 }
 
@@ -93,7 +112,7 @@ pub fn receive(cluster: &Arc<Cluster>, from: RadiantId, body: Bytes) {
         cluster.leads.learn(Lead { order: lead.order.into(), herald: lead.herald.into(), term: lead.term });
     }
     if let Some(Ok(migration)) = pulse.migration.map(Migration::try_from) {
-        cluster.migrations.learn(migration);
+        cluster.learn_migration(migration);
     }
     if Epoch(pulse.epoch) > cluster.map.epoch() {
         cluster.world.spawn("fetch-configuration", fetch(cluster.clone(), from));
@@ -125,8 +144,10 @@ pub async fn watch_disk(cluster: Arc<Cluster>, reserve_bytes: u64) {
         if full != cluster.disk_full.swap(full, Ordering::Relaxed) {
             if full {
                 tracing::warn!("the disk is nearly full: writes are refused until there is space again");
+                cluster.story.trouble("its disk is nearly full: writes are refused");
             } else {
                 tracing::info!("there is disk space again: writes are taken");
+                cluster.story.trouble("there is disk space again: writes are taken");
             }
             cluster.hurry.notify_one();
         }

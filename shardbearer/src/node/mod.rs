@@ -58,6 +58,7 @@ use crate::migrate;
 use crate::order::registry::Registry;
 use crate::router::Router;
 use crate::sessions::Sessions;
+use crate::story::Story;
 use crate::transport::{Links, Membership};
 use crate::watch;
 
@@ -298,9 +299,12 @@ impl Life {
             data_bytes: AtomicU64::new(0),
             started_ns: world.monotonic_ns(),
             migrations: migrations.clone(),
+            story: Story::new(me, world.clone()),
             hurry: tokio::sync::Notify::new(),
             news: tokio::sync::Notify::new(),
         });
+        cluster.story.epoch(topology.epoch);
+        cluster.story.started(env!("CARGO_PKG_VERSION"));
         let (failed, failure) = mpsc::channel(1);
         let seats = seats::Seats {
             cluster: cluster.clone(),

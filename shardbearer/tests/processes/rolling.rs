@@ -58,7 +58,8 @@ impl Wanderer {
                 continue;
             };
             let reply = connection.call_within(words, PATIENCE).await;
-            match reply.unwrap_or_else(|error| panic!("{words:?}, {door}: nobody knows what became of it: {error}"))
+            match reply
+                .unwrap_or_else(|error| panic!("{words:?}, {door}: nobody knows what became of it: {error}"))
             {
                 Reply::Error(why) if why.starts_with("LOADING ") => {
                     self.connection = None;

@@ -73,7 +73,15 @@ impl Clients {
         }
         let id = self.accepted.fetch_add(1, Ordering::Relaxed) + 1;
         let state = Mutex::new(State { active_ms: now_ms, ..State::default() });
-        let client = Arc::new(Client { id, address, local, end, busy: AtomicBool::new(false), since_ms: now_ms, state });
+        let client = Arc::new(Client {
+            id,
+            address,
+            local,
+            end,
+            busy: AtomicBool::new(false),
+            since_ms: now_ms,
+            state,
+        });
         present.insert(id, client.clone());
         metrics::gauge!("shardbearer_resp_connections").increment(1.0);
         Some(Entry { client, clients: self.clone() })
