@@ -3,6 +3,7 @@
 //! A shape of its own, kept stable by hand, so that the wire may grow without breaking scripts. Every list is
 //! an array of objects, each with its `id`; what is not known is `null`, never 0.
 
+pub mod history;
 pub mod migration;
 
 use serde::{Deserialize, Serialize};

@@ -34,6 +34,7 @@ use shardbearer_core::topology::{Doors, Topology};
 use shardbearer_core::world::World;
 use shardbearer_proto::pb;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use self::control::ControlSeat;
 use self::peers::Peers;
@@ -82,6 +83,8 @@ pub struct Cluster {
     pub disk_full: AtomicBool,
     /// Whether it is about to end, and takes no leads. See [`Cluster::begin_to_stop`].
     pub stopping: AtomicBool,
+    /// Cancelled once the configuration says that this radiant has left.
+    pub left: CancellationToken,
     /// Bytes of data and log on disk, as last measured.
     pub data_bytes: AtomicU64,
     /// When the radiant started (monotonic, ns).
@@ -110,8 +113,17 @@ impl Cluster {
             self.story.epoch(epoch);
             self.hurry.notify_one();
             self.news.notify_one();
+            self.leave_if_gone();
         }
         Ok(())
+    }
+
+    /// Asks for the end of this radiant if the configuration says that it has left.
+    pub fn leave_if_gone(&self) {
+        let topology = self.map.topology();
+        if topology.radiant(self.me).is_some_and(|radiant| radiant.standing == Standing::Gone) {
+            self.left.cancel();
+        }
     }
 
     /// Says that this radiant is about to end: nobody gives it a lead from now on, or as soon as it is heard.

@@ -10,8 +10,9 @@ use bytes::Bytes;
 use prost::Message;
 use shardbearer_core::engine::EngineStatus;
 use shardbearer_core::ids::{Epoch, OrderId, RadiantId};
+use shardbearer_core::membership::Standing;
 use shardbearer_core::migration::Migration;
-use shardbearer_core::topology::Topology;
+use shardbearer_core::topology::{Radiant, Topology};
 use shardbearer_core::transport::{Channel, Frame};
 use shardbearer_proto::pb;
 use shardbearer_state::shard::shard_meta;
@@ -25,6 +26,9 @@ const PERIOD: Duration = Duration::from_millis(200);
 /// Every so many pulses carry the sizes of the shards led here.
 const LOADS_EVERY: u64 = 5;
 
+/// After so many pulses a radiant that may have been forgotten asks whether it has left.
+const ASK_EVERY: u64 = 5;
+
 /// How long a peer may take to tell its configuration.
 const FETCH_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -34,6 +38,9 @@ pub async fn send(cluster: Arc<Cluster>) {
     let mut heard = BTreeSet::new();
     loop {
         listen(&cluster, &mut heard);
+        if count % ASK_EVERY == ASK_EVERY - 1 && may_be_forgotten(&cluster, &heard) {
+            ask_one(&cluster, count / ASK_EVERY);
+        }
         let pulse = compose(&cluster, count.is_multiple_of(LOADS_EVERY));
         cluster.peers.hear(cluster.me, cluster.world.monotonic_ns(), &pulse);
         let body = Bytes::from(pulse.encode_to_vec());
@@ -45,6 +52,24 @@ pub async fn send(cluster: Arc<Cluster>) {
         count += 1;
         // Whether hurried or not, the next pulse is due.
         let _ = tokio::time::timeout(PERIOD, cluster.hurry.notified()).await;
+    }
+}
+
+/// Whether nobody may tell this radiant any more what is in force: nobody talks to one that has left.
+fn may_be_forgotten(cluster: &Cluster, heard: &BTreeSet<RadiantId>) -> bool {
+    let topology = cluster.map.topology();
+    let leaving = |radiant: &Radiant| matches!(radiant.standing, Standing::Leaving { .. });
+    heard.is_empty() || topology.radiant(cluster.me).is_some_and(leaving)
+}
+
+/// Asks the others for the configuration, one at a time.
+fn ask_one(cluster: &Arc<Cluster>, turn: u64) {
+    let topology = cluster.map.topology();
+    let others = topology.radiants.iter().map(|radiant| radiant.id).filter(|id| *id != cluster.me);
+    let others: Vec<RadiantId> = others.collect();
+    let at = turn.checked_rem(others.len() as u64).and_then(|at| usize::try_from(at).ok());
+    if let Some(other) = at.and_then(|at| others.get(at)) {
+        cluster.world.spawn("ask-configuration", fetch(cluster.clone(), *other));
     }
 }
 
