@@ -8,6 +8,7 @@
 //! | [`kills`] | `kill -9` of one, a minority, all, under load |
 //! | [`powercut`], [`disk`] | the same, and everything that was not fsynced is gone |
 //! | [`members`] | members that change under load |
+//! | [`past`] | earlier configurations, the way back, the story of the cluster |
 //! | [`pauses`] | how long keys stand still, and that heralds come back |
 //! | [`rolling`] | restarts in order, which no client notices |
 //! | [`shell`] | starts, errors, full disks: what operators see |
@@ -28,6 +29,7 @@ mod history;
 mod kills;
 mod load;
 mod members;
+mod past;
 mod pauses;
 mod powercut;
 mod resp;
