@@ -72,7 +72,7 @@ pub(super) async fn status(State(shared): State<Shared>) -> Result<Json<Status>,
 
 /// Every configuration, oldest first.
 pub(super) async fn epochs(State(shared): State<Shared>) -> Result<Json<Vec<Epoch>>, Failure> {
-    let epochs = shared.inside()?.overview.epochs().await.map_err(|error| Failure::from(error))?;
+    let epochs = shared.inside()?.overview.epochs().await?;
     Ok(Json(epochs.into_iter().map(Into::into).collect()))
 }
 
@@ -82,7 +82,7 @@ pub(super) async fn epoch(
     Path(epoch): Path<String>,
 ) -> Result<Json<Configuration>, Failure> {
     let number = epoch.parse().map_err(|_| Failure::bad_request(format!("{epoch:?} is no epoch")))?;
-    let found = shared.inside()?.overview.epoch_at(number).await.map_err(|error| Failure::from(error))?;
+    let found = shared.inside()?.overview.epoch_at(number).await?;
     let nowhere = || Failure::not_found(format!("there is no epoch {number}"));
     let (record, topology) = found.record.zip(found.topology).ok_or_else(nowhere)?;
     let topology = Topology::try_from(topology).map_err(|error| Failure::unavailable(error.to_string()))?;
@@ -96,6 +96,6 @@ pub(super) async fn migration(State(shared): State<Shared>) -> Result<Json<Optio
 
 /// What happened, as all radiants remember it.
 pub(super) async fn timeline(State(shared): State<Shared>) -> Result<Json<Timeline>, Failure> {
-    let story = shared.inside()?.overview.timeline().await.map_err(|error| Failure::from(error))?;
+    let story = shared.inside()?.overview.timeline().await?;
     Ok(Json(story.into()))
 }
