@@ -355,4 +355,8 @@ impl Admin for Radiant {
     ) -> Result<Response<pb::TimelineResponse>, Status> {
         Ok(Response::new(pb::TimelineResponse::default()))
     }
+
+    async fn digest(&self, _: Request<pb::DigestRequest>) -> Result<Response<pb::DigestResponse>, Status> {
+        Ok(Response::new(pb::DigestResponse::default()))
+    }
 }

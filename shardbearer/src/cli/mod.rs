@@ -23,6 +23,7 @@ mod shards;
 mod status;
 mod timeline;
 mod up;
+mod verify;
 
 #[cfg(test)]
 mod tests;
@@ -142,6 +143,8 @@ enum Command {
     Epochs(epochs::Epochs),
     /// What happened: elections, epochs, moves, failures, as one story
     Timeline(timeline::Timeline),
+    /// Check whether all replicas hold the same
+    Verify(verify::Verify),
     /// Measure throughput and latency, of this cluster or of others for comparison
     Bench(bench::Bench),
     /// Check whether a replication engine keeps its promises, and what it costs
@@ -180,9 +183,9 @@ pub fn main_with(engines: Engines) -> ExitCode {
     }
 }
 
-/// Threads of the runtime. Applying may wait for a disk; with a few to spare, heartbeats go on meanwhile.
+/// Threads of the runtime. What waits for a disk does so elsewhere; a second one is for what computes for long.
 fn workers() -> usize {
-    const LEAST: usize = 4;
+    const LEAST: usize = 2;
     std::thread::available_parallelism().map_or(LEAST, usize::from).max(LEAST)
 }
 
@@ -201,6 +204,7 @@ async fn run(cli: Cli, engines: Engines) -> anyhow::Result<()> {
         Command::Radiant(radiant) => radiant.run(&global).await,
         Command::Epochs(epochs) => epochs.run(&global).await,
         Command::Timeline(timeline) => timeline.run(&global).await,
+        Command::Verify(verify) => verify.run(&global).await,
         Command::Bench(bench) => bench.run(&global).await,
         #[cfg(feature = "conformance")]
         Command::Conformance(conformance) => conformance.run(&global).await,

@@ -7,9 +7,11 @@
 //! | [`history`], [`load`] | what clients did and were told, and whether the data agree |
 //! | [`kills`] | `kill -9` of one, a minority, all, under load |
 //! | [`powercut`], [`disk`] | the same, and everything that was not fsynced is gone |
+//! | [`doubtful`] | what a start reads that is on no disk yet, and a power cut after it |
 //! | [`members`] | members that change under load |
 //! | [`past`] | earlier configurations, the way back, the story of the cluster |
 //! | [`pauses`] | how long keys stand still, and that heralds come back |
+//! | [`replicas`] | that they hold the same, and that it is said if they do not |
 //! | [`rolling`] | restarts in order, which no client notices |
 //! | [`shell`] | starts, errors, full disks: what operators see |
 //! | [`foreign`] | redis-cli, redis-benchmark, redis-py, gRPC from Python |
@@ -22,6 +24,7 @@
 
 mod chaos;
 mod disk;
+mod doubtful;
 mod files;
 mod foreign;
 mod harness;
@@ -32,6 +35,7 @@ mod members;
 mod past;
 mod pauses;
 mod powercut;
+mod replicas;
 mod resp;
 mod rolling;
 mod shell;

@@ -69,6 +69,15 @@ impl Admin for AdminService {
     ) -> Result<Response<pb::TimelineResponse>, Status> {
         answer(self.overview()?.timeline()).await
     }
+
+    async fn digest(
+        &self,
+        request: Request<pb::DigestRequest>,
+    ) -> Result<Response<pb::DigestResponse>, Status> {
+        // As long as it takes: it reads all there is. How many there are at a time is limited below.
+        let answer = self.overview()?.digest(request.into_inner()).await;
+        answer.map(Response::new).map_err(|error| status_of(&error))
+    }
 }
 
 /// What the cluster says, within the time that a request may take.
