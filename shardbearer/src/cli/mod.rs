@@ -21,6 +21,7 @@ mod radiants;
 mod shard;
 mod shards;
 mod status;
+mod timeline;
 mod up;
 mod verify;
 
@@ -140,8 +141,10 @@ enum Command {
     Radiants(radiants::Radiants),
     /// Give one node another part in the cluster: join, drain, undrain, leave, replace
     Radiant(radiant::Radiant),
-    /// The configurations the cluster has had: when, who, why
+    /// The configurations the cluster has had: when, who, why; what differs; the way back
     Epochs(epochs::Epochs),
+    /// What happened: elections, epochs, moves, failures, as one story
+    Timeline(timeline::Timeline),
     /// Check whether all replicas hold the same
     Verify(verify::Verify),
     /// Measure throughput and latency, of this cluster or of others for comparison
@@ -214,6 +217,7 @@ async fn run(cli: Cli, engines: Engines) -> anyhow::Result<()> {
         Command::Radiants(radiants) => radiants.run(&global).await,
         Command::Radiant(radiant) => radiant.run(&global).await,
         Command::Epochs(epochs) => epochs.run(&global).await,
+        Command::Timeline(timeline) => timeline.run(&global).await,
         Command::Verify(verify) => verify.run(&global).await,
         Command::Bench(bench) => bench.run(&global).await,
         #[cfg(feature = "conformance")]

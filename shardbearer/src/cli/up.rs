@@ -91,7 +91,7 @@ impl Up {
         }
         drop(opened);
         let ready = self.wait_ready(&mut running);
-        let first = tokio::select! {
+        let mut first = tokio::select! {
             ready = ready => {
                 let topology = ready?;
                 self.print_ready(started.elapsed());
@@ -104,6 +104,10 @@ impl Up {
             }
             ended = radiants.join_next() => ended,
         };
+        // One that has left the cluster goes alone.
+        while matches!(first, Some(Ok(Ok(())))) && !stop.is_cancelled() && !radiants.is_empty() {
+            first = radiants.join_next().await;
+        }
         // One that failed takes the others down in order, so that the failure is not overlooked.
         stop.cancel();
         let mut result = outcome(first);

@@ -77,9 +77,16 @@ impl Peers {
         self.heard.read().get(&radiant).is_some_and(|heard| now_ns.saturating_sub(heard.at_ns) <= SILENT_NS)
     }
 
-    /// For how long a radiant has been up without a break, in milliseconds; 0 if it is silent.
+    /// Whether a radiant was heard lately and is there to stay.
+    pub fn is_staying(&self, radiant: RadiantId, now_ns: u64) -> bool {
+        self.is_up(radiant, now_ns)
+            && self.heard.read().get(&radiant).is_some_and(|heard| !heard.status.stopping)
+    }
+
+    /// For how long a radiant has been up without a break, in milliseconds; 0 if it is silent or about to end.
     pub fn up_for_ms(&self, radiant: RadiantId, now_ns: u64) -> u64 {
         match self.of(radiant) {
+            Some(heard) if heard.status.stopping => 0,
             Some(heard) if now_ns.saturating_sub(heard.at_ns) <= SILENT_NS => {
                 now_ns.saturating_sub(heard.since_ns) / 1_000_000
             }

@@ -27,6 +27,7 @@ pub fn of_myself(cluster: &Cluster) -> pb::RadiantStatus {
         version: env!("CARGO_PKG_VERSION").into(),
         disk_free_bytes: (cluster.disk_free)().unwrap_or(0),
         disk_full: cluster.disk_full.load(Ordering::Relaxed),
+        stopping: cluster.stopping.load(Ordering::Relaxed),
         data_bytes: cluster.data_bytes.load(Ordering::Relaxed),
         uptime_ms: uptime_ns / 1_000_000,
         ..pb::RadiantStatus::default()

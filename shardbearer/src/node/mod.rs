@@ -58,6 +58,7 @@ use crate::migrate;
 use crate::order::registry::Registry;
 use crate::router::Router;
 use crate::sessions::Sessions;
+use crate::story::Story;
 use crate::transport::{Links, Membership};
 use crate::watch;
 
@@ -295,12 +296,18 @@ impl Life {
             world: world.clone(),
             disk_free: Box::new(move || environment.disk_free(&data_dir)),
             disk_full: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            left: CancellationToken::new(),
             data_bytes: AtomicU64::new(0),
             started_ns: world.monotonic_ns(),
             migrations: migrations.clone(),
+            story: Story::new(me, world.clone()),
             hurry: tokio::sync::Notify::new(),
             news: tokio::sync::Notify::new(),
         });
+        cluster.leave_if_gone();
+        cluster.story.epoch(topology.epoch);
+        cluster.story.started(env!("CARGO_PKG_VERSION"));
         let (failed, failure) = mpsc::channel(1);
         let seats = seats::Seats {
             cluster: cluster.clone(),
@@ -344,6 +351,13 @@ impl Resident {
         tokio::select! {
             biased;
             () = stop.cancelled() => {}
+            () = self.running.cluster.left.cancelled() => {
+                tracing::info!(
+                    "this radiant has left cluster {}, which goes on without it: it stops; its data directory is of no \
+                     more use",
+                    self.running.cluster.map.topology().cluster
+                );
+            }
             Some(why) = self.failure.recv() => return Err(NodeError::Failed(why)),
         }
         if gently {
