@@ -334,6 +334,17 @@ impl Admin for Radiant {
         Ok(Response::new(pb::EpochsResponse { epochs: vec![record] }))
     }
 
+    async fn rebalance(
+        &self,
+        _: Request<pb::RebalanceRequest>,
+    ) -> Result<Response<pb::RebalanceResponse>, Status> {
+        Ok(Response::new(pb::RebalanceResponse::default()))
+    }
+
+    async fn explain(&self, _: Request<pb::ExplainRequest>) -> Result<Response<pb::ExplainResponse>, Status> {
+        Ok(Response::new(pb::ExplainResponse::default()))
+    }
+
     async fn member(&self, _: Request<pb::MemberRequest>) -> Result<Response<pb::MemberResponse>, Status> {
         Ok(Response::new(pb::MemberResponse::default()))
     }

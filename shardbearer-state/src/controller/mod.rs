@@ -16,6 +16,7 @@ use shardbearer_core::rebalancing::RebalanceChange;
 use shardbearer_core::storage::{Space, StorageError, View};
 use shardbearer_core::topology::{Doors, Radiant, Topology};
 
+pub use self::moves::is_measured;
 use crate::{keys, membership};
 
 const SPACE: Space = Space::Order(OrderId::CONTROL);

@@ -255,14 +255,22 @@ fn returned(mut topology: Topology, present: Migration, released: bool, discarde
     }
 }
 
+/// What was measured after a migration stands behind this.
+const AFTERWARDS: &str = "; afterwards: ";
+
+/// Whether a migration's effect has been measured after it was over.
+pub fn is_measured(migration: &Migration) -> bool {
+    migration.effect.contains(AFTERWARDS)
+}
+
 /// What was measured after a migration was over is added to what it changed, once.
 pub(super) fn measured(last: Option<Migration>, id: Epoch, effect: &str, now: Epoch) -> Outcome {
     match last {
         Some(last) if last.id == id && last.phase.is_over() => {
-            if last.effect.ends_with(effect) {
+            if is_measured(&last) {
                 return Outcome::AsItIs(now);
             }
-            let effect = format!("{}; {effect}", last.effect);
+            let effect = format!("{}{AFTERWARDS}{effect}", last.effect);
             Outcome::Record(Migration { effect, version: last.version + 1, ..last })
         }
         Some(_) | None => Outcome::Refuse(format!("migration {id} is not the last, or not over")),

@@ -20,6 +20,7 @@ mod lists;
 pub mod plan;
 #[cfg(test)]
 mod tests;
+mod what_if;
 
 use shardbearer_core::ids::{Epoch, OrderId, RadiantId};
 use shardbearer_core::membership::{MemberChange, Roster, Standing};

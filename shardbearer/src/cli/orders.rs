@@ -27,8 +27,9 @@ impl Orders {
 
 /// The orders for people.
 pub(super) fn table(orders: &[report::Order]) -> Table {
-    let mut table =
-        output::table(&["order", "state", "herald", "members", "shards", "engine", "term", "applied"]);
+    let mut table = output::table(&[
+        "order", "state", "herald", "members", "weight", "shards", "engine", "term", "applied",
+    ]);
     for order in orders {
         let name = if order.control { format!("{} (control)", order.id) } else { order.id.to_string() };
         table.add_row([
@@ -41,12 +42,17 @@ pub(super) fn table(orders: &[report::Order]) -> Table {
                     format!("{} (learning: {})", output::list(&order.members), output::list(learners))
                 }
             },
+            match (order.control, order.removing) {
+                (true, _) => "-".to_owned(),
+                (false, true) => "leaving".to_owned(),
+                (false, false) => order.weight.to_string(),
+            },
             output::ranges(&order.shards),
             order.engine.clone(),
             order.term.to_string(),
             order.applied.to_string(),
         ]);
     }
-    output::right(&mut table, &[6, 7]);
+    output::right(&mut table, &[4, 7, 8]);
     table
 }

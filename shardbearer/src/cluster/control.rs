@@ -9,7 +9,7 @@ use prost::Message;
 use shardbearer_core::control::{Change, ControlCommand, ControlReply, EpochRecord};
 use shardbearer_core::engine::{ConsensusEngine, not_herald};
 use shardbearer_core::error::{Refused, RequestError};
-use shardbearer_core::ids::{OrderId, RadiantId};
+use shardbearer_core::ids::{OrderId, RadiantId, ShardId};
 use shardbearer_core::migration::Migration;
 use shardbearer_core::topology::Topology;
 use shardbearer_core::transport::{CallError, Channel, Frame};
@@ -58,6 +58,16 @@ impl ControlSeat {
         read.map_err(|error| Refused::Unavailable(error.to_string()).into())
     }
 
+    async fn moves_of(&self, shard: ShardId) -> Result<Vec<Migration>, RequestError> {
+        let late = |_| RequestError::from(Refused::Unavailable("no majority within the deadline".into()));
+        tokio::time::timeout(HOP_DEADLINE, self.engine.read_barrier()).await.map_err(late)??;
+        match self.applier.look(|view| controller::moves_of(view, shard)) {
+            Ok(Some(moves)) => Ok(moves),
+            Ok(None) => Err(Refused::Unavailable("an image is being installed here".into()).into()),
+            Err(error) => Err(Refused::Unavailable(error.to_string()).into()),
+        }
+    }
+
     async fn epochs(&self) -> Result<Vec<EpochRecord>, RequestError> {
         let late = |_| RequestError::from(Refused::Unavailable("no majority within the deadline".into()));
         tokio::time::timeout(HOP_DEADLINE, self.engine.read_barrier()).await.map_err(late)??;
@@ -104,6 +114,28 @@ async fn answer_here(cluster: &Cluster, request: pb::ControlRequest) -> pb::Cont
             };
             match answer {
                 Ok(answer) => control_response::Kind::Members(answer),
+                Err(error) => control_response::Kind::Error((&error).into()),
+            }
+        }
+        Some(Kind::Rebalance(asked)) => {
+            let answer = match scherald(cluster) {
+                Ok(seat) => super::rebalance::answer(cluster, &seat, asked).await,
+                Err(error) => Err(error),
+            };
+            match answer {
+                Ok(answer) => control_response::Kind::Rebalance(answer),
+                Err(error) => control_response::Kind::Error((&error).into()),
+            }
+        }
+        Some(Kind::Explain(asked)) => {
+            let moves = match scherald(cluster) {
+                Ok(seat) => seat.moves_of(asked.shard.into()).await,
+                Err(error) => Err(error),
+            };
+            match moves {
+                Ok(moves) => control_response::Kind::Explain(pb::ExplainResponse {
+                    moves: moves.iter().map(Into::into).collect(),
+                }),
                 Err(error) => control_response::Kind::Error((&error).into()),
             }
         }

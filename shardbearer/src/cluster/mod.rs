@@ -5,6 +5,7 @@
 //! - [`pulse`]: saying and hearing it, a few times a second
 //! - [`control`]: the control order: requests to it, and what the scherald does
 //! - `migrations`: what operators ask of them
+//! - [`rebalance`]: which order has which shard, decided there too
 //! - [`scherald`]: who has which seat, decided by the herald of the control order
 //! - [`status`]: all of it in words for people
 //!
@@ -14,6 +15,7 @@ pub mod control;
 pub mod migrations;
 pub mod peers;
 pub mod pulse;
+pub mod rebalance;
 pub mod scherald;
 pub mod status;
 
@@ -153,6 +155,14 @@ impl Overview for Cluster {
     async fn epochs(&self) -> Result<Vec<pb::EpochRecord>, RequestError> {
         let epochs = control::epochs(self).await?;
         Ok(epochs.iter().map(Into::into).collect())
+    }
+
+    async fn rebalance(&self, request: pb::RebalanceRequest) -> Result<pb::RebalanceResponse, RequestError> {
+        rebalance::ask(self, request).await
+    }
+
+    async fn explain(&self, request: pb::ExplainRequest) -> Result<pb::ExplainResponse, RequestError> {
+        rebalance::explain(self, request).await
     }
 
     async fn member(&self, request: pb::MemberRequest) -> Result<pb::MemberResponse, RequestError> {

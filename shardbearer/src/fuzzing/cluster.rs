@@ -146,6 +146,7 @@ fn topology(source: &mut Source<'_>) -> Topology {
                 .map(|_| Shard { id: ShardId(source.number()), order: OrderId(source.number()) })
                 .collect(),
         }],
+        ..Topology::default()
     }
 }
 

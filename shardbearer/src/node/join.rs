@@ -96,8 +96,12 @@ fn unexpected(said: Said) -> String {
         Said::Error(error) => {
             RequestError::try_from(error).map_or_else(|error| error.to_string(), |error| error.to_string())
         }
-        Said::Topology(_) | Said::Epochs(_) | Said::Reply(_) | Said::Members(_) | Said::Migration(_) => {
-            "an answer to another question".into()
-        }
+        Said::Topology(_)
+        | Said::Epochs(_)
+        | Said::Reply(_)
+        | Said::Members(_)
+        | Said::Migration(_)
+        | Said::Rebalance(_)
+        | Said::Explain(_) => "an answer to another question".into(),
     }
 }

@@ -145,7 +145,7 @@ impl<'a> Spread<'a> {
             if let Some((_, index, to)) = all.first().copied() {
                 let others = all.iter().skip(1).take(2).map(|(gain, index, to)| {
                     format!(
-                        "shard {} to order {to} instead: takes only {} off order {from}",
+                        "shard {} to order {to} instead: takes {} off order {from}",
                         self.sight.shards[*index].id,
                         percent(*gain)
                     )
