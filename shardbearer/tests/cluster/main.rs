@@ -7,3 +7,4 @@ mod harness;
 mod members;
 mod moves;
 mod moves_crashes;
+mod rebalance;

@@ -10,7 +10,7 @@ use shardbearer_state::placement::rebalance::{Move, Pace, Plan, Share, shares};
 
 use super::super::Cluster;
 use super::super::control::ControlSeat;
-use super::{is_led, plan, sight};
+use super::{in_force, is_led, plan, sight};
 
 /// After a move its effect is measured so much later: the rates that heralds tell have taken it in by then.
 const MEASURE_MS: u64 = 10_000;
@@ -31,7 +31,7 @@ struct Next {
 impl Spread {
     /// Does the next thing, if there is any. Returns what should be done and cannot be, a sentence each.
     pub(in super::super) async fn step(&mut self, cluster: &Cluster, seat: &ControlSeat) -> Vec<String> {
-        let topology = cluster.map.topology();
+        let topology = in_force(cluster, seat);
         let last = match controller::migration(seat.applier.view().as_ref()) {
             Ok(last) => last,
             Err(error) => {

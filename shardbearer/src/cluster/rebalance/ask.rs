@@ -13,11 +13,11 @@ use shardbearer_core::topology::{Order, Topology};
 use shardbearer_proto::pb;
 use shardbearer_proto::pb::{control_request, control_response, rebalance_request};
 use shardbearer_state::controller::policy;
-use shardbearer_state::placement::rebalance::{Move, Plan, Share, shares};
+use shardbearer_state::placement::rebalance::{Move, Plan, Share, plan, shares};
 
 use super::super::Cluster;
 use super::super::control::{self, ControlSeat};
-use super::{plan, sight, usual};
+use super::{in_force, sight, usual};
 
 /// For a request to be brought to the scherald and decided.
 const DEADLINE: Duration = Duration::from_secs(8);
@@ -69,7 +69,7 @@ pub(in super::super) async fn answer(
     seat: &ControlSeat,
     request: pb::RebalanceRequest,
 ) -> Result<pb::RebalanceResponse, RequestError> {
-    let topology = cluster.map.topology();
+    let topology = in_force(cluster, seat);
     let invalid = |why: String| RequestError::Refused(Refused::Invalid(why));
     let asked = asked(cluster, &topology, request.kind.clone()).map_err(invalid)?;
     let mut answer = pb::RebalanceResponse { epoch: topology.epoch.0, ..pb::RebalanceResponse::default() };
@@ -85,13 +85,18 @@ pub(in super::super) async fn answer(
         },
     };
     let mode = asked.mode.unwrap_or(usual(changed.policy.mode));
-    let Plan { mut moves, blockers, .. } = plan(cluster, &changed, mode);
+    let mut sight = sight(cluster, &changed);
+    // An order that is created now is led a moment later.
+    for order in sight.orders.iter_mut().filter(|order| topology.order(order.id).is_none()) {
+        order.up = true;
+    }
+    let Plan { mut moves, blockers, .. } = plan(&sight, mode, cluster.membership.gain_min_percent);
     if let Some(change) = &asked.change {
         moves.retain(|made| (asked.concerns)(made, change));
     }
     answer.dangers = dangers(cluster, &changed, &moves);
     answer.policy = Some((&changed.policy).into());
-    answer.shares = shares(&sight(cluster, &changed), &moves).iter().map(share).collect();
+    answer.shares = shares(&sight, &moves).iter().map(share).collect();
     answer.moves = moves.iter().map(|made| planned(cluster, made)).collect();
     answer.blockers = blockers;
     let created = changed.orders.iter().map(|order| order.id).find(|id| topology.order(*id).is_none());

@@ -6,15 +6,19 @@
 mod act;
 mod ask;
 
+use std::sync::Arc;
+
 use shardbearer_core::ids::OrderId;
 use shardbearer_core::rebalancing::Mode;
 use shardbearer_core::topology::Topology;
 use shardbearer_proto::pb;
+use shardbearer_state::controller;
 use shardbearer_state::placement::rebalance::{self, Plan, Sight};
 
 pub(super) use self::act::Spread;
 pub(super) use self::ask::{answer, ask, explain};
 use super::Cluster;
+use super::control::ControlSeat;
 
 /// What is seen from here.
 fn sight(cluster: &Cluster, topology: &Topology) -> Sight {
@@ -33,6 +37,18 @@ fn is_led(cluster: &Cluster, order: OrderId) -> bool {
 
 fn plan(cluster: &Cluster, topology: &Topology, mode: Mode) -> Plan {
     rebalance::plan(&sight(cluster, topology), mode, cluster.membership.gain_min_percent)
+}
+
+/// The configuration as the control order has it here, which is a moment before the radiant follows it.
+fn in_force(cluster: &Cluster, seat: &ControlSeat) -> Arc<Topology> {
+    match controller::topology(seat.applier.view().as_ref()) {
+        Ok(Some(topology)) => Arc::new(topology),
+        Ok(None) => cluster.map.topology(),
+        Err(error) => {
+            tracing::error!("{error}");
+            cluster.map.topology()
+        }
+    }
 }
 
 /// By what shards are spread where nothing else is asked for.
