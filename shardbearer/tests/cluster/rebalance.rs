@@ -29,6 +29,9 @@ async fn quick() -> (tempfile::TempDir, Vec<Radiant>) {
     for radiant in starting {
         radiants.push(radiant.open().await);
     }
+    for radiant in &radiants {
+        eventually("all orders are led", || radiant.running.cluster.status().health == "ok").await;
+    }
     (folder, radiants)
 }
 
