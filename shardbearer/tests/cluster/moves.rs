@@ -70,13 +70,13 @@ impl Writers {
     }
 
     /// The same on keys that begin so.
-    pub fn start_on(radiants: &[Radiant], keys: usize, prefix: &'static str) -> Writers {
+    pub fn start_on(radiants: &[Radiant], keys: usize, prefix: &str) -> Writers {
         let (stop, slowest_ms) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let tasks = (0..keys).map(|i| {
             let running = radiants[i % radiants.len()].running.clone();
             let (stop, slowest_ms) = (stop.clone(), slowest_ms.clone());
+            let key = Bytes::from(format!("{prefix}{i}"));
             tokio::spawn(async move {
-                let key = Bytes::from(format!("{prefix}{i}"));
                 let (mut count, mut revision_last) = (0, 0);
                 while !stop.load(Ordering::Relaxed) {
                     let began = Instant::now();

@@ -151,6 +151,37 @@ async fn by_hand_nothing_moves_unless_asked_and_pins_hold() {
     let refused = ask(first, Kind::Remove(other.0), false).await.refused;
     assert!(refused.contains("is pinned to order 3"), "{refused}");
 
+    // By load: two busy shards of one order are parted, although that has no shard too many.
+    decide(first, Kind::Pin(pb::Pin { shard, order: 0 })).await;
+    let busy = |wanted: OrderId| {
+        let owner = |tag: &String| first.running.door.locate("default", tag.as_bytes()).expect("a table");
+        let tags = (0..500).map(|i| format!("{{busy-{i}}}")).filter(|tag| owner(tag).1 == wanted);
+        let mut tags: Vec<_> = tags.map(|tag| (owner(&tag).0, tag)).collect();
+        tags.sort_unstable();
+        tags.dedup_by_key(|(shard, _)| *shard);
+        tags
+    };
+    let (one, two) = (busy(home)[0].clone(), busy(home)[1].clone());
+    let writers = [&one, &two].map(|(_, tag)| Writers::start_on(&radiants, 4, tag));
+    decide(first, Kind::Mode("load".into())).await;
+    let owners = || {
+        let topology = first.running.cluster.map.topology();
+        let shards = topology.tables.iter().flat_map(|table| &table.shards);
+        let owners = shards.filter(|shard| [one.0, two.0].contains(&shard.id)).map(|shard| shard.order);
+        owners.collect::<Vec<_>>()
+    };
+    eventually("they are parted", || owners()[0] != owners()[1]).await;
+    let known = &first.running.cluster.migrations;
+    eventually("what that changed is measured", || {
+        known
+            .last()
+            .is_some_and(|last| last.who == "rebalance by load" && last.effect.contains("; afterwards: "))
+    })
+    .await;
+    for writers in writers {
+        writers.stop().await;
+    }
+
     // What would leave no copy to spare is refused, unless somebody insists.
     let leave = pb::MemberRequest {
         action: pb::member_request::Action::Leave.into(),
