@@ -89,7 +89,7 @@ impl KeyRange {
 pub type Rows<'a> = Box<dyn Iterator<Item = Result<(Bytes, Bytes), StorageError>> + 'a>;
 
 /// A consistent picture of everything committed when it was taken.
-pub trait View: Send {
+pub trait View: Send + Sync {
     /// The row's value.
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StorageError>;
 

@@ -1,8 +1,7 @@
 //! Group commit: everything that waits becomes one proposal.
 //!
-//! While a proposal is on its way, what arrives gathers; when it returns, all that gathered goes out as the next. If
-//! more gathers than is on its way, it does not wait (up to [`IN_FLIGHT_MAX`] proposals): then the disks would idle. So a lone
-//! client waits for nobody, and a crowd shares entries, messages and fsyncs. No timer is involved.
+//! While a proposal is on its way, what arrives gathers; when it returns, all that gathered goes out as the next. So a
+//! lone client waits for nobody, and a crowd shares entries, messages and fsyncs. No timer is involved.
 //!
 //! A submission is never split over two proposals: its items share one fate.
 
@@ -11,8 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use shardbearer_core::engine::ConsensusEngine;
 use shardbearer_core::error::{Refused, RequestError};
@@ -24,10 +21,6 @@ use shardbearer_proto::convert;
 use tokio::sync::{Notify, oneshot};
 
 use crate::kv::CallResult;
-
-/// Proposals on their way at once. Two keep the disk busy while a batch gathers; more make batches smaller, which
-/// costs more than the overlap gains.
-const IN_FLIGHT_MAX: usize = 2;
 
 const WAITING: u8 = 0;
 const PROPOSED: u8 = 1;
@@ -111,11 +104,6 @@ impl Queue {
         Ok(())
     }
 
-    /// Items that wait.
-    fn gathered(&self) -> usize {
-        self.waiting.lock().items
-    }
-
     /// What goes into the next proposal: whole submissions in order of arrival, up to the limits.
     fn take(&self) -> Vec<Submission> {
         let mut waiting = self.waiting.lock();
@@ -153,41 +141,21 @@ impl Queue {
     }
 }
 
-/// The proposing task.
+/// The proposing task. One proposal at a time: a second one beside it would make both smaller.
 async fn propose_all(queue: Arc<Queue>, engine: Arc<dyn ConsensusEngine>, world: World) {
-    let mut in_flight = FuturesUnordered::new();
-    let mut items = 0;
     while !queue.closed.load(Ordering::Acquire) {
-        let go = in_flight.is_empty() || in_flight.len() < IN_FLIGHT_MAX && queue.gathered() > items;
-        let submissions = if go { queue.take() } else { Vec::new() };
-        if !submissions.is_empty() {
-            items += submissions.iter().map(|submission| submission.items.len()).sum::<usize>();
-            in_flight.push(propose(engine.clone(), submissions, world.wall_ms()));
-            // First poll at once, so that the proposal is on its way before more is gathered.
-            items -= done_at_once(&mut in_flight).await;
-            continue;
+        let submissions = queue.take();
+        if submissions.is_empty() {
+            queue.arrived.notified().await;
+        } else {
+            // Ends in any case: closing the engine ends what is on its way.
+            propose(engine.as_ref(), submissions, world.wall_ms()).await;
         }
-        tokio::select! {
-            biased;
-            Some(done) = in_flight.next(), if !in_flight.is_empty() => items -= done,
-            () = queue.arrived.notified(), if in_flight.len() < IN_FLIGHT_MAX => {}
-        }
-    }
-    // What is on its way still gets its answer: closing the engine ends it.
-    while in_flight.next().await.is_some() {}
-}
-
-/// Polls the proposals once without waiting for any; returns the items of one that was done.
-async fn done_at_once<F: Future<Output = usize>>(in_flight: &mut FuturesUnordered<F>) -> usize {
-    tokio::select! {
-        biased;
-        Some(done) = in_flight.next() => done,
-        () = std::future::ready(()) => 0,
     }
 }
 
-/// One proposal, from encoding to the answers; returns how many items it had.
-async fn propose(engine: Arc<dyn ConsensusEngine>, submissions: Vec<Submission>, time_ms: u64) -> usize {
+/// One proposal, from encoding to the answers.
+async fn propose(engine: &dyn ConsensusEngine, submissions: Vec<Submission>, time_ms: u64) {
     let mut counts = Vec::with_capacity(submissions.len());
     let mut callers = Vec::with_capacity(submissions.len());
     let mut items = Vec::new();
@@ -212,7 +180,6 @@ async fn propose(engine: Arc<dyn ConsensusEngine>, submissions: Vec<Submission>,
             }
         }
     }
-    expected
 }
 
 /// The replies of an applied entry. What makes no sense here was applied all the same.

@@ -2,6 +2,7 @@
 //!
 //! [`open`] makes a [`StorageEngine`] by name; [`log`] is the one log of all orders of a radiant.
 
+pub mod behind;
 pub mod fjall;
 pub mod log;
 pub mod memory;
@@ -20,7 +21,7 @@ pub const ENGINES: [&str; 3] = ["fjall", "sled", "memory"];
 /// Opens the engine called `kind` in a folder of its own, which is created if need be.
 pub fn open(kind: &str, dir: &Path, cache_bytes: u64) -> Result<Arc<dyn StorageEngine>, StorageError> {
     match kind {
-        "fjall" => Ok(Arc::new(fjall::Fjall::open(dir, cache_bytes)?)),
+        "fjall" => Ok(Arc::new(behind::Behind::new(Arc::new(fjall::Fjall::open(dir, cache_bytes)?))?)),
         "sled" => Ok(Arc::new(sled::Sled::open(dir, cache_bytes)?)),
         "memory" => Ok(Arc::new(memory::Memory::open(dir)?)),
         other => Err(StorageError::Io(format!(

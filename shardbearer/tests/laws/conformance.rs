@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use shardbearer::storage::fjall::Fjall;
 use shardbearer::storage::log::{LogOptions, SegmentedLog};
 use shardbearer_core::log::LogStore;
 use shardbearer_core::storage::{StorageEngine, StorageError};
@@ -53,11 +54,10 @@ fn open_storage(kind: &str, dir: &Path) -> Arc<dyn StorageEngine> {
     shardbearer::storage::open(kind, dir, CACHE_BYTES).expect("opens after ten seconds")
 }
 
-fn check_storage(kind: &str) {
+fn check_storage(open: impl Fn(&Path) -> Arc<dyn StorageEngine>) {
     let dir = tempfile::tempdir().expect("a folder");
-    let open = |place: &str| open_storage(kind, &dir.path().join(place));
     conformance::storage::check(&Subject {
-        open: &open,
+        open: &|place| open(&dir.path().join(place)),
         persistent: true,
         crash: Some(&|from, to| copy(&dir.path().join(from), &dir.path().join(to))),
     });
@@ -75,15 +75,20 @@ fn the_segmented_log_keeps_them_with_large_segments_too() {
 
 #[test]
 fn fjall_keeps_the_laws_of_storages() {
-    check_storage("fjall");
+    check_storage(|dir| open_storage("fjall", dir));
+}
+
+#[test]
+fn fjall_keeps_them_with_nothing_above_it_too() {
+    check_storage(|dir| Arc::new(Fjall::open(dir, CACHE_BYTES).expect("opens")));
 }
 
 #[test]
 fn sled_keeps_the_laws_of_storages() {
-    check_storage("sled");
+    check_storage(|dir| open_storage("sled", dir));
 }
 
 #[test]
 fn memory_keeps_the_laws_of_storages() {
-    check_storage("memory");
+    check_storage(|dir| open_storage("memory", dir));
 }

@@ -1,0 +1,125 @@
+//! Rows on top of others: what was changed, not yet written below.
+
+use std::collections::BTreeMap;
+use std::iter::Peekable;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use shardbearer_core::storage::{Batch, KeyRange, Space, StorageError};
+
+/// `None`: removed.
+type Rows = BTreeMap<Bytes, Option<Bytes>>;
+
+/// Bytes that a row costs beside its key and value.
+const ROW_BYTES: usize = 96;
+
+/// Changes, copied on write a space at a time, so that a clone is a view.
+#[derive(Clone, Default)]
+pub(super) struct Layer {
+    spaces: BTreeMap<Space, Arc<Rows>>,
+}
+
+impl Layer {
+    pub(super) fn is_empty(&self) -> bool {
+        self.spaces.is_empty()
+    }
+
+    /// Takes a batch in; returns how many bytes it has, those that it replaces included.
+    pub(super) fn take(&mut self, batch: Batch) -> usize {
+        let mut bytes = 0;
+        let mut rest = batch.into_rows().peekable();
+        while let Some((space, key, value)) = rest.next() {
+            let rows = Arc::make_mut(self.spaces.entry(space).or_default());
+            let mut put = |key: Bytes, value: Option<Bytes>| {
+                bytes += ROW_BYTES + key.len() + value.as_ref().map_or(0, Bytes::len);
+                rows.insert(key, value);
+            };
+            put(key, value);
+            while let Some((_, key, value)) = rest.next_if(|(next, _, _)| *next == space) {
+                put(key, value);
+            }
+        }
+        bytes
+    }
+
+    /// What is said of a row: `None` nothing, `Some(None)` removed.
+    pub(super) fn look(&self, space: Space, key: &[u8]) -> Option<Option<Bytes>> {
+        self.spaces.get(&space)?.get(key).cloned()
+    }
+
+    /// The changes of one space within a range, ordered by key.
+    pub(super) fn range<'a>(
+        &'a self,
+        space: Space,
+        range: &KeyRange,
+    ) -> impl Iterator<Item = (Bytes, Option<Bytes>)> + use<'a> {
+        let end = match &range.end {
+            // An end before the start is an empty range, not a panic.
+            Some(end) => Bound::Excluded(end.as_slice().max(&range.start)),
+            None => Bound::Unbounded,
+        };
+        let bounds = (Bound::Included(range.start.as_slice()), end);
+        let rows = self.spaces.get(&space).map(|rows| rows.range::<[u8], _>(bounds));
+        rows.into_iter().flatten().map(|(key, value)| (key.clone(), value.clone()))
+    }
+
+    pub(super) fn forget(&mut self, space: Space) {
+        self.spaces.remove(&space);
+    }
+
+    /// The spaces in which a row is set.
+    pub(super) fn spaces(&self) -> impl Iterator<Item = Space> + '_ {
+        let set = self.spaces.iter().filter(|(_, rows)| rows.values().any(Option::is_some));
+        set.map(|(space, _)| *space)
+    }
+
+    /// All of it, to be written below.
+    pub(super) fn to_batch(&self) -> Batch {
+        let mut batch = Batch::default();
+        for (space, rows) in &self.spaces {
+            for (key, value) in rows.iter() {
+                batch.set(*space, key.clone(), value.clone());
+            }
+        }
+        batch
+    }
+}
+
+/// A row, or that it is removed, or why it cannot be read.
+pub(super) type Change = Result<(Bytes, Option<Bytes>), StorageError>;
+
+/// Two sequences in key order as one; where both have a row, that of `above` counts.
+pub(super) struct Over<A: Iterator, B: Iterator> {
+    above: Peekable<A>,
+    below: Peekable<B>,
+}
+
+impl<A, B> Over<A, B>
+where
+    A: Iterator<Item = (Bytes, Option<Bytes>)>,
+    B: Iterator<Item = Change>,
+{
+    pub(super) fn new(above: A, below: B) -> Self {
+        Over { above: above.peekable(), below: below.peekable() }
+    }
+}
+
+impl<A, B> Iterator for Over<A, B>
+where
+    A: Iterator<Item = (Bytes, Option<Bytes>)>,
+    B: Iterator<Item = Change>,
+{
+    type Item = Change;
+
+    fn next(&mut self) -> Option<Change> {
+        let Some((key, _)) = self.above.peek() else { return self.below.next() };
+        match self.below.peek() {
+            Some(Err(_)) => return self.below.next(),
+            Some(Ok((below, _))) if below < key => return self.below.next(),
+            Some(Ok((below, _))) if below == key => drop(self.below.next()),
+            Some(Ok(_)) | None => {}
+        }
+        self.above.next().map(Ok)
+    }
+}

@@ -1,0 +1,256 @@
+//! Write-behind: the latest changes wait in memory, and go to the engine below many at a time.
+//!
+//! Each entry of a log changes the same few rows again: how far it was applied, the counters of a shard, its sessions.
+//! Below, each time costs an insertion, and every reader passes by the old versions. So changes gather here, where a
+//! later one replaces an earlier one, until they are [`FULL_BYTES`] or [`AGE_MAX`] old; then a thread of their own
+//! writes them below **as one batch**. Nothing is promised by that: a radiant's log has what a crash takes from here,
+//! and since the batches go down in order and whole, a crash takes a suffix. A synced commit waits until all is below.
+//!
+//! A view is three pointers: to what gathers, to what is being written, and to one view of the engine below, which is
+//! taken anew only when something was written there.
+
+mod layer;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use shardbearer_core::storage::{
+    Batch, Durability, KeyRange, Rows, Space, StorageEngine, StorageError, View,
+};
+
+use self::layer::{Layer, Over};
+
+/// So much gathers at most; as much again may be on its way down. Then commits wait.
+const FULL_BYTES: usize = 8 << 20;
+
+/// How long a change waits at most. It bounds what a start after a crash has to replay.
+const AGE_MAX: Duration = Duration::from_secs(1);
+
+/// An engine with its latest changes in memory.
+pub struct Behind {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    below: Arc<dyn StorageEngine>,
+    age_max: Duration,
+    live: Mutex<Live>,
+    /// Something is to be written, or was.
+    changed: Condvar,
+}
+
+struct Live {
+    gathering: Arc<Layer>,
+    bytes: usize,
+    /// On its way down.
+    writing: Option<Arc<Layer>>,
+    below: Arc<dyn View>,
+    /// The engine below failed. What it was given last stays in `writing`, for readers.
+    failure: Option<StorageError>,
+    closing: bool,
+}
+
+impl Behind {
+    /// Changes gather over `below`, which must not be changed by anybody else.
+    pub fn new(below: Arc<dyn StorageEngine>) -> Result<Behind, StorageError> {
+        Behind::with(below, AGE_MAX)
+    }
+
+    fn with(below: Arc<dyn StorageEngine>, age_max: Duration) -> Result<Behind, StorageError> {
+        let live = Live {
+            gathering: Arc::default(),
+            bytes: 0,
+            writing: None,
+            below: below.view().into(),
+            failure: None,
+            closing: false,
+        };
+        let shared = Arc::new(Shared { below, age_max, live: Mutex::new(live), changed: Condvar::new() });
+        let writer = shared.clone();
+        #[allow(clippy::disallowed_methods)] // it waits for the disk; simulations have a storage without it
+        let thread = std::thread::Builder::new()
+            .name("data-writer".into())
+            .spawn(move || writer.write_all())
+            .map_err(|error| StorageError::Io(format!("cannot start the data's writer: {error}")))?;
+        Ok(Behind { shared, thread: Some(thread) })
+    }
+}
+
+impl Drop for Behind {
+    fn drop(&mut self) {
+        self.shared.live.lock().closing = true;
+        self.shared.changed.notify_all();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    /// The thread: writes when enough has gathered or it is old enough, and what is left at the end.
+    fn write_all(&self) {
+        let mut live = self.live.lock();
+        let mut old = false;
+        while live.failure.is_none() {
+            let waits = !live.gathering.is_empty();
+            if live.writing.is_some() {
+                // Somebody else writes; it tells when it is done.
+                self.changed.wait(&mut live);
+            } else if waits && (old || live.closing || live.bytes >= FULL_BYTES) {
+                live = self.write(live);
+                old = false;
+            } else if waits {
+                old = self.changed.wait_for(&mut live, self.age_max).timed_out();
+            } else if live.closing {
+                return;
+            } else {
+                self.changed.wait(&mut live);
+            }
+        }
+    }
+
+    /// Writes what has gathered. Nothing else may be on its way.
+    fn write<'a>(&'a self, mut live: MutexGuard<'a, Live>) -> MutexGuard<'a, Live> {
+        let rows = std::mem::take(&mut live.gathering);
+        live.bytes = 0;
+        self.change(live, rows.clone(), || self.below.commit(rows.to_batch(), Durability::Buffered))
+    }
+
+    /// Changes the engine below, while readers see `writing` over what it was. Nothing else may be on its way.
+    fn change<'a>(
+        &'a self,
+        mut live: MutexGuard<'a, Live>,
+        writing: Arc<Layer>,
+        change: impl FnOnce() -> Result<(), StorageError>,
+    ) -> MutexGuard<'a, Live> {
+        live.writing = Some(writing);
+        drop(live);
+        let changed = change().map(|()| self.below.view());
+        let mut live = self.live.lock();
+        match changed {
+            Ok(view) => (live.below, live.writing) = (view.into(), None),
+            Err(error) => live.failure = Some(error),
+        }
+        self.changed.notify_all();
+        live
+    }
+
+    /// Waits until nothing is on its way down.
+    fn settled<'a>(&self, mut live: MutexGuard<'a, Live>) -> Result<MutexGuard<'a, Live>, StorageError> {
+        loop {
+            if let Some(failure) = &live.failure {
+                return Err(failure.clone());
+            }
+            if live.writing.is_none() {
+                return Ok(live);
+            }
+            self.changed.wait(&mut live);
+        }
+    }
+
+    fn gather(&self, batch: Batch) -> Result<(), StorageError> {
+        let mut live = self.live.lock();
+        while live.bytes >= FULL_BYTES && live.failure.is_none() {
+            self.changed.wait(&mut live);
+        }
+        if let Some(failure) = &live.failure {
+            return Err(failure.clone());
+        }
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let first = live.gathering.is_empty();
+        live.bytes += Arc::make_mut(&mut live.gathering).take(batch);
+        if first || live.bytes >= FULL_BYTES {
+            self.changed.notify_all();
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), StorageError> {
+        let mut live = self.settled(self.live.lock())?;
+        if !live.gathering.is_empty() {
+            live = self.write(live);
+            if let Some(failure) = &live.failure {
+                return Err(failure.clone());
+            }
+        }
+        drop(live);
+        self.below.commit(Batch::default(), Durability::Synced)
+    }
+}
+
+impl StorageEngine for Behind {
+    fn view(&self) -> Box<dyn View> {
+        let live = self.shared.live.lock();
+        Box::new(Picture {
+            gathering: live.gathering.clone(),
+            writing: live.writing.clone(),
+            below: live.below.clone(),
+        })
+    }
+
+    fn views_hold_commits_up(&self) -> bool {
+        self.shared.below.views_hold_commits_up()
+    }
+
+    fn commit(&self, batch: Batch, durability: Durability) -> Result<(), StorageError> {
+        self.shared.gather(batch)?;
+        match durability {
+            Durability::Buffered => Ok(()),
+            Durability::Synced => self.shared.sync(),
+        }
+    }
+
+    fn drop_space(&self, space: Space) -> Result<(), StorageError> {
+        let mut live = self.shared.settled(self.shared.live.lock())?;
+        Arc::make_mut(&mut live.gathering).forget(space);
+        let live = self.shared.change(live, Arc::default(), || self.shared.below.drop_space(space));
+        live.failure.clone().map_or(Ok(()), Err)
+    }
+
+    fn spaces(&self) -> Result<Vec<Space>, StorageError> {
+        let live = self.shared.live.lock();
+        let mut spaces: BTreeSet<Space> = self.shared.below.spaces()?.into_iter().collect();
+        spaces.extend(live.writing.iter().flat_map(|rows| rows.spaces()));
+        spaces.extend(live.gathering.spaces());
+        Ok(spaces.into_iter().collect())
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        self.shared.below.disk_bytes()
+    }
+}
+
+struct Picture {
+    gathering: Arc<Layer>,
+    writing: Option<Arc<Layer>>,
+    below: Arc<dyn View>,
+}
+
+impl View for Picture {
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
+        let layers = std::iter::once(&self.gathering).chain(&self.writing);
+        match layers.into_iter().find_map(|layer| layer.look(space, key)) {
+            Some(changed) => Ok(changed),
+            None => self.below.get(space, key),
+        }
+    }
+
+    fn scan(&self, space: Space, range: &KeyRange) -> Rows<'_> {
+        let below = self.below.scan(space, range).map(|row| row.map(|(key, value)| (key, Some(value))));
+        let writing = self.writing.as_ref().map(|rows| rows.range(space, range)).into_iter().flatten();
+        let rows = Over::new(self.gathering.range(space, range), Over::new(writing, below));
+        Box::new(rows.filter_map(|row| match row {
+            Ok((key, value)) => Some(Ok((key, value?))),
+            Err(error) => Some(Err(error)),
+        }))
+    }
+}
