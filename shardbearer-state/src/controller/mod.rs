@@ -78,7 +78,7 @@ impl StateMachine for ControlMachine {
 /// What becomes of a command.
 enum Decision {
     /// A new configuration.
-    Make { topology: Topology, what: String, radiant: RadiantId },
+    Make { topology: Box<Topology>, what: String, radiant: RadiantId },
     /// It is so already.
     AsItIs(Epoch, RadiantId),
     /// It cannot be.
@@ -99,7 +99,7 @@ fn found(topology: &Topology) -> Decision {
         topology.orders.len().saturating_sub(1),
         topology.tables.iter().map(|table| table.shards.len()).sum::<usize>(),
     );
-    Decision::Make { topology, what, radiant: RadiantId::NONE }
+    Decision::Make { topology: topology.into(), what, radiant: RadiantId::NONE }
 }
 
 fn welcome(mut topology: Topology, name: &str, incarnation: Incarnation, doors: &Doors) -> Decision {
@@ -126,7 +126,11 @@ fn welcome(mut topology: Topology, name: &str, incarnation: Incarnation, doors: 
         let radiant = known.id;
         known.doors = doors.clone();
         topology.epoch = next;
-        return Decision::Make { topology, what: format!("radiant {name} has other doors"), radiant };
+        return Decision::Make {
+            topology: topology.into(),
+            what: format!("radiant {name} has other doors"),
+            radiant,
+        };
     }
     let highest = topology.radiants.iter().map(|radiant| radiant.id.0).max().unwrap_or(0);
     let Some(id) = highest.checked_add(1).map(RadiantId) else {
@@ -136,7 +140,11 @@ fn welcome(mut topology: Topology, name: &str, incarnation: Incarnation, doors: 
     let (name_of, doors, standing) = (name.to_owned(), doors.clone(), Standing::Spare);
     topology.radiants.push(Radiant { id, name: name_of, incarnation, doors, standing });
     topology.epoch = next;
-    Decision::Make { topology, what: format!("radiant {name} ({id}) joins as a spare"), radiant: id }
+    Decision::Make {
+        topology: topology.into(),
+        what: format!("radiant {name} ({id}) joins as a spare"),
+        radiant: id,
+    }
 }
 
 fn last_migration(work: &mut Workspace<'_>) -> Option<Migration> {
@@ -188,7 +196,7 @@ fn rebalance(
                 Ok((topology, _)) if topology == present => Decision::AsItIs(now, RadiantId::NONE),
                 Ok((mut topology, what)) => {
                     topology.epoch = Epoch(now.0 + 1);
-                    Decision::Make { topology, what, radiant: RadiantId::NONE }
+                    Decision::Make { topology: topology.into(), what, radiant: RadiantId::NONE }
                 }
                 Err(why) => Decision::Refuse(why),
             };
@@ -237,7 +245,7 @@ fn members(topology: &Topology, on: Epoch, change: &MemberChange) -> Decision {
         ));
     }
     match membership::carry_out(topology, change) {
-        Ok((topology, what)) => Decision::Make { topology, what, radiant: RadiantId::NONE },
+        Ok((topology, what)) => Decision::Make { topology: topology.into(), what, radiant: RadiantId::NONE },
         Err(why) => Decision::Refuse(why),
     }
 }

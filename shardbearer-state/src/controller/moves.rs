@@ -12,7 +12,7 @@ use shardbearer_core::topology::{Shard, Topology};
 #[derive(Debug, PartialEq)]
 pub(super) enum Outcome {
     /// A new configuration, and the record.
-    Epoch { topology: Topology, what: String, migration: Migration },
+    Epoch { topology: Box<Topology>, what: String, migration: Migration },
     /// The record alone.
     Record(Migration),
     /// It is so already, since this epoch.
@@ -132,7 +132,7 @@ pub(super) fn plan(
         ..Migration::default()
     };
     let what = format!("shard {shard} begins to move from order {from} to order {to}");
-    Outcome::Epoch { topology, what, migration }
+    Outcome::Epoch { topology: topology.into(), what, migration }
 }
 
 fn undo(topology: Topology, last: Option<Migration>, asked: &Asked<'_>) -> Outcome {
@@ -210,7 +210,7 @@ fn commit(mut topology: Topology, present: Migration) -> Outcome {
     );
     let what = format!("shard {} belongs to order {} instead of {}", present.shard, present.to, present.from);
     Outcome::Epoch {
-        topology,
+        topology: topology.into(),
         what,
         migration: Migration { phase: Phase::Serving, ended, effect, ..present },
     }
@@ -249,7 +249,7 @@ fn returned(mut topology: Topology, present: Migration, released: bool, discarde
         format!("shard {} stays with order {}: {}", migration.shard, migration.from, migration.called_off);
     let effect = format!("nothing: it was called off, {}", migration.called_off);
     Outcome::Epoch {
-        topology,
+        topology: topology.into(),
         what,
         migration: Migration { phase: Phase::Returned, ended, effect, ..migration },
     }

@@ -114,13 +114,15 @@ impl Part {
 impl Radiant {
     pub(super) async fn run(self, global: &Global) -> anyhow::Result<()> {
         let request = self.part.request();
-        let dry = request.dry_run;
+        let (dry, forced) = (request.dry_run, request.force);
         let answer: Answer = global.client().await?.member(request).await?.into();
         match global.output {
             Output::Json => output::json(&answer)?,
             Output::Table => output::line(words(&answer, dry))?,
         }
-        let refused = !(answer.blockers.is_empty() && answer.dangers.is_empty()) && !answer.done;
+        let agreed = answer.done || (dry && forced);
+        let objected = !answer.blockers.is_empty() || !answer.dangers.is_empty();
+        let refused = objected && !agreed;
         anyhow::ensure!(!refused, "refused{}", if dry { " if it were asked for now" } else { "" });
         Ok(())
     }
