@@ -110,6 +110,7 @@ impl Cluster {
                     scheme: "slots:16384/1".into(),
                     shards: vec![pb::Shard { id: 1, order: 2 }],
                 }],
+                policy: None,
             }),
             leads: vec![pb::Lead { order: 2, herald: 1, term: 1 }],
         };
