@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 usage() {
     cat <<'TEXT'
-scripts/chaos.sh [--engine NAME] [--minutes N] [--faults A,B,...] [--seed N] [--clients N] [--flips N]
+scripts/chaos.sh [--engine NAME] [--minutes N] [--faults A,B,...] [--seed N] [--clients N] [--flips N | --strain N]
 
   --engine NAME      openraft (the default), omnipaxos or chain
   --minutes N        new faults come for so long; each comes at least once (1)
@@ -15,6 +15,8 @@ scripts/chaos.sh [--engine NAME] [--minutes N] [--faults A,B,...] [--seed N] [--
   --seed N           decides which faults come, when, and to whom (1); processes and clients are never the same twice
   --clients N        of the load (16); every fourth is the smart client
   --flips N          instead: turn N bits, one after the other, in the files of a single radiant
+  --strain N         instead: throughput, latency and memory beside a follower that stands still, under far too much load,
+                     and after; N seconds of each
 
 Ends with counts, for people and as a line of JSON. After a violation the radiants' folders and the history are kept, and
 the command that checks it again is printed. Everything is kept in memory where there is /dev/shm, since a power
@@ -46,6 +48,10 @@ while (($#)); do
     --flips)
         CHAOS_FLIPS=$(number "$@") && export CHAOS_FLIPS
         test=chaos::flips::turned_bits_are_refused_or_harmless
+        ;;
+    --strain)
+        CHAOS_STRAIN=$(number "$@") && export CHAOS_STRAIN
+        test=chaos::strain::a_silent_follower_and_an_overload_pass
         ;;
     *) usage >&2 && fail "what is '$1'?" ;;
     esac

@@ -110,6 +110,15 @@ pub trait StorageEngine: Send + Sync {
     /// Applies all changes of the batch or none, across spaces. A space is created by its first row.
     fn commit(&self, batch: Batch, durability: Durability) -> Result<(), StorageError>;
 
+    /// Whether a commit would wait for the disk now. Who must not be kept waiting lets somebody else
+    /// [`make_room`](StorageEngine::make_room) first.
+    fn is_full(&self) -> bool {
+        false
+    }
+
+    /// Waits until a commit need not wait for the disk, or until that has failed.
+    fn make_room(&self) {}
+
     /// Drops a whole space and gives its disk space back, at once or in the background. Durable when it
     /// returns. Open views may or may not go on seeing it.
     fn drop_space(&self, space: Space) -> Result<(), StorageError>;

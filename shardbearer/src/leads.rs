@@ -22,12 +22,19 @@ pub struct Lead {
 /// The table of leads.
 #[derive(Default)]
 pub struct Leads {
+    /// Whose table it is; none in tests.
+    me: RadiantId,
     known: RwLock<BTreeMap<OrderId, Lead>>,
     /// Wakes who waits in the order in which they began to: a watch channel draws lots, and no run could be repeated.
     news: Notify,
 }
 
 impl Leads {
+    /// The table of a radiant.
+    pub fn of(me: RadiantId) -> Leads {
+        Leads { me, ..Leads::default() }
+    }
+
     /// The order's herald, if one is known.
     pub fn herald(&self, order: OrderId) -> Option<RadiantId> {
         self.known.read().get(&order).map(|lead| lead.herald).filter(|herald| !herald.is_none())
@@ -54,9 +61,10 @@ impl Leads {
     }
 
     /// Forgets a herald that answered that it is none, so that it is not asked again until somebody says something
-    /// new; its hint is taken where nothing is known.
+    /// new; its hint is taken where nothing is known. But whether this radiant leads, its own engine knows best: an old
+    /// hint that it does would stand for the rest of the term, since nobody is asked who could deny it.
     pub fn doubt(&self, order: OrderId, herald: RadiantId, hint: Option<RadiantId>) {
-        let hint = hint.filter(|hint| *hint != herald);
+        let hint = hint.filter(|hint| *hint != herald && *hint != self.me);
         let mut known = self.known.write();
         let lead = known.entry(order).or_insert(Lead { order, herald: RadiantId::NONE, term: 0 });
         if lead.herald == herald || lead.herald.is_none() {
@@ -95,5 +103,15 @@ mod tests {
         assert_eq!(leads.herald(OrderId(2)), Some(RadiantId(1)), "the same term names a herald again");
         leads.learn(lead(3, 6));
         assert_eq!(leads.herald(OrderId(2)), Some(RadiantId(3)));
+    }
+
+    #[test]
+    fn nobody_is_told_by_others_that_it_leads() {
+        let leads = Leads::of(RadiantId(4));
+        leads.learn(lead(1, 5));
+        leads.doubt(OrderId(2), RadiantId(1), Some(RadiantId(4)));
+        assert_eq!(leads.herald(OrderId(2)), None);
+        leads.learn(lead(3, 5));
+        assert_eq!(leads.herald(OrderId(2)), Some(RadiantId(3)), "who does lead is believed at once");
     }
 }

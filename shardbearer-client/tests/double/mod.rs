@@ -349,4 +349,8 @@ impl Admin for Radiant {
     async fn member(&self, _: Request<pb::MemberRequest>) -> Result<Response<pb::MemberResponse>, Status> {
         Ok(Response::new(pb::MemberResponse::default()))
     }
+
+    async fn digest(&self, _: Request<pb::DigestRequest>) -> Result<Response<pb::DigestResponse>, Status> {
+        Ok(Response::new(pb::DigestResponse::default()))
+    }
 }

@@ -9,6 +9,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -121,6 +122,7 @@ impl Identity {
         let directory = data_dir.to_path_buf();
         create(&directory)?;
         let lock = lock(&directory)?;
+        settle(&directory)?;
         let incarnation = match files::read(&directory, IDENTITY)? {
             Some(body) => {
                 let damaged = damaged(&directory, IDENTITY);
@@ -201,15 +203,45 @@ fn create(directory: &Path) -> Result<(), IdentityError> {
         Ok(found) if found.is_dir() => Ok(()),
         Ok(_) => Err(IdentityError::NotDirectory { path: directory.to_path_buf() }),
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            fs::create_dir_all(directory).map_err(refused)?;
-            let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty());
-            parent.map_or(Ok(()), files::sync_directory).map_err(refused)
+            // From the top down, each durable before there is anything in it.
+            match parent(directory) {
+                Some(parent) if !parent.is_dir() => create(parent)?,
+                Some(_) | None => {}
+            }
+            fs::create_dir(directory).map_err(refused)?;
+            parent(directory).map_or(Ok(()), files::sync_directory).map_err(refused)
         }
         Err(error) if error.kind() == ErrorKind::NotADirectory => {
             Err(IdentityError::NotDirectory { path: directory.to_path_buf() })
         }
         Err(error) => Err(files::refused(directory, "look into", error)),
     }
+}
+
+/// Makes durable what is there. Names may be in the system's memory only: the last process ended, or its disk failed,
+/// between making one and the fsync. What is read from now on is counted on by others, so that no power cut may take it.
+fn settle(directory: &Path) -> Result<(), IdentityError> {
+    let refused = |path: &Path, error| files::refused(path, "sync the directory", error);
+    files::sync_directory(directory).map_err(|error| refused(directory, error))?;
+    let device = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
+    let mut path = directory;
+    while let Some(above) = parent(path).filter(|above| device(above) == device(directory)) {
+        match files::sync_directory(above) {
+            // Nor could this user have made anything there.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => break,
+            synced => synced.map_err(|error| refused(above, error))?,
+        }
+        path = above;
+    }
+    Ok(())
+}
+
+/// The folder that a path is in, if it names one.
+fn parent(path: &Path) -> Option<&Path> {
+    let here = path != Path::new(".");
+    path.parent()
+        .map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent })
+        .filter(|_| here)
 }
 
 fn lock(directory: &Path) -> Result<File, IdentityError> {

@@ -25,6 +25,7 @@ mod shard;
 mod shards;
 mod status;
 mod up;
+mod verify;
 
 #[cfg(test)]
 mod tests;
@@ -146,6 +147,8 @@ enum Command {
     Radiant(radiant::Radiant),
     /// The configurations the cluster has had: when, who, why
     Epochs(epochs::Epochs),
+    /// Check whether all replicas hold the same
+    Verify(verify::Verify),
     /// Measure throughput and latency, of this cluster or of others for comparison
     Bench(bench::Bench),
     /// Check whether a replication engine keeps its promises, and what it costs
@@ -184,9 +187,9 @@ pub fn main_with(engines: Engines) -> ExitCode {
     }
 }
 
-/// Threads of the runtime. Applying may wait for a disk; with a few to spare, heartbeats go on meanwhile.
+/// Threads of the runtime. What waits for a disk does so elsewhere; a second one is for what computes for long.
 fn workers() -> usize {
-    const LEAST: usize = 4;
+    const LEAST: usize = 2;
     std::thread::available_parallelism().map_or(LEAST, usize::from).max(LEAST)
 }
 
@@ -206,6 +209,7 @@ async fn run(cli: Cli, engines: Engines) -> anyhow::Result<()> {
         Command::Radiants(radiants) => radiants.run(&global).await,
         Command::Radiant(radiant) => radiant.run(&global).await,
         Command::Epochs(epochs) => epochs.run(&global).await,
+        Command::Verify(verify) => verify.run(&global).await,
         Command::Bench(bench) => bench.run(&global).await,
         #[cfg(feature = "conformance")]
         Command::Conformance(conformance) => conformance.run(&global).await,

@@ -226,8 +226,8 @@ pub async fn request(
 
 /// The scherald, as far as known; otherwise a member of the control order that may know, each in its turn.
 fn whom(cluster: &Cluster, turn: usize) -> Option<RadiantId> {
-    if let Some(herald) = cluster.leads.herald(OrderId::CONTROL) {
-        return Some(herald).filter(|herald| *herald != cluster.me);
+    if let Some(herald) = cluster.leads.herald(OrderId::CONTROL).filter(|herald| *herald != cluster.me) {
+        return Some(herald);
     }
     let topology = cluster.map.topology();
     let members = &topology.order(OrderId::CONTROL)?.members;

@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use shardbearer_core::engine::ConsensusEngine;
-use shardbearer_core::error::RequestError;
+use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::{Incarnation, OrderId, RadiantId};
 use shardbearer_core::membership::Standing;
 use shardbearer_core::topology::{Doors, Topology};
@@ -167,5 +167,18 @@ impl Overview for Cluster {
 
     async fn member(&self, request: pb::MemberRequest) -> Result<pb::MemberResponse, RequestError> {
         scherald::ask(self, request).await
+    }
+
+    async fn digest(&self, request: pb::DigestRequest) -> Result<pb::DigestResponse, RequestError> {
+        let order = OrderId(request.order);
+        let digest = match (order.is_control(), self.control(), self.orders.find(order)) {
+            (true, Some(seat), _) => seat.applier.digest(request.at).await?,
+            (false, _, Some(order)) => order.digest(request.at).await?,
+            (true, None, _) | (false, _, None) => {
+                let why = format!("radiant {} has no replica of order {order}", self.name);
+                return Err(Refused::Invalid(why).into());
+            }
+        };
+        Ok((&digest).into())
     }
 }

@@ -52,6 +52,11 @@ pub trait Overview: Send + Sync {
     async fn member(&self, _: pb::MemberRequest) -> Result<pb::MemberResponse, RequestError> {
         Err(Refused::Invalid("membership cannot be changed here".into()).into())
     }
+
+    /// What the replica of an order here holds, to be compared with others.
+    async fn digest(&self, _: pb::DigestRequest) -> Result<pb::DigestResponse, RequestError> {
+        Err(Refused::Invalid("there are no replicas here".into()).into())
+    }
 }
 
 /// A radiant that is in its cluster.

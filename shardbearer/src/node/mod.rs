@@ -259,7 +259,7 @@ impl Life {
         };
         let home = Arc::new(folders.open(environment.clone(), &config).await?);
         let map = Arc::new(Map::new(topology.clone()).map_err(NodeError::Home)?);
-        let leads = Arc::new(Leads::default());
+        let leads = Arc::new(Leads::of(me));
         let orders = Arc::new(Registry::default());
         let migrations = Arc::new(migrate::Known::default());
         let dispatch = Arc::new(Dispatch::default());

@@ -23,6 +23,7 @@ use shardbearer_core::world::World;
 
 use super::snapshot::{self, ImageReader, ImageWriter};
 use super::spool::Spool;
+use super::verify::Marks;
 
 /// How a machine's commands and replies look in a log.
 pub trait Codec<M: StateMachine>: Send + Sync + 'static {
@@ -43,23 +44,26 @@ const INSTALLING: &[u8] = b"\xffinstalling";
 /// Format version of the two rows above.
 const VERSION: u8 = 1;
 
-struct State<M> {
-    machine: M,
-    applied: Applied,
+/// The machine and how far it is.
+pub(super) struct Applying<M> {
+    pub(super) machine: M,
+    pub(super) applied: Applied,
     /// Set by the first failure of the disk; nothing is applied after it.
-    failure: Option<StorageError>,
+    pub(super) failure: Option<StorageError>,
 }
 
 /// Applies an order's entries to a machine over a storage engine.
 pub struct MachineApplier<M: StateMachine> {
     order: OrderId,
-    storage: Arc<dyn StorageEngine>,
+    pub(super) storage: Arc<dyn StorageEngine>,
     codec: Box<dyn Codec<M>>,
     snapshots: PathBuf,
-    world: World,
-    state: Mutex<State<M>>,
+    pub(super) world: World,
+    pub(super) state: Mutex<Applying<M>>,
     /// Counts beginnings and ends of installs: odd while the rows are being replaced, in more than one commit.
-    installs: AtomicU64,
+    pub(super) installs: AtomicU64,
+    /// Who wants to see the state right after which entry.
+    pub(super) marks: Marks,
 }
 
 impl<M: StateMachine> MachineApplier<M> {
@@ -93,9 +97,9 @@ impl<M: StateMachine> MachineApplier<M> {
                 storage.drop_space(space)?;
             }
         }
-        let state = Mutex::new(State { machine, applied, failure: None });
-        let (codec, installs) = (Box::new(codec), AtomicU64::new(0));
-        Ok(Arc::new(MachineApplier { order, storage, codec, snapshots, world, state, installs }))
+        let state = Mutex::new(Applying { machine, applied, failure: None });
+        let (codec, installs, marks) = (Box::new(codec), AtomicU64::new(0), Marks::default());
+        Ok(Arc::new(MachineApplier { order, storage, codec, snapshots, world, state, installs, marks }))
     }
 
     /// A view of what is applied; while an image is being installed, of any part of it. For looks that do no harm
@@ -124,14 +128,39 @@ impl<M: StateMachine> MachineApplier<M> {
         if let Some(failure) = &state.failure {
             return Err(failure.clone());
         }
-        let result = self.apply_in(&mut state, entries);
+        let result = self.apply_by_marks(&mut state, entries);
         if let Err(error) = &result {
             state.failure = Some(error.clone());
         }
         result
     }
 
-    fn apply_in(&self, state: &mut State<M>, entries: Vec<Committed>) -> Result<Vec<Bytes>, StorageError> {
+    /// In parts, if somebody wants to see the state between two of the entries.
+    fn apply_by_marks(
+        &self,
+        state: &mut Applying<M>,
+        mut entries: Vec<Committed>,
+    ) -> Result<Vec<Bytes>, StorageError> {
+        let mut replies = Vec::new();
+        let last = entries.last().map_or(0, |entry| entry.position.index);
+        while let Some(mark) = self.marks.next(last) {
+            let rest = entries.split_off(entries.partition_point(|entry| entry.position.index <= mark.index));
+            if !entries.is_empty() {
+                replies.extend(self.apply_in(state, entries)?);
+            }
+            mark.show(self.look_at(state));
+            entries = rest;
+        }
+        match (entries.is_empty(), replies.is_empty()) {
+            (true, _) => {}
+            // As nearly always.
+            (false, true) => replies = self.apply_in(state, entries)?,
+            (false, false) => replies.extend(self.apply_in(state, entries)?),
+        }
+        Ok(replies)
+    }
+
+    fn apply_in(&self, state: &mut Applying<M>, entries: Vec<Committed>) -> Result<Vec<Bytes>, StorageError> {
         let mut replies = Vec::with_capacity(entries.len());
         let mut applied = state.applied.clone();
         let batch = {
@@ -186,12 +215,18 @@ impl<M: StateMachine> Applier for MachineApplier<M> {
         if entries.is_empty() {
             return Ok(Vec::new());
         }
+        if self.storage.is_full() {
+            // Not here: this thread has heartbeats to carry.
+            let storage = self.storage.clone();
+            self.world.block(move || storage.make_room()).await;
+        }
         self.apply_all(entries)
     }
 
     async fn persist(&self) -> Result<Applied, StorageError> {
-        let applied = self.applied();
-        self.storage.commit(Batch::default(), Durability::Synced)?;
+        let (applied, storage) = (self.applied(), self.storage.clone());
+        let synced = self.world.block(move || storage.commit(Batch::default(), Durability::Synced)).await;
+        synced.unwrap_or_else(|| Err(StorageError::Io("making data durable panicked".into())))?;
         Ok(applied)
     }
 
@@ -236,7 +271,7 @@ impl<M: StateMachine> Applier for MachineApplier<M> {
 }
 
 impl<M: StateMachine> MachineApplier<M> {
-    fn install_in(&self, state: &mut State<M>, place: &str) -> Result<(), StorageError> {
+    fn install_in(&self, state: &mut Applying<M>, place: &str) -> Result<(), StorageError> {
         // From this commit on the old rows may go: whatever happens, the image replaces them.
         let mut marker = Batch::default();
         marker.put(Space::Order(self.order), Bytes::from_static(INSTALLING), seal(place.as_bytes()));

@@ -23,6 +23,7 @@ pub mod snapshot;
 mod spool;
 #[cfg(test)]
 mod tests;
+pub mod verify;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,6 +41,7 @@ use self::applier::MachineApplier;
 use self::load::Meter;
 pub use self::load::Rates;
 use self::queue::Queue;
+use self::verify::Digest;
 use crate::kv::CallResult;
 
 /// A data order as this radiant takes part in it.
@@ -115,6 +117,11 @@ impl Order {
     /// A view of what is applied here, see [`MachineApplier::view`].
     pub fn view(&self) -> Box<dyn View> {
         self.applier.view()
+    }
+
+    /// What is held here, see [`MachineApplier::digest`].
+    pub async fn digest(&self, at: u64) -> Result<Digest, RequestError> {
+        self.applier.digest(at).await
     }
 
     /// Whether the order serves the shard as far as is applied here. What is not may be so a moment later.

@@ -1,4 +1,4 @@
-//! Images of an order's data, from one replica to another.
+//! Images of an order's data, from one replica to another, and whether replicas hold the same.
 
 use std::path::Path;
 use std::sync::{Arc, mpsc};
@@ -37,12 +37,14 @@ fn over(storage: Arc<dyn StorageEngine>, folder: &Path) -> Arc<MachineApplier<Sh
     MachineApplier::open(ORDER, storage, ShardMachine::new(ORDER), DataCodec, images, world).expect("sound")
 }
 
-async fn apply(applier: &dyn Applier, index: u64, id: Option<RequestId>, command: Command) {
+fn entry(index: u64, id: Option<RequestId>, command: Command) -> Committed {
     let items = vec![Item { shard: SHARD, id, command }];
     let proposal = Some(convert::entry_to_bytes(&Entry { time_ms: 1, items }));
-    let position = LogPos { term: 1, index };
-    let committed = Committed { position, proposal, wanted: false, note: None };
-    applier.apply(vec![committed]).await.expect("memory does not fail");
+    Committed { position: LogPos { term: 1, index }, proposal, wanted: false, note: None }
+}
+
+async fn apply(applier: &dyn Applier, index: u64, id: Option<RequestId>, command: Command) {
+    applier.apply(vec![entry(index, id, command)]).await.expect("memory does not fail");
 }
 
 /// Rows in memory that wait before a space is dropped, as an install does in its midst.
@@ -185,4 +187,60 @@ async fn nobody_waits_for_who_receives_an_image_whatever_the_storage_engine() {
     assert_eq!((target.applied().position.index, rows(target.view().as_ref())), (2, before));
     let left = std::fs::read_dir(folder.path().join("source/images")).expect("there").count();
     assert_eq!(left, 0, "the copy is gone");
+}
+
+/// Adopts the shard, and adds to a counter with every entry after the first.
+fn entries(range: std::ops::RangeInclusive<u64>) -> Vec<Committed> {
+    let command = |index| match index {
+        1 => Command::Adopt { epoch: 1 },
+        _ => Command::Increment { key: Bytes::from_static(b"counter"), by: 1 },
+    };
+    range.map(|index| entry(index, None, command(index))).collect()
+}
+
+#[tokio::test]
+async fn replicas_are_compared_right_after_the_same_entry_however_far_they_are() {
+    let folders: Vec<_> = (0..3).map(|_| tempfile::tempdir().expect("a folder")).collect();
+    let sled = || Arc::new(Sled::open(&folders[2].path().join("data"), 1 << 20).expect("a database"));
+    let (quick, slow, other) =
+        (replica(folders[0].path()), replica(folders[1].path()), over(sled(), folders[2].path()));
+    for one in [&quick, &slow, &other] {
+        one.apply(entries(1..=2)).await.expect("no failure");
+    }
+    // One takes all that follows at once, one stops at the entry, one has views that hold commits up.
+    let batches = [(&quick, 3..=9), (&slow, 3..=5), (&other, 3..=9)];
+    let mut found = Vec::new();
+    for (one, rest) in batches {
+        let (digest, applied) = tokio::join!(biased; one.digest(5), one.apply(entries(rest)));
+        applied.expect("no failure");
+        found.push(digest.expect("no failure"));
+    }
+    assert_eq!(found[0].at, 5);
+    assert_eq!((&found[0], &found[0]), (&found[1], &found[2]));
+    let rows: u64 = found[0].parts.iter().map(|part| part.rows).sum();
+    assert!(rows > 1 && found[0].parts.iter().any(|part| part.shard == Some(SHARD)), "{found:?}");
+
+    // What has passed is not shown, nor what does not come: the present is.
+    let passed = quick.digest(5).await.expect("no failure");
+    assert_eq!(passed.at, 9);
+    assert_ne!(passed.parts, found[0].parts);
+    assert_eq!(slow.digest(6).await.expect("no failure"), found[1]);
+    assert_eq!(slow.digest(0).await.expect("no failure").at, 5);
+}
+
+#[tokio::test]
+async fn a_replica_with_other_rows_has_another_digest() {
+    let folders = [tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder")];
+    let storage = Arc::new(Memory::open(&folders[1].path().join("data")).expect("a folder"));
+    let (good, altered) = (replica(folders[0].path()), over(storage.clone(), folders[1].path()));
+    for one in [&good, &altered] {
+        one.apply(entries(1..=4)).await.expect("no failure");
+    }
+    let mut batch = Batch::default();
+    batch.put(Space::Order(ORDER), Bytes::from_static(b"stray"), Bytes::from_static(b"row"));
+    storage.commit(batch, Durability::Buffered).expect("memory does not fail");
+    let (good, altered) =
+        (good.digest(4).await.expect("no failure"), altered.digest(4).await.expect("no failure"));
+    let differ: Vec<_> = good.parts.iter().zip(&altered.parts).filter(|(one, other)| one != other).collect();
+    assert_eq!(differ.iter().map(|(one, _)| one.shard).collect::<Vec<_>>(), [None]);
 }

@@ -18,6 +18,7 @@ use shardbearer_core::storage::{
 };
 
 use super::names;
+use super::settle;
 use super::writeback::Writeback;
 
 /// Bytes of one keyspace's rows in memory before they are written out.
@@ -39,6 +40,8 @@ pub struct Fjall {
 impl Fjall {
     /// Opens or creates the database in `dir`.
     pub fn open(dir: &Path, cache_bytes: u64) -> Result<Self, StorageError> {
+        settle::settle(dir)
+            .map_err(|error| StorageError::Io(format!("cannot make {} durable: {error}", dir.display())))?;
         let database = Database::builder(dir)
             .cache_size(cache_bytes)
             .max_journaling_size(JOURNAL_BYTES)

@@ -7,6 +7,7 @@ pub mod fjall;
 pub mod log;
 pub mod memory;
 mod names;
+mod settle;
 pub mod sled;
 mod writeback;
 

@@ -3,7 +3,7 @@
 //!
 //! The strict reading of POSIX, which is harsher than any file system in use: bytes and lengths are durable once
 //! their file was fsynced, names once their folder was. An fsync makes durable what was done before it began, and
-//! only when it ended. What was done later is gone, or, with [`Loss::Torn`], there by halves.
+//! only when it ended. After one that failed no later one helps what was written before it. What was done later is gone, or, with [`Loss::Torn`], there by halves.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -125,6 +125,8 @@ impl Disk {
                     let names = self.listing(data);
                     self.syncing.insert(number, (place, Some(names)));
                 }
+                // Its pages count as clean now: read, but never written.
+                8 => target.pending.clear(),
                 other => panic!("an unknown kind of record: {other}"),
             }
         }

@@ -78,6 +78,13 @@ impl Radiant {
         assert_eq!(status.signal(), Some(9), "{} had ended by itself: {status}", self.name);
     }
 
+    /// `kill -9` of one that may just be ending by itself; how it ended, if so.
+    pub fn kill_if_it_runs(&mut self) -> Option<ExitStatus> {
+        let mut child = self.process.take().expect("it was started");
+        child.kill().unwrap();
+        Some(child.wait().unwrap()).filter(|status| status.signal() != Some(9))
+    }
+
     /// SIGTERM, without waiting.
     pub fn terminate(&self) {
         let pid = self.pid().to_string();

@@ -7,8 +7,10 @@
 //! | [`history`], [`load`] | what clients did and were told, and whether the data agree |
 //! | [`kills`] | `kill -9` of one, a minority, all, under load |
 //! | [`powercut`], [`disk`] | the same, and everything that was not fsynced is gone |
+//! | [`doubtful`] | what a start reads that is on no disk yet, and a power cut after it |
 //! | [`members`] | members that change under load |
 //! | [`pauses`] | how long keys stand still, and that heralds come back |
+//! | [`replicas`] | that they hold the same, and that it is said if they do not |
 //! | [`shell`] | starts, errors, full disks: what operators see |
 //! | [`foreign`] | redis-cli, redis-benchmark, redis-py, gRPC from Python |
 //! | [`files`] | import and export |
@@ -20,6 +22,7 @@
 
 mod chaos;
 mod disk;
+mod doubtful;
 mod files;
 mod foreign;
 mod harness;
@@ -29,5 +32,6 @@ mod load;
 mod members;
 mod pauses;
 mod powercut;
+mod replicas;
 mod resp;
 mod shell;

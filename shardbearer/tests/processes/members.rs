@@ -5,12 +5,16 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::harness::{Cluster, PATIENCE};
+use super::harness::{Cluster, PATIENCE, http_get};
 use super::load::{Clients, Load, check};
+use super::resp::{Connection, Reply};
 
 const CLIENTS: Clients = Clients { resp: 12, native: 4 };
 /// Acknowledged writes between two events.
 const SOME: u64 = 150;
+
+/// Long enough for several elections.
+const ELECTIONS: Duration = Duration::from_secs(2);
 
 /// Waits until a part of the status is as radiant `at` wants to see it.
 async fn part(cluster: &Cluster, at: usize, name: &str, what: &str, holds: impl Fn(&[Value]) -> bool) {
@@ -113,6 +117,54 @@ async fn a_spare_replaces_a_killed_radiant_and_then_another_may_fail() {
     }
     cluster.ready().await;
     load.progress(SOME).await;
+    let history = load.end().await;
+    check(&cluster, &history).await;
+}
+
+/// Its log and its votes are gone with its disk: under its old id it could vote twice in one term, or make a majority
+/// of an entry that it does not have. So it is another radiant now, and has to say so by another name.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wiped_radiant_neither_votes_nor_comes_back_under_its_old_name() {
+    let mut cluster = Cluster::started(3).await;
+    let load = Load::start(&cluster, CLIENTS, "wiped").await;
+    load.progress(SOME).await;
+    cluster.radiants[2].kill();
+    load.progress(SOME).await;
+    std::fs::remove_dir_all(&cluster.radiants[2].folder).unwrap();
+
+    let said = cluster.radiants[2].log().len();
+    cluster.radiants[2].start();
+    let status = cluster.radiants[2].ended().await;
+    assert_eq!(status.code(), Some(1), "it gives up in order");
+    let log = cluster.radiants[2].log();
+    let last = log[said..].lines().last().unwrap_or_default();
+    assert!(last.contains("has a radiant \"r3\" with data directory"), "{last}");
+    assert!(last.contains("or with an empty one under another [radiant] name"), "{last}");
+
+    // Under another name it is at the address of what it was, where the others look for a member: one that has its disk
+    // and one that has not are no majority.
+    cluster.radiants[1].kill();
+    std::fs::remove_dir_all(&cluster.radiants[2].folder).unwrap();
+    cluster.radiants[2].settings.push("radiant.name=r4".into());
+    cluster.radiants[2].start();
+    let start = Instant::now();
+    while http_get(&cluster.radiants[2].http, "/readyz").await.is_none() {
+        assert!(start.elapsed() < PATIENCE, "it does not answer");
+    }
+    let mut door = Connection::open(&cluster.radiants[0].resp).await.unwrap();
+    let reply = door.call_within(&["SET", "alone", "1"], ELECTIONS).await;
+    assert!(matches!(reply, Err(_) | Ok(Reply::Error(_))), "acknowledged by one of three: {reply:?}");
+
+    // As soon as there is a majority it is let in, and can take the seats.
+    cluster.radiants[1].start();
+    cluster.ready().await;
+    let (code, answer) = json(&cluster, &["radiant", "replace", "r3", "r4"]);
+    assert_eq!(code, 0, "{answer}");
+    orders(&cluster, 0, "the new one has the seats of the wiped", |order| {
+        let members = order["members"].as_array().cloned().unwrap_or_default();
+        order["state"] == "ok" && members.len() == 3 && members.contains(&Value::from(4))
+    })
+    .await;
     let history = load.end().await;
     check(&cluster, &history).await;
 }

@@ -28,7 +28,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { FRESH = 1, WRITE = 2, ZEROS = 3, LENGTH = 4, BEGIN = 5, END = 6, LISTING = 7 };
+enum { FRESH = 1, WRITE = 2, ZEROS = 3, LENGTH = 4, BEGIN = 5, END = 6, LISTING = 7, FAILED = 8 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int journal = -1;
@@ -287,6 +287,16 @@ static int sync_with(long how, int fd) {
 
 int fsync(int fd) { return sync_with(SYS_fsync, fd); }
 int fdatasync(int fd) { return sync_with(SYS_fdatasync, fd); }
+
+// Called by faults.c when it lets an fsync fail. The system then takes the pages for clean: what was written is still
+// read, but no later fsync brings it to the disk.
+void powercut_sync_failed(int fd) {
+    struct stat found;
+    if (!ours(fd, &found) || !S_ISREG(found.st_mode)) return;
+    pthread_mutex_lock(&lock);
+    put(FAILED, found.st_ino, 0, NULL, 0);
+    pthread_mutex_unlock(&lock);
+}
 
 // Promises nothing about durability, so nothing is written down.
 int sync_file_range(int fd, off64_t offset, off64_t length, unsigned flags) {

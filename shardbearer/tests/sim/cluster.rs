@@ -52,7 +52,7 @@ fn recorder(universe: &Arc<Universe>) -> Recorder {
 
 impl Cluster {
     pub fn new(universe: Arc<Universe>, scenario: &Scenario, folder: &Path) -> Arc<Cluster> {
-        let Scenario { profile, mix, defects, .. } = scenario;
+        let Scenario { profile, mix, defects, operated, .. } = scenario;
         let net = Net::new(&universe, profile.weather);
         let mut rng = universe.rng("machines");
         let address = |number: usize| format!("10.0.0.{number}:7400");
@@ -65,7 +65,7 @@ impl Cluster {
             config.radiant.data_dir = folder.join(&config.radiant.name);
             config.listen.grpc = address(number);
             config.bootstrap.neighbors = vec![address(0), address((number + 1) % RADIANTS)];
-            config.bootstrap.expect = RADIANTS as u32;
+            config.bootstrap.expect = (RADIANTS - usize::from(*operated)) as u32;
             config.bootstrap.orders = ORDERS;
             config.bootstrap.shards = SHARDS;
             config.consensus.engine = mix.control.into();

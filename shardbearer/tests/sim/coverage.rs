@@ -41,6 +41,17 @@ const KNOWN: &[&str] = &[
     "unsynced log writes lost",
 ];
 
+/// What an operator must have been agreed to.
+pub const OPERATED: &[&str] = &[
+    "move called off",
+    "move paused or resumed",
+    "move undone",
+    "radiant drained",
+    "radiant undrained",
+    "shard moved by the operator",
+    "spare let in",
+];
+
 /// Of how many seeds on the average each is reached at least once: 100 times in 5 000.
 const SEEDS_EACH: u64 = 50;
 

@@ -148,7 +148,9 @@ fn every_broken_double_is_noticed() {
 fn notice(double: &Double) -> Result<(), String> {
     let profile = chaos::profile(double.profile).expect("one of the profiles");
     for seed in double.seeds.clone() {
-        let Err(broken) = run(&Scenario { seed, profile, mix: &MIXES[0], defects: double.defects }) else {
+        let Err(broken) =
+            run(&Scenario { seed, profile, mix: &MIXES[0], defects: double.defects, operated: false })
+        else {
             continue;
         };
         println!("{}: noticed with seed {seed}: {}", double.name, broken.what);

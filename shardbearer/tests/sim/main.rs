@@ -14,6 +14,7 @@ mod invariants;
 mod machine;
 mod mixes;
 mod observer;
+mod operator;
 mod run;
 mod transport;
 
@@ -41,6 +42,7 @@ fn one_seed() {
     if let Ok(name) = std::env::var("SIM_MIX") {
         scenario.mix = mixes::mix(&name).unwrap_or_else(|| panic!("there is no mix {name}"));
     }
+    scenario.operated = std::env::var_os("SIM_OPERATOR").is_some();
     // A trace in a file is of one run.
     let passed = checked(&scenario, std::env::var_os("SIM_TRACE").is_none());
     println!("{:?}\n{} operations, digest {:016x}", passed.covered, passed.operations, passed.digest);
@@ -78,6 +80,29 @@ fn many_seeds() {
 }
 
 const SEEDS: u64 = 200;
+
+/// The same with an operator, whose changes of members and moves of shards meet the faults. `SIM_OPERATED` chooses how many.
+#[test]
+fn many_seeds_with_an_operator() {
+    let first = number("SIM_FIRST").unwrap_or(0);
+    let count = number("SIM_OPERATED").unwrap_or(OPERATED);
+    let covered = sweep(first..first + count, |seed| {
+        // So that a few meet all profiles and most engines.
+        let scenario = Scenario { operated: true, ..Scenario::of(9 * seed) };
+        checked(&scenario, seed.is_multiple_of(10))
+    });
+    println!("{count} seeds with an operator");
+    let operated = coverage::OPERATED.iter().map(|what| (*what, covered.get(what).copied().unwrap_or(0)));
+    let operated: Vec<_> = operated.collect();
+    println!("{operated:?}");
+    // Too few seeds to expect anything rare.
+    let floor = count / 50;
+    assert!(operated.iter().all(|(_, times)| *times >= floor), "not everything was asked for: {operated:?}");
+    let changes: u64 = operated.iter().map(|(_, times)| times).sum();
+    assert!(changes >= count, "{operated:?}");
+}
+
+const OPERATED: u64 = 8;
 
 /// Runs seeds on all processors and adds up what they reached.
 fn sweep(seeds: Range<u64>, one: impl Fn(u64) -> Passed + Sync) -> BTreeMap<&'static str, u64> {

@@ -20,6 +20,7 @@ use super::cluster::{Cluster, RADIANTS, SHARDS};
 use super::doubles::Defects;
 use super::invariants::positions;
 use super::mixes::{MIXES, Mix};
+use super::operator;
 
 const CLIENTS: usize = 6;
 
@@ -36,6 +37,8 @@ pub struct Scenario {
     pub profile: &'static Profile,
     pub mix: &'static Mix,
     pub defects: Defects,
+    /// Whether an operator changes members and moves shards meanwhile.
+    pub operated: bool,
 }
 
 impl Scenario {
@@ -44,7 +47,7 @@ impl Scenario {
         let profile = &PROFILES[(seed % PROFILES.len() as u64) as usize];
         // Each profile meets each mix.
         let mix = &MIXES[(seed / PROFILES.len() as u64 % MIXES.len() as u64) as usize];
-        Scenario { seed, profile, mix, defects: Defects::default() }
+        Scenario { seed, profile, mix, defects: Defects::default(), operated: false }
     }
 }
 
@@ -52,8 +55,9 @@ impl Scenario {
     /// The command that repeats it.
     pub fn again(&self) -> String {
         let Scenario { seed, profile: Profile { name: profile, .. }, mix: Mix { name: mix, .. }, .. } = self;
+        let operated = if self.operated { " SIM_OPERATOR=1" } else { "" };
         format!(
-            "again: SIM_SEED={seed} SIM_PROFILE={profile} SIM_MIX={mix} \
+            "again: SIM_SEED={seed} SIM_PROFILE={profile} SIM_MIX={mix}{operated} \
              cargo test -p shardbearer --test sim -- --nocapture one_seed"
         )
     }
@@ -138,6 +142,10 @@ async fn live(cluster: &Arc<Cluster>, scenario: &Scenario) -> Result<(), String>
 
     let mut rng = universe.rng("director");
     let mut starts: Vec<(u64, usize)> = (0..RADIANTS).map(|one| (rng.random_range(0..800), one)).collect();
+    if scenario.operated {
+        // It finds a cluster that is there, as a rule.
+        starts[operator::SPARE].0 += 2_000;
+    }
     starts.sort_unstable();
     // Sometimes the founding itself is disturbed.
     let from =
@@ -153,6 +161,9 @@ async fn live(cluster: &Arc<Cluster>, scenario: &Scenario) -> Result<(), String>
     for number in 0..CLIENTS {
         director.spawn("client", clients::client(cluster.clone(), number, SAFETY_MS));
     }
+    if scenario.operated {
+        director.spawn("operator", operator::operator(cluster.clone(), SAFETY_MS));
+    }
     for step in steps {
         tokio::time::sleep_until(start + Duration::from_millis(step.at_ms)).await;
         cluster.perform(step.act).await;
@@ -167,7 +178,13 @@ async fn live(cluster: &Arc<Cluster>, scenario: &Scenario) -> Result<(), String>
         machine.disk.set_full(false);
         machine.start();
     }
-    let recovered = tokio::time::timeout(LIVENESS, recover(cluster, &mut rng)).await;
+    let recovered = tokio::time::timeout(LIVENESS, async {
+        if scenario.operated {
+            operator::rest(cluster).await;
+        }
+        recover(cluster, &mut rng).await;
+    });
+    let recovered = recovered.await;
     director.kill();
     director.end().await;
     stop_if_broken(cluster)?;
@@ -233,5 +250,6 @@ fn what_is_missing(cluster: &Cluster) -> String {
         .map(|machine| machine.name.as_str())
         .collect();
     let positions = positions(cluster);
-    format!("not serving: {down:?}; positions by order: {positions:?}")
+    let unrest = operator::unrest(cluster);
+    format!("not serving: {down:?}; positions by order: {positions:?}; {unrest}")
 }

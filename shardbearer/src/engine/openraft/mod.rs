@@ -12,6 +12,7 @@ mod log;
 mod machine;
 mod network;
 mod newcomer;
+mod notices;
 mod receive;
 mod runtime;
 #[cfg(test)]

@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::Stream;
+use openraft::base::{BoxFuture, BoxStream};
 use openraft::error::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
-use openraft::network::{Backoff, RPCOption, RaftNetworkFactory, RaftNetworkV2};
+use openraft::network::{Backoff, RPCOption, RaftNetworkFactory, RaftNetworkV2, stream_append_sequential};
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{AnyError, OptionalSend};
@@ -19,6 +21,7 @@ use shardbearer_core::transport::{CallError, Channel, Frame, Transport};
 use shardbearer_core::world::World;
 
 use super::machine::Image;
+use super::notices;
 use super::types::{Snapshot, Types, Vote};
 use super::wire::{self, Request, Response};
 
@@ -79,6 +82,9 @@ impl RaftNetworkFactory<Types> for Network {
         Peer { network: self.clone(), to: RadiantId(target) }
     }
 }
+
+type Appended = Result<StreamAppendResult<Types>, RPCError<Types>>;
+type Appending<'s> = BoxFuture<'s, Result<BoxStream<'s, Appended>, RPCError<Types>>>;
 
 /// A client for one member.
 pub struct Peer {
@@ -184,6 +190,13 @@ impl RaftNetworkV2<Types> for Peer {
             Response::Append(response) => Ok(response),
             _ => Err(confused()),
         }
+    }
+
+    fn stream_append<'s, S>(&'s mut self, input: S, option: RPCOption) -> Appending<'s>
+    where
+        S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
+    {
+        stream_append_sequential(self, notices::worth_sending(input), option)
     }
 
     async fn vote(

@@ -91,6 +91,15 @@ impl Admin for AdminService {
             Err(_) => Err(Status::deadline_exceeded("the control order did not answer in time")),
         }
     }
+
+    async fn digest(
+        &self,
+        request: Request<pb::DigestRequest>,
+    ) -> Result<Response<pb::DigestResponse>, Status> {
+        // As long as it takes: it reads all there is. How many there are at a time is limited below.
+        let answer = self.overview()?.digest(request.into_inner()).await;
+        answer.map(Response::new).map_err(|error| status_of(&error))
+    }
 }
 
 fn status_of(error: &RequestError) -> Status {

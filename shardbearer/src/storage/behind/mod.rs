@@ -155,11 +155,17 @@ impl Shared {
         }
     }
 
-    fn gather(&self, batch: Batch) -> Result<(), StorageError> {
+    /// Waits until there is room, or there never will be.
+    fn room(&self) -> MutexGuard<'_, Live> {
         let mut live = self.live.lock();
         while live.bytes >= FULL_BYTES && live.failure.is_none() {
             self.changed.wait(&mut live);
         }
+        live
+    }
+
+    fn gather(&self, batch: Batch) -> Result<(), StorageError> {
+        let mut live = self.room();
         if let Some(failure) = &live.failure {
             return Err(failure.clone());
         }
@@ -207,6 +213,15 @@ impl StorageEngine for Behind {
             Durability::Buffered => Ok(()),
             Durability::Synced => self.shared.sync(),
         }
+    }
+
+    fn is_full(&self) -> bool {
+        let live = self.shared.live.lock();
+        live.bytes >= FULL_BYTES && live.failure.is_none()
+    }
+
+    fn make_room(&self) {
+        drop(self.shared.room());
     }
 
     fn drop_space(&self, space: Space) -> Result<(), StorageError> {

@@ -138,7 +138,9 @@ fn who_writes_faster_than_the_disk_waits() {
     let big = Bytes::from(vec![0; FULL_BYTES]);
     put(&rig.engine, "a", big.clone()).expect("taken");
     assert_eq!(rig.begun.recv_timeout(PATIENCE), Ok(1), "it is full, so it goes at once");
+    assert!(!rig.engine.is_full());
     put(&rig.engine, "b", big.clone()).expect("there is room for as much again");
+    assert!(rig.engine.is_full());
     let (done, finished) = sync_channel(1);
     std::thread::scope(|scope| {
         let engine = &rig.engine;

@@ -79,7 +79,9 @@ __attribute__((constructor)) static void start(void) {
 // ---- what fails
 
 static int class_of(const char *path) {
-    if (strncmp(path, dir, dir_length) || path[dir_length] != '/') return 0;
+    if (strncmp(path, dir, dir_length)) return 0;
+    if (!path[dir_length]) return OTHER;
+    if (path[dir_length] != '/') return 0;
     const char *rest = path + dir_length + 1;
     if (!strncmp(rest, "log/", 4)) return LOG;
     if (!strncmp(rest, "data", 4)) return DATA;
@@ -180,16 +182,24 @@ int ftruncate64(int fd, off64_t length) {
 
 int ftruncate(int fd, off_t length) { return ftruncate64(fd, length); }
 
+// Whether this fsync is to fail. Then powercut.c, if it is there, is told.
+static int sync_fails(int fd) {
+    if (!control || !fails(SYNC, class_of_fd(fd))) return 0;
+    int kept = errno;
+    void (*told)(int) = (void (*)(int))dlsym(RTLD_NEXT, "powercut_sync_failed");
+    if (told) told(fd);
+    errno = kept;
+    return 1;
+}
+
 int fsync(int fd) {
     NEXT(fsync);
-    if (control && fails(SYNC, class_of_fd(fd))) return -1;
-    return next(fd);
+    return sync_fails(fd) ? -1 : next(fd);
 }
 
 int fdatasync(int fd) {
     NEXT(fdatasync);
-    if (control && fails(SYNC, class_of_fd(fd))) return -1;
-    return next(fd);
+    return sync_fails(fd) ? -1 : next(fd);
 }
 
 // ---- names

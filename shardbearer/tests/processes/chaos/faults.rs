@@ -1,5 +1,6 @@
 //! Each fault: what is done, to whom, for how long, and what has to hold of the radiant that it hits.
 
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use rand::Rng;
@@ -215,12 +216,11 @@ impl Scene<'_> {
             self.hold().await;
         }
         self.stage.control(one).heal();
-        if self.stage.cluster.radiants[one].runs() {
-            self.stage.kill(one);
-        } else {
-            let last = self.ended(one).await;
+        if let Some(status) = self.stage.cluster.radiants[one].kill_if_it_runs() {
+            let last = self.last_words(one, status);
             self.tally.note(format!("error: the radiant ended: {last}"));
         }
+        self.stage.follow(one);
         self.stage.start(one);
     }
 
@@ -290,12 +290,16 @@ impl Scene<'_> {
 
     /// Takes leave of a radiant that has ended by itself, in order: its last words.
     pub async fn ended(&mut self, radiant: usize) -> String {
-        let process = &mut self.stage.cluster.radiants[radiant];
-        let status = process.ended().await;
-        let log = process.log();
+        let status = self.stage.cluster.radiants[radiant].ended().await;
+        let last = self.last_words(radiant, status);
+        self.stage.follow(radiant);
+        last
+    }
+
+    fn last_words(&self, radiant: usize, status: ExitStatus) -> String {
+        let log = self.stage.cluster.radiants[radiant].log();
         let last = log.lines().last().unwrap_or_default().to_owned();
         assert_eq!(status.code(), Some(1), "it gives up in order: {last}");
-        self.stage.follow(radiant);
         last
     }
 }

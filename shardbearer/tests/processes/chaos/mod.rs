@@ -12,6 +12,7 @@
 //! | [`faults`], [`flips`], [`images`] | what is done, and what must hold of the radiant that is hit |
 //! | [`clients`], [`calls`] | the load, all of which is written down |
 //! | [`gaps`] | how long keys stand still, who leads |
+//! | [`strain`] | a radiant that stands still, and far too much load: what it costs |
 //! | [`summary`] | what came of it |
 
 mod calls;
@@ -22,8 +23,9 @@ mod gaps;
 mod images;
 mod links;
 mod plan;
-mod shim;
+pub mod shim;
 mod stage;
+mod strain;
 mod summary;
 
 use std::path::PathBuf;
@@ -37,6 +39,7 @@ use shardbearer_state::history::{Options, Report, Violation, check};
 use tokio::time::Instant;
 
 use super::harness::PATIENCE;
+use super::replicas::same_everywhere;
 
 use self::clients::{Load, Shared, read_all};
 use self::faults::Scene;
@@ -117,6 +120,9 @@ async fn run(plan: &Plan) -> (Tally, Report) {
     tally.heralds = pulse.end().await;
     if plan.survives_one() {
         read_while_each_is_away(&mut stage, &shared).await;
+    }
+    if !plan.lies {
+        tally.compared = same_everywhere(&stage.cluster).await;
     }
     tally.time = start.elapsed();
     tally.errors = shared.errors.lock().clone();

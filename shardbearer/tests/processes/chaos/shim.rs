@@ -100,25 +100,44 @@ impl Control {
         ports: &[(u16, u16)],
         journaled: bool,
     ) -> Control {
-        let path = radiant.file.with_extension("control");
-        let file = File::options().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
-        file.set_len(WORDS * 8).unwrap();
-        let journal = radiant.file.with_extension("journal");
-        let text = |path: &Path| path.to_str().unwrap().to_owned();
+        let (control, environment) = Control::beside(&radiant.file, &radiant.folder, libraries, journaled);
         let ports: Vec<String> = ports.iter().map(|(from, to)| format!("{from}:{to}")).collect();
+        radiant.environment = environment;
+        radiant.environment.push(("FAULTS_PORTS".into(), ports.join(",")));
+        control
+    }
+
+    /// The files of whatever process uses a folder, and the environment that makes it listen to them.
+    pub fn beside(
+        file: &Path,
+        folder: &Path,
+        libraries: &Libraries,
+        journaled: bool,
+    ) -> (Control, Vec<(String, String)>) {
+        let path = file.with_extension("control");
+        let words = File::options().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
+        words.set_len(WORDS * 8).unwrap();
+        let journal = file.with_extension("journal");
+        let text = |path: &Path| path.to_str().unwrap().to_owned();
         let mut loaded = text(&libraries.faults);
         if journaled {
             loaded = format!("{loaded}:{}", text(&libraries.powercut));
         }
-        radiant.environment = vec![
-            ("LD_PRELOAD".into(), loaded),
-            ("FAULTS_DIR".into(), text(&radiant.folder)),
-            ("FAULTS_CONTROL".into(), text(&path)),
-            ("FAULTS_PORTS".into(), ports.join(",")),
-            ("POWERCUT_DIR".into(), text(&radiant.folder)),
-            ("POWERCUT_JOURNAL".into(), text(&journal)),
+        let environment = [
+            ("LD_PRELOAD", loaded),
+            ("FAULTS_DIR", text(folder)),
+            ("FAULTS_CONTROL", text(&path)),
+            ("POWERCUT_DIR", text(folder)),
+            ("POWERCUT_JOURNAL", text(&journal)),
         ];
-        Control { file, journal }
+        let environment = environment.map(|(name, value)| (name.to_owned(), value)).to_vec();
+        (Control { file: words, journal }, environment)
+    }
+
+    /// The same file again, for a process that is to make its own calls fail.
+    pub fn open(path: &Path) -> Control {
+        let file = File::options().read(true).write(true).open(path).unwrap();
+        Control { file, journal: path.with_extension("journal") }
     }
 
     fn set(&self, word: u64, value: i64) {

@@ -104,10 +104,14 @@ impl Stage {
         pulse.avoided.lock().clear();
     }
 
-    pub fn signal(&self, radiant: usize, signal: &str) {
-        let pid = self.cluster.radiants[radiant].pid().to_string();
-        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    pub fn signal(&self, radiant: usize, name: &str) {
+        signal(&self.cluster.radiants[radiant], name);
     }
+}
+
+pub fn signal(radiant: &Radiant, name: &str) {
+    let pid = radiant.pid().to_string();
+    assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
 }
 
 impl Machinery {

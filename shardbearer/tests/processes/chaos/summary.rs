@@ -30,6 +30,8 @@ pub struct Tally {
     pub keys: usize,
     pub heralds: u64,
     pub violations: usize,
+    /// Orders whose replicas were compared in the end, and their rows.
+    pub compared: (usize, u64),
     pub time: Duration,
 }
 
@@ -61,6 +63,7 @@ impl Tally {
         json!({
             "engine": plan.engine, "seed": plan.seed, "seconds": self.time.as_secs(),
             "operations": {"all": self.operations, "refused": self.refused, "unknown": self.unknown},
+            "compared": {"orders": self.compared.0, "rows": self.compared.1},
             "keys": self.keys, "herald_changes": self.heralds, "violations": self.violations,
             "faults": faults, "notes": self.notes, "errors": self.errors,
         })
@@ -82,6 +85,8 @@ impl fmt::Display for Tally {
             "operations {}: answered {answered}, refused {}, unknown {}; {} keys; herald changes {}",
             self.operations, self.refused, self.unknown, self.keys, self.heralds
         )?;
+        let (orders, rows) = self.compared;
+        writeln!(f, "replicas of {orders} orders compared in the end: the same {rows} rows")?;
         writeln!(
             f,
             "fault        count   longest gap of a key: median      max   usable again: median      max"

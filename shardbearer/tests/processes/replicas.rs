@@ -1,0 +1,89 @@
+//! Replicas hold the same: `shardbearer verify` says so, also under load, and names the one that does not.
+
+use serde_json::Value;
+use shardbearer::storage;
+use shardbearer_core::storage::{Batch, Durability, KeyRange, Space};
+use tokio::time::Instant;
+
+use super::harness::{Cluster, PATIENCE};
+use super::load::{Clients, Load, check};
+use super::resp::{Connection, Reply};
+
+/// What `verify` found, and whether it was content.
+fn verify(cluster: &Cluster) -> (bool, Vec<Value>) {
+    let said = cluster.run(&["--output", "json", "verify"]);
+    let found: Value = serde_json::from_slice(&said.stdout).unwrap_or_default();
+    (said.status.success(), found.as_array().cloned().unwrap_or_default())
+}
+
+fn differences(verdict: &Value) -> &[Value] {
+    verdict["differences"].as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+/// Waits until all replicas could be compared; how many orders and rows that were. A difference is none that goes away.
+pub async fn same_everywhere(cluster: &Cluster) -> (usize, u64) {
+    let start = Instant::now();
+    loop {
+        let (content, found) = verify(cluster);
+        assert!(found.iter().all(|verdict| differences(verdict).is_empty()), "replicas differ: {found:#?}");
+        if content {
+            return (found.len(), found.iter().filter_map(|verdict| verdict["rows"].as_u64()).sum());
+        }
+        assert!(start.elapsed() < PATIENCE, "not all are compared: {found:#?}");
+    }
+}
+
+/// Changes one byte of one user's row on a disk that nobody uses; returns the shard.
+fn alter(data: &std::path::Path) -> u64 {
+    let storage = storage::open("fjall", data, 16 << 20).unwrap();
+    let first = |space: &Space| {
+        let view = storage.view();
+        let mut rows = view.scan(*space, &KeyRange::all()).map(Result::unwrap);
+        rows.find(|(_, value)| value.ends_with(b"of us all")).map(|row| (*space, row))
+    };
+    let (space, (key, value)) = storage.spaces().unwrap().iter().find_map(first).expect("a row");
+    let mut altered = value.to_vec();
+    *altered.last_mut().unwrap() = b'x';
+    let mut batch = Batch::default();
+    batch.put(space, key, altered);
+    storage.commit(batch, Durability::Synced).unwrap();
+    let Space::Shard { shard, .. } = space else { panic!("{space:?} is no shard") };
+    shard.0
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_that_are_written_to_are_compared_and_an_altered_one_is_named() {
+    let mut cluster = Cluster::started(3).await;
+    let mut door = Connection::open(&cluster.radiants[0].resp).await.unwrap();
+    for number in 0..50 {
+        let reply = door.call_within(&["SET", &format!("key {number}"), "a value of us all"], PATIENCE).await;
+        assert!(matches!(reply, Ok(Reply::Simple(_))), "{reply:?}");
+    }
+    let load = Load::start(&cluster, Clients { resp: 4, native: 0 }, "verify").await;
+    load.progress(100).await;
+    let (orders, rows) = same_everywhere(&cluster).await;
+    let history = load.end().await;
+    assert!(orders >= 4 && rows > 150, "{orders} orders, {rows} rows");
+    check(&cluster, &history).await;
+
+    cluster.radiants[1].kill();
+    let shard = alter(&cluster.radiants[1].folder.join("data"));
+    cluster.radiants[1].start();
+    cluster.ready().await;
+    let start = Instant::now();
+    let found = loop {
+        let (content, found) = verify(&cluster);
+        assert!(!content, "it was not noticed");
+        if found.iter().any(|verdict| !differences(verdict).is_empty()) {
+            break found;
+        }
+        // A radiant that has just started may not answer yet.
+        assert!(start.elapsed() < PATIENCE, "it was not noticed: {found:#?}");
+    };
+    let all: Vec<&Value> = found.iter().flat_map(differences).collect();
+    assert_eq!(all.len(), 1, "{all:#?}");
+    assert_eq!(all[0]["shard"], shard);
+    let held = &all[0]["held"];
+    assert_eq!(held["r1"], held["r3"]);
+    assert_ne!(held["r1"], held["r2"], "r2 was altered");
+}

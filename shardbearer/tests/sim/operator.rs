@@ -1,0 +1,161 @@
+//! An operator who is never content: at random moments, also in the middle of faults, shards are moved, moves are paused,
+//! called off and undone, radiants are drained and given seats again, and one that arrived late is let in.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::Rng;
+use rand::rngs::StdRng;
+use shardbearer::cluster::Cluster as Overview;
+use shardbearer::gateway::Overview as _;
+use shardbearer_core::ids::OrderId;
+use shardbearer_core::membership::Standing;
+use shardbearer_core::topology::Order;
+use shardbearer_proto::pb;
+use shardbearer_proto::pb::member_request::Action;
+use shardbearer_proto::pb::move_request::{Kind, Plan};
+use tokio::sync::oneshot;
+
+use super::cluster::{Cluster, RADIANTS, SHARDS};
+
+/// The machine that is a spare until it is let in.
+pub const SPARE: usize = RADIANTS - 1;
+
+/// Longer than one request is tried.
+const PATIENCE: Duration = Duration::from_secs(9);
+
+/// Something that is asked for.
+enum Wish {
+    Move(pb::MoveRequest),
+    Member(pb::MemberRequest),
+}
+
+/// Asks for one thing after another until the faults are over.
+pub async fn operator(cluster: Arc<Cluster>, until_ms: u64) {
+    let mut rng = cluster.universe.rng("operator");
+    while cluster.universe.now_ms() < until_ms {
+        tokio::time::sleep(Duration::from_millis(rng.random_range(50..900))).await;
+        let (wish, at) = (draw(&mut rng), rng.random_range(0..RADIANTS));
+        ask(&cluster, at, wish).await;
+    }
+}
+
+/// Everybody is to have seats again, and nothing is to stay paused; returns when the cluster has come to rest.
+pub async fn rest(cluster: &Cluster) {
+    const AGAIN: Duration = Duration::from_millis(200);
+    while !at_rest(cluster) {
+        for number in idle(cluster) {
+            ask(cluster, 0, Wish::Member(member(Action::Undrain, number))).await;
+        }
+        ask(cluster, 0, Wish::Move(moving(Kind::Resume(0)))).await;
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// Radiants that are to take no seats, as the first machine knows it.
+fn idle(cluster: &Cluster) -> Vec<usize> {
+    let Some((running, _)) = cluster.machines[0].running() else { return Vec::new() };
+    let topology = running.cluster.map.topology();
+    let active = |number: &usize| {
+        let name = format!("r{number}");
+        let mut radiants = topology.radiants.iter();
+        radiants.any(|radiant| radiant.name == name && radiant.standing == Standing::Active)
+    };
+    (0..RADIANTS).filter(|number| !active(number)).collect()
+}
+
+/// Whether no shard is on its way and no order's members are being changed, as all see it.
+fn at_rest(cluster: &Cluster) -> bool {
+    let mut running = cluster.machines.iter().map(|machine| machine.running());
+    running.all(|running| {
+        let Some((running, _)) = running else { return false };
+        let topology = running.cluster.map.topology();
+        let still = |order: &Order| order.roster.learners.is_empty();
+        let over = running.cluster.migrations.last().is_none_or(|last| last.phase.is_over());
+        over && topology.orders.iter().all(still)
+    }) && idle(cluster).is_empty()
+}
+
+/// What is not at rest, as each machine sees it.
+pub fn unrest(cluster: &Cluster) -> String {
+    let running = cluster.machines.iter().filter_map(|machine| Some((machine, machine.running()?.0)));
+    let seen = running.map(|(machine, running)| {
+        let topology = running.cluster.map.topology();
+        let learners = topology.orders.iter().filter(|order| !order.roster.learners.is_empty());
+        let learners: Vec<_> = learners.map(|order| (order.id, order.roster.clone())).collect();
+        let migration = running.cluster.migrations.last();
+        let blockers = running.cluster.blockers.lock().clone();
+        let scherald = running.cluster.leads.herald(OrderId::CONTROL);
+        format!("{}: scherald {scherald:?}, last move {migration:?}, learners {learners:?}, in the way {blockers:?}", machine.name)
+    });
+    seen.collect::<Vec<_>>().join("\n")
+}
+
+fn moving(kind: Kind) -> pb::MoveRequest {
+    pb::MoveRequest { kind: Some(kind), ..pb::MoveRequest::default() }
+}
+
+fn member(action: Action, number: usize) -> pb::MemberRequest {
+    let radiant = format!("r{number}");
+    pb::MemberRequest { action: action.into(), radiant, who: "operator".into(), ..Default::default() }
+}
+
+fn draw(rng: &mut StdRng) -> Wish {
+    let orders: Vec<u64> = Cluster::data_orders().map(|order| order.0).collect();
+    match rng.random_range(0..12) {
+        0..5 => {
+            // Shards are counted from 1.
+            let shard = rng.random_range(1..=SHARDS as u64);
+            let to = orders[rng.random_range(0..orders.len())];
+            Wish::Move(moving(Kind::Plan(Plan { shard, to })))
+        }
+        5 => Wish::Move(moving(Kind::Pause(0))),
+        6 => Wish::Move(moving(Kind::Resume(0))),
+        7 => Wish::Move(moving(Kind::Cancel(0))),
+        8 => Wish::Move(moving(Kind::Undo(true))),
+        9 => Wish::Member(member(Action::Join, SPARE)),
+        10 => Wish::Member(member(Action::Drain, rng.random_range(0..RADIANTS))),
+        _ => Wish::Member(member(Action::Undrain, rng.random_range(0..RADIANTS))),
+    }
+}
+
+/// Asks one radiant; whether it is so now.
+async fn ask(cluster: &Cluster, at: usize, wish: Wish) -> bool {
+    let Some((running, life)) = cluster.machines[at].running() else { return false };
+    let (sender, answer) = oneshot::channel();
+    // In the radiant's life, as its gateways' tasks are.
+    life.spawn("operator", async move {
+        let _ = sender.send(carry_out(&running.cluster, wish).await);
+    });
+    let said = tokio::time::timeout(PATIENCE, answer).await.ok().and_then(Result::ok);
+    cluster.universe.event(format_args!("the operator is told: {said:?}"));
+    let Some(Ok(what)) = said else { return false };
+    cluster.universe.trace.cover(what);
+    true
+}
+
+/// What was agreed to, or why it was not.
+async fn carry_out(overview: &Overview, wish: Wish) -> Result<&'static str, String> {
+    let (done, why, what) = match wish {
+        Wish::Move(request) => {
+            let what = match &request.kind {
+                Some(Kind::Plan(_)) => "shard moved by the operator",
+                Some(Kind::Undo(_)) => "move undone",
+                Some(Kind::Cancel(_)) => "move called off",
+                _ => "move paused or resumed",
+            };
+            let answer = overview.migrate(request).await.map_err(|error| error.to_string())?;
+            (answer.refused.is_empty(), answer.refused, what)
+        }
+        Wish::Member(request) => {
+            let what = match request.action() {
+                Action::Join => "spare let in",
+                Action::Drain => "radiant drained",
+                _ => "radiant undrained",
+            };
+            let answer = overview.member(request).await.map_err(|error| error.to_string())?;
+            (answer.done, answer.blockers.join("; "), what)
+        }
+    };
+    if done { Ok(what) } else { Err(why) }
+}
