@@ -98,7 +98,14 @@ impl Part {
             Part::Leave(named) => (Action::Leave, named.radiant, String::new(), named.how),
             Part::Replace { old, new, how } => (Action::Replace, old, new, how),
         };
-        pb::MemberRequest { action: action.into(), radiant, by, dry_run: how.dry_run, who: "operator".into() }
+        pb::MemberRequest {
+            action: action.into(),
+            radiant,
+            by,
+            dry_run: how.dry_run,
+            who: "operator".into(),
+            why: String::new(),
+        }
     }
 }
 

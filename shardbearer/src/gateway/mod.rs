@@ -38,6 +38,21 @@ pub trait Overview: Send + Sync {
     /// Every configuration with who made it and why, oldest first.
     async fn epochs(&self) -> Result<Vec<pb::EpochRecord>, RequestError>;
 
+    /// One configuration of the past.
+    async fn epoch_at(&self, _: u64) -> Result<pb::EpochAtResponse, RequestError> {
+        Err(Refused::Invalid("there is no past here".into()).into())
+    }
+
+    /// Takes back what one epoch changed, or says what would come of it.
+    async fn revert(&self, _: pb::RevertRequest) -> Result<pb::RevertResponse, RequestError> {
+        Err(Refused::Invalid("nothing can be reverted here".into()).into())
+    }
+
+    /// What all radiants remember, in one order.
+    async fn timeline(&self) -> Result<pb::TimelineResponse, RequestError> {
+        Err(Refused::Invalid("nothing is remembered here".into()).into())
+    }
+
     /// Gives a radiant another part in the cluster, or says what would come of it.
     async fn member(&self, _: pb::MemberRequest) -> Result<pb::MemberResponse, RequestError> {
         Err(Refused::Invalid("membership cannot be changed here".into()).into())
