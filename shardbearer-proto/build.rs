@@ -9,7 +9,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .map(PathBuf::from)
         .find(|path| path.is_dir())
         .ok_or("no proto/ folder")?;
-    let files = ["types", "kv", "admin", "peer", "bootstrap"]
+    let files = ["types", "kv", "admin", "story", "peer", "bootstrap"]
         .map(|name| root.join(format!("shardbearer/v1/{name}.proto")));
     println!("cargo:rerun-if-changed={}", root.display());
     let descriptors = protox::compile(&files, [&root])?;

@@ -222,6 +222,24 @@ impl Client {
         Ok(self.inner.refresher.ask(self.timeout, ask).await?.epochs)
     }
 
+    /// One configuration of the past, whole; its record is absent if there was no such epoch.
+    pub async fn epoch_at(&self, epoch: u64) -> Result<pb::EpochAtResponse, Error> {
+        let ask = async |mut admin: crate::map::Admin| admin.epoch_at(pb::EpochAtRequest { epoch }).await;
+        self.inner.refresher.ask(self.timeout, ask).await
+    }
+
+    /// Takes back what one epoch changed, by new epochs, or says what would come of it.
+    pub async fn revert(&self, request: pb::RevertRequest) -> Result<pb::RevertResponse, Error> {
+        let ask = async |mut admin: crate::map::Admin| admin.revert(request.clone()).await;
+        self.inner.refresher.ask(self.timeout, ask).await
+    }
+
+    /// What all radiants remember of elections, epochs, moves and failures, in one order.
+    pub async fn timeline(&self) -> Result<pb::TimelineResponse, Error> {
+        let ask = async |mut admin: crate::map::Admin| admin.timeline(pb::TimelineRequest {}).await;
+        self.inner.refresher.ask(self.timeout, ask).await
+    }
+
     /// Spreads shards over the orders, says how that is to be done, or what would come of it. What is refused is told in
     /// the answer.
     pub async fn rebalance(&self, request: pb::RebalanceRequest) -> Result<pb::RebalanceResponse, Error> {

@@ -3,10 +3,11 @@
 //!
 //! Reading order: [`keys`] (what is stored), [`shard`] (what a command does), [`controller`] (the
 //! configuration), [`placement`] (who owns what), [`membership`] (who
-//! replicates it), [`bootstrap`] (how a cluster forms).
+//! replicates it), [`epochs`] (what it all was), [`bootstrap`] (how a cluster forms).
 
 pub mod bootstrap;
 pub mod controller;
+pub mod epochs;
 pub mod history;
 pub mod keys;
 pub mod membership;

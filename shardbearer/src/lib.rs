@@ -25,6 +25,7 @@ pub mod report;
 pub mod router;
 pub mod sessions;
 pub mod storage;
+pub mod story;
 pub mod telemetry;
 pub mod transport;
 pub mod watch;

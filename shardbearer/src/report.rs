@@ -3,6 +3,7 @@
 //! A shape of its own, kept stable by hand, so that the wire may grow without breaking scripts. Every list is
 //! an array of objects, each with its `id`; what is not known is `null`, never 0.
 
+pub mod history;
 pub mod migration;
 pub mod rebalance;
 
@@ -75,6 +76,9 @@ pub struct Radiant {
     pub disk_free_bytes: u64,
     /// Whether it refuses writes for want of space.
     pub disk_full: bool,
+    /// Whether it is about to end, and takes no leads.
+    #[serde(default)]
+    pub stopping: bool,
 }
 
 /// A replica group.
@@ -188,6 +192,7 @@ impl From<pb::RadiantStatus> for Radiant {
             data_bytes: radiant.data_bytes,
             disk_free_bytes: radiant.disk_free_bytes,
             disk_full: radiant.disk_full,
+            stopping: radiant.stopping,
         }
     }
 }

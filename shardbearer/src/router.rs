@@ -172,9 +172,9 @@ impl Router {
     }
 
     /// A member to ask who leads, each in its turn. A radiant that is a member itself hears of a herald as soon as
-    /// they do, and need not ask.
+    /// they do, and need not ask, as long as its seat is open.
     fn somebody_of(&self, order: OrderId) -> Option<RadiantId> {
-        if self.orders.find(order).is_some() {
+        if self.orders.find(order).is_some_and(|local| !local.engine().status().closed) {
             return None;
         }
         let topology = self.map.topology();

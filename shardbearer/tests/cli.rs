@@ -140,6 +140,9 @@ async fn overviews_are_one_json_document_each() {
     assert_eq!(json(&["epochs"])[0]["id"], 1);
     let status = json(&["status"]);
     assert_eq!((&status["health"], &status["orders"][0]["id"]), (&"ok".into(), &2.into()));
+    assert!(json(&["timeline"])["events"].is_array());
+    fails(&cluster, &["epochs", "diff", "1", "2"], 1, "there is no epoch 1");
+    fails(&cluster, &["epochs", "--at", "1", "diff", "1", "2"], 1, "--at goes with");
     for args in [&["status"][..], &["orders"], &["shards"], &["radiants"], &["epochs"], &["kv", "scan"]] {
         assert!(run(&cluster, args).status.success(), "{args:?}");
     }

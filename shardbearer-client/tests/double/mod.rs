@@ -350,6 +350,24 @@ impl Admin for Radiant {
         Ok(Response::new(pb::MemberResponse::default()))
     }
 
+    async fn epoch_at(
+        &self,
+        _: Request<pb::EpochAtRequest>,
+    ) -> Result<Response<pb::EpochAtResponse>, Status> {
+        Ok(Response::new(pb::EpochAtResponse::default()))
+    }
+
+    async fn revert(&self, _: Request<pb::RevertRequest>) -> Result<Response<pb::RevertResponse>, Status> {
+        Ok(Response::new(pb::RevertResponse::default()))
+    }
+
+    async fn timeline(
+        &self,
+        _: Request<pb::TimelineRequest>,
+    ) -> Result<Response<pb::TimelineResponse>, Status> {
+        Ok(Response::new(pb::TimelineResponse::default()))
+    }
+
     async fn digest(&self, _: Request<pb::DigestRequest>) -> Result<Response<pb::DigestResponse>, Status> {
         Ok(Response::new(pb::DigestResponse::default()))
     }

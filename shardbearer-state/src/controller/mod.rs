@@ -258,8 +258,13 @@ pub fn topology(view: &dyn View) -> Result<Option<Topology>, StorageError> {
 
 /// The configuration of an epoch; `None` if there was no such epoch.
 pub fn topology_at(view: &dyn View, epoch: Epoch) -> Result<Option<Topology>, StorageError> {
+    Ok(epoch_at(view, epoch)?.map(|(_, topology)| topology))
+}
+
+/// An epoch's record and configuration; `None` if there was no such epoch.
+pub fn epoch_at(view: &dyn View, epoch: Epoch) -> Result<Option<(EpochRecord, Topology)>, StorageError> {
     let Some(row) = view.get(SPACE, &keys::epoch(epoch))? else { return Ok(None) };
-    stored::decode_epoch(&row).map(|(_, topology)| Some(topology)).ok_or_else(unreadable)
+    stored::decode_epoch(&row).map(Some).ok_or_else(unreadable)
 }
 
 /// Every epoch's record, oldest first.

@@ -107,7 +107,8 @@ impl Part {
             Part::Replace { old, new, how } => (Action::Replace, old, new, how),
         };
         let How { dry_run, force } = how;
-        pb::MemberRequest { action: action.into(), radiant, by, dry_run, who: "operator".into(), force }
+        let (who, why) = ("operator".into(), String::new());
+        pb::MemberRequest { action: action.into(), radiant, by, dry_run, who, why, force }
     }
 }
 

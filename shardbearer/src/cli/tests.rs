@@ -34,6 +34,10 @@ fn usage() {
     parses("shardbearer shard cancel --why because");
     #[cfg(feature = "conformance")]
     parses("shardbearer --output json conformance --engine openraft --seeds 3");
+    parses("shardbearer epochs --at 3 key k");
+    parses("shardbearer epochs diff 3 4 --output json");
+    parses("shardbearer epochs revert 3 --dry-run");
+    parses("shardbearer timeline --last 5 --mermaid");
     parses("shardbearer completions zsh");
     parses("shardbearer up --radiants 5 --data /tmp/five");
     parses("shardbearer node --config radiant.toml");
@@ -56,6 +60,7 @@ fn usage() {
     wrong("shardbearer kv export --prefix a --start b");
     wrong("shardbearer kv put k v --ttl soon");
     wrong("shardbearer shard move 7");
+    wrong("shardbearer epochs diff 3");
     wrong("shardbearer --output xml status");
 }
 

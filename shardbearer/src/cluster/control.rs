@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
-use shardbearer_core::control::{Change, ControlCommand, ControlReply, EpochRecord};
+use shardbearer_core::control::{Change, ControlCommand, ControlReply};
 use shardbearer_core::engine::{ConsensusEngine, not_herald};
 use shardbearer_core::error::{Refused, RequestError};
-use shardbearer_core::ids::{OrderId, RadiantId, ShardId};
-use shardbearer_core::migration::Migration;
+use shardbearer_core::ids::{OrderId, RadiantId};
+use shardbearer_core::storage::{StorageError, View};
 use shardbearer_core::topology::Topology;
 use shardbearer_core::transport::{CallError, Channel, Frame};
 use shardbearer_proto::pb::{control_request, control_response};
@@ -51,28 +51,15 @@ impl ControlSeat {
         convert::control_reply_from_bytes(reply).map_err(|error| RequestError::Unknown(error.to_string()))
     }
 
-    async fn migration(&self) -> Result<Option<Migration>, RequestError> {
+    /// What is in the rows of a majority at least.
+    async fn look<T>(
+        &self,
+        read: impl FnOnce(&dyn View) -> Result<T, StorageError>,
+    ) -> Result<T, RequestError> {
         let late = |_| RequestError::from(Refused::Unavailable("no majority within the deadline".into()));
         tokio::time::timeout(HOP_DEADLINE, self.engine.read_barrier()).await.map_err(late)??;
-        let read = controller::migration(self.applier.view().as_ref());
-        read.map_err(|error| Refused::Unavailable(error.to_string()).into())
-    }
-
-    async fn moves_of(&self, shard: ShardId) -> Result<Vec<Migration>, RequestError> {
-        let late = |_| RequestError::from(Refused::Unavailable("no majority within the deadline".into()));
-        tokio::time::timeout(HOP_DEADLINE, self.engine.read_barrier()).await.map_err(late)??;
-        match self.applier.look(|view| controller::moves_of(view, shard)) {
-            Ok(Some(moves)) => Ok(moves),
-            Ok(None) => Err(Refused::Unavailable("an image is being installed here".into()).into()),
-            Err(error) => Err(Refused::Unavailable(error.to_string()).into()),
-        }
-    }
-
-    async fn epochs(&self) -> Result<Vec<EpochRecord>, RequestError> {
-        let late = |_| RequestError::from(Refused::Unavailable("no majority within the deadline".into()));
-        tokio::time::timeout(HOP_DEADLINE, self.engine.read_barrier()).await.map_err(late)??;
-        match self.applier.look(controller::epochs) {
-            Ok(Some(epochs)) => Ok(epochs),
+        match self.applier.look(read) {
+            Ok(Some(found)) => Ok(found),
             Ok(None) => Err(Refused::Unavailable("an image is being installed here".into()).into()),
             Err(error) => Err(Refused::Unavailable(error.to_string()).into()),
         }
@@ -84,15 +71,23 @@ async fn answer_here(cluster: &Cluster, request: pb::ControlRequest) -> pb::Cont
     use control_request::Kind;
     let kind = match request.kind {
         Some(Kind::Map(_)) => control_response::Kind::Topology(cluster.map.topology().as_ref().into()),
-        Some(Kind::Epochs(_)) => match scherald(cluster) {
-            Ok(seat) => match seat.epochs().await {
-                Ok(epochs) => control_response::Kind::Epochs(pb::EpochsResponse {
-                    epochs: epochs.iter().map(Into::into).collect(),
-                }),
-                Err(error) => control_response::Kind::Error((&error).into()),
-            },
-            Err(error) => control_response::Kind::Error((&error).into()),
-        },
+        Some(Kind::Epochs(_)) => said(read(cluster, controller::epochs).await.map(|epochs| {
+            let epochs = epochs.iter().map(Into::into).collect();
+            control_response::Kind::Epochs(pb::EpochsResponse { epochs })
+        })),
+        Some(Kind::EpochAt(pb::EpochAtRequest { epoch })) => {
+            let found = read(cluster, |view| controller::epoch_at(view, epoch.into())).await;
+            said(found.map(|found| {
+                let (record, topology) = found.unzip();
+                control_response::Kind::EpochAt(pb::EpochAtResponse {
+                    record: record.as_ref().map(Into::into),
+                    topology: topology.as_ref().map(Into::into),
+                })
+            }))
+        }
+        Some(Kind::Story(_)) => {
+            control_response::Kind::Story(pb::StoryResponse { events: cluster.story.all() })
+        }
         Some(Kind::Command(command)) => match (scherald(cluster), ControlCommand::try_from(command)) {
             (_, Err(error)) => {
                 let error = RequestError::Refused(Refused::Invalid(error.to_string()));
@@ -117,39 +112,22 @@ async fn answer_here(cluster: &Cluster, request: pb::ControlRequest) -> pb::Cont
                 Err(error) => control_response::Kind::Error((&error).into()),
             }
         }
-        Some(Kind::Rebalance(asked)) => {
-            let answer = match scherald(cluster) {
-                Ok(seat) => super::rebalance::answer(cluster, &seat, asked).await,
-                Err(error) => Err(error),
-            };
-            match answer {
-                Ok(answer) => control_response::Kind::Rebalance(answer),
-                Err(error) => control_response::Kind::Error((&error).into()),
+        Some(Kind::Migration(_)) => said(read(cluster, controller::migration).await.map(|found| {
+            let migration = found.as_ref().map(Into::into);
+            control_response::Kind::Migration(pb::MigrationResponse { migration })
+        })),
+        Some(Kind::Rebalance(asked)) => said(match scherald(cluster) {
+            Ok(seat) => {
+                super::rebalance::answer(cluster, &seat, asked).await.map(control_response::Kind::Rebalance)
             }
-        }
+            Err(error) => Err(error),
+        }),
         Some(Kind::Explain(asked)) => {
-            let moves = match scherald(cluster) {
-                Ok(seat) => seat.moves_of(asked.shard.into()).await,
-                Err(error) => Err(error),
-            };
-            match moves {
-                Ok(moves) => control_response::Kind::Explain(pb::ExplainResponse {
-                    moves: moves.iter().map(Into::into).collect(),
-                }),
-                Err(error) => control_response::Kind::Error((&error).into()),
-            }
-        }
-        Some(Kind::Migration(_)) => {
-            let found = match scherald(cluster) {
-                Ok(seat) => seat.migration().await,
-                Err(error) => Err(error),
-            };
-            match found {
-                Ok(found) => control_response::Kind::Migration(pb::MigrationResponse {
-                    migration: found.as_ref().map(Into::into),
-                }),
-                Err(error) => control_response::Kind::Error((&error).into()),
-            }
+            let moves = read(cluster, |view| controller::moves_of(view, asked.shard.into())).await;
+            said(moves.map(|moves| {
+                let moves = moves.iter().map(Into::into).collect();
+                control_response::Kind::Explain(pb::ExplainResponse { moves })
+            }))
         }
         None => {
             let error = RequestError::Refused(Refused::Invalid("an empty request".into()));
@@ -159,11 +137,23 @@ async fn answer_here(cluster: &Cluster, request: pb::ControlRequest) -> pb::Cont
     pb::ControlResponse { kind: Some(kind) }
 }
 
+/// Reads from the scherald's rows, if that is this radiant.
+async fn read<T>(
+    cluster: &Cluster,
+    read: impl FnOnce(&dyn View) -> Result<T, StorageError>,
+) -> Result<T, RequestError> {
+    scherald(cluster)?.look(read).await
+}
+
+fn said(answer: Result<control_response::Kind, RequestError>) -> control_response::Kind {
+    answer.unwrap_or_else(|error| control_response::Kind::Error((&error).into()))
+}
+
 /// Tells the others at once how far a migration is, if that is news: clients may wait for it.
 fn notice(cluster: &Cluster, seat: &ControlSeat) {
     match controller::migration(seat.applier.view().as_ref()) {
         Ok(Some(migration)) => {
-            if cluster.migrations.learn(migration) {
+            if cluster.learn_migration(migration) {
                 cluster.hurry.notify_one();
             }
         }
@@ -194,7 +184,8 @@ pub async fn request(
     deadline: Duration,
 ) -> pb::ControlResponse {
     let end = Instant::now() + deadline;
-    let anywhere = matches!(request.kind, Some(control_request::Kind::Map(_)));
+    let anywhere =
+        matches!(request.kind, Some(control_request::Kind::Map(_) | control_request::Kind::Story(_)));
     let mut turn = 0;
     loop {
         let to = if anywhere || scherald(cluster).is_ok() { None } else { whom(cluster, turn) };
@@ -216,12 +207,25 @@ pub async fn request(
             }
         };
         let again = answer.kind.is_none() || error_of(&answer).is_some_and(|error| error.is_retryable());
-        if !again || Instant::now() >= end {
+        if !again {
             return answer;
+        }
+        if Instant::now() >= end {
+            return headless(cluster, &answer).unwrap_or(answer);
         }
         cluster.leads.changed(NEWS_WAIT).await;
         turn += 1;
     }
+}
+
+/// What to say instead of how the last attempt failed, if nobody could have carried the request out.
+fn headless(cluster: &Cluster, answer: &pb::ControlResponse) -> Option<pb::ControlResponse> {
+    let refused = matches!(error_of(answer)?, RequestError::Refused(_));
+    let headless = cluster.peers.leader(OrderId::CONTROL, cluster.world.monotonic_ns()).is_none();
+    let why = "the control order has no herald: most of its members are down or cannot be reached";
+    let error = RequestError::Refused(Refused::Unavailable(why.into()));
+    let kind = Some(control_response::Kind::Error((&error).into()));
+    (refused && headless).then_some(pb::ControlResponse { kind })
 }
 
 /// The scherald, as far as known; otherwise a member of the control order that may know, each in its turn.
@@ -247,21 +251,6 @@ fn refuse(error: &CallError) -> pb::ControlResponse {
         CallError::Unknown { .. } => RequestError::Unknown(error.to_string()),
     };
     pb::ControlResponse { kind: Some(control_response::Kind::Error((&error).into())) }
-}
-
-/// The history, from wherever the scherald is.
-pub async fn epochs(cluster: &Cluster) -> Result<Vec<EpochRecord>, RequestError> {
-    let wanted = pb::ControlRequest { kind: Some(control_request::Kind::Epochs(pb::EpochsRequest {})) };
-    let unavailable = |why: &str| RequestError::Refused(Refused::Unavailable(why.to_owned()));
-    match request(cluster, wanted, Duration::from_secs(5)).await.kind {
-        Some(control_response::Kind::Epochs(epochs)) => {
-            Ok(epochs.epochs.into_iter().map(Into::into).collect())
-        }
-        Some(control_response::Kind::Error(error)) => {
-            Err(RequestError::try_from(error).unwrap_or_else(|error| unavailable(&error.to_string())))
-        }
-        Some(_) | None => Err(unavailable("the control order did not answer")),
-    }
 }
 
 /// Follows the control order from a seat until that is given up: founds the configuration if there is none, takes over what is new.

@@ -21,7 +21,7 @@ pub async fn record(cluster: &Cluster) -> Result<Option<Migration>, String> {
         Some(control_response::Kind::Migration(pb::MigrationResponse { migration })) => {
             let record = migration.map(Migration::try_from).transpose().map_err(|error| error.to_string())?;
             if let Some(record) = &record {
-                cluster.migrations.learn(record.clone());
+                cluster.learn_migration(record.clone());
             }
             Ok(record)
         }

@@ -4,6 +4,7 @@
 //! - [`peers`]: who was heard when, and what they said
 //! - [`pulse`]: saying and hearing it, a few times a second
 //! - [`control`]: the control order: requests to it, and what the scherald does
+//! - [`history`]: earlier configurations, the way back to one, and what everybody remembers
 //! - `migrations`: what operators ask of them
 //! - [`rebalance`]: which order has which shard, decided there too
 //! - [`scherald`]: who has which seat, decided by the herald of the control order
@@ -12,6 +13,7 @@
 //! Nothing here decides about data: a wrong view makes requests slow, never wrong.
 
 pub mod control;
+pub mod history;
 pub mod migrations;
 pub mod peers;
 pub mod pulse;
@@ -21,7 +23,7 @@ pub mod status;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
@@ -29,10 +31,12 @@ use shardbearer_core::engine::ConsensusEngine;
 use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::{Incarnation, OrderId, RadiantId};
 use shardbearer_core::membership::Standing;
+use shardbearer_core::migration::Migration;
 use shardbearer_core::topology::{Doors, Topology};
 use shardbearer_core::world::World;
 use shardbearer_proto::pb;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use self::control::ControlSeat;
 use self::peers::Peers;
@@ -42,6 +46,7 @@ use crate::leads::Leads;
 use crate::map::Map;
 use crate::migrate::Known;
 use crate::order::registry::Registry;
+use crate::story::Story;
 use crate::transport::Links;
 
 /// Everything a radiant knows of its cluster.
@@ -68,6 +73,8 @@ pub struct Cluster {
     pub blockers: parking_lot::Mutex<Vec<String>>,
     /// Who was heard.
     pub peers: Peers,
+    /// Held while the transport is told where the others are, so that it is told the newest last.
+    pub reaching: parking_lot::Mutex<()>,
     /// To the others.
     pub transport: Arc<dyn Links>,
     /// Keeps the configuration in the data directory and tells it to strangers.
@@ -78,12 +85,18 @@ pub struct Cluster {
     pub disk_free: Box<dyn Fn() -> Option<u64> + Send + Sync>,
     /// Whether less space is left than is kept in reserve.
     pub disk_full: AtomicBool,
+    /// Whether it is about to end, and takes no leads. See [`Cluster::begin_to_stop`].
+    pub stopping: AtomicBool,
+    /// Cancelled once the configuration says that this radiant has left.
+    pub left: CancellationToken,
     /// Bytes of data and log on disk, as last measured.
     pub data_bytes: AtomicU64,
     /// When the radiant started (monotonic, ns).
     pub started_ns: u64,
     /// The last migration, as known here.
     pub migrations: Arc<Known>,
+    /// What this radiant remembers of what happened.
+    pub story: Story,
     /// Wakes the pulse before its time: a lead changed.
     pub hurry: Notify,
     /// Wakes whoever makes the seats those of the configuration: it is another.
@@ -97,14 +110,69 @@ impl Cluster {
             return Ok(());
         }
         self.bootstrap.belongs(&topology).await.map_err(|error| error.to_string())?;
-        self.transport.set_peers(&addresses(&topology));
         let epoch = topology.epoch;
         if self.map.advance(topology)? {
+            self.reach();
             tracing::info!(%epoch, "configuration");
+            self.story.epoch(epoch);
             self.hurry.notify_one();
             self.news.notify_one();
+            self.leave_if_gone();
         }
         Ok(())
+    }
+
+    /// Asks for the end of this radiant if the configuration says that it has left.
+    pub fn leave_if_gone(&self) {
+        let topology = self.map.topology();
+        if topology.radiant(self.me).is_some_and(|radiant| radiant.standing == Standing::Gone) {
+            self.left.cancel();
+        }
+    }
+
+    /// Says that this radiant is about to end: nobody gives it a lead from now on, or as soon as it is heard.
+    pub fn begin_to_stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.story.stopping();
+        self.hurry.notify_one();
+    }
+
+    /// Takes in how far the migration is, if that is news.
+    pub fn learn_migration(&self, record: Migration) -> bool {
+        let news = self.migrations.learn(record.clone());
+        if news {
+            self.story.migration(&record);
+        }
+        news
+    }
+
+    /// Has the transport speak to all radiants where they are: as the configuration says, save those that were
+    /// found elsewhere since. A link still makes sure of who is there.
+    fn reach(&self) {
+        let _in_turn = self.reaching.lock();
+        let topology = self.map.topology();
+        let moves = self.bootstrap.moves();
+        let mut peers = addresses(&topology);
+        for (who, moved) in moves.borrow().iter() {
+            if let Some(radiant) = topology.radiants.iter().find(|radiant| radiant.incarnation == *who)
+                && radiant.doors.grpc == moved.instead_of
+                && let Some(address) = peers.get_mut(&radiant.id)
+            {
+                address.clone_from(&moved.address);
+            }
+        }
+        self.transport.set_peers(&peers);
+    }
+
+    /// Goes after radiants that are found at new addresses, until the radiant ends.
+    pub async fn follow_moves(self: Arc<Self>) {
+        let mut moves = self.bootstrap.moves();
+        loop {
+            self.reach();
+            if moves.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// The local seat of the control order, if there is one.
@@ -153,8 +221,19 @@ impl Overview for Cluster {
     }
 
     async fn epochs(&self) -> Result<Vec<pb::EpochRecord>, RequestError> {
-        let epochs = control::epochs(self).await?;
-        Ok(epochs.iter().map(Into::into).collect())
+        history::epochs(self).await
+    }
+
+    async fn epoch_at(&self, epoch: u64) -> Result<pb::EpochAtResponse, RequestError> {
+        history::epoch_at(self, epoch).await
+    }
+
+    async fn revert(&self, request: pb::RevertRequest) -> Result<pb::RevertResponse, RequestError> {
+        history::revert(self, request).await
+    }
+
+    async fn timeline(&self) -> Result<pb::TimelineResponse, RequestError> {
+        history::timeline(self).await
     }
 
     async fn rebalance(&self, request: pb::RebalanceRequest) -> Result<pb::RebalanceResponse, RequestError> {

@@ -20,6 +20,8 @@ pub struct Heard {
     pub since_ns: u64,
     /// What it said of itself.
     pub status: pb::RadiantStatus,
+    /// The orders that it says it leads, with their terms.
+    pub leads: BTreeMap<OrderId, u64>,
     /// How far it is in the orders in which it has a seat.
     pub progress: BTreeMap<OrderId, Progress>,
 }
@@ -44,6 +46,7 @@ impl Peers {
             if let Some(status) = &pulse.status {
                 entry.status = status.clone();
             }
+            entry.leads = pulse.leads.iter().map(|lead| (lead.order.into(), lead.term)).collect();
             let progress = pulse.orders.iter().map(|order| {
                 let pb::OrderProgress { order, applied, term, complete } = *order;
                 (order.into(), Progress { applied, term, complete })
@@ -71,14 +74,30 @@ impl Peers {
         self.heard.read().get(&radiant).is_some_and(|heard| now_ns.saturating_sub(heard.at_ns) <= SILENT_NS)
     }
 
-    /// For how long a radiant has been up without a break, in milliseconds; 0 if it is silent.
+    /// Whether a radiant was heard lately and is there to stay.
+    pub fn is_staying(&self, radiant: RadiantId, now_ns: u64) -> bool {
+        self.is_up(radiant, now_ns)
+            && self.heard.read().get(&radiant).is_some_and(|heard| !heard.status.stopping)
+    }
+
+    /// For how long a radiant has been up without a break, in milliseconds; 0 if it is silent or about to end.
     pub fn up_for_ms(&self, radiant: RadiantId, now_ns: u64) -> u64 {
         match self.of(radiant) {
+            Some(heard) if heard.status.stopping => 0,
             Some(heard) if now_ns.saturating_sub(heard.at_ns) <= SILENT_NS => {
                 now_ns.saturating_sub(heard.since_ns) / 1_000_000
             }
             Some(_) | None => 0,
         }
+    }
+
+    /// Who leads an order, by what those who are up say of themselves, and in which term. A herald that has lost its
+    /// majority stops saying so.
+    pub fn leader(&self, order: OrderId, now_ns: u64) -> Option<(RadiantId, u64)> {
+        let heard = self.heard.read();
+        let up = heard.iter().filter(|(_, heard)| now_ns.saturating_sub(heard.at_ns) <= SILENT_NS);
+        let claims = up.filter_map(|(radiant, heard)| Some((*radiant, *heard.leads.get(&order)?)));
+        claims.max_by_key(|(_, term)| *term)
     }
 
     /// A shard's load, as last heard.

@@ -1,6 +1,7 @@
 //! The pulse: what every radiant tells every other a few times a second, and at once when a lead changes.
 //! Lost pulses do no harm; the next says it all again.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -9,8 +10,9 @@ use bytes::Bytes;
 use prost::Message;
 use shardbearer_core::engine::EngineStatus;
 use shardbearer_core::ids::{Epoch, OrderId, RadiantId};
+use shardbearer_core::membership::Standing;
 use shardbearer_core::migration::Migration;
-use shardbearer_core::topology::Topology;
+use shardbearer_core::topology::{Radiant, Topology};
 use shardbearer_core::transport::{Channel, Frame};
 use shardbearer_proto::pb;
 use shardbearer_state::shard::shard_meta;
@@ -24,13 +26,21 @@ const PERIOD: Duration = Duration::from_millis(200);
 /// Every so many pulses carry the sizes of the shards led here.
 const LOADS_EVERY: u64 = 5;
 
+/// After so many pulses a radiant that may have been forgotten asks whether it has left.
+const ASK_EVERY: u64 = 5;
+
 /// How long a peer may take to tell its configuration.
 const FETCH_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Sends pulses until the world ends.
 pub async fn send(cluster: Arc<Cluster>) {
     let mut count = 0u64;
+    let mut heard = BTreeSet::new();
     loop {
+        listen(&cluster, &mut heard);
+        if count % ASK_EVERY == ASK_EVERY - 1 && may_be_forgotten(&cluster, &heard) {
+            ask_one(&cluster, count / ASK_EVERY);
+        }
         let pulse = compose(&cluster, count.is_multiple_of(LOADS_EVERY));
         cluster.peers.hear(cluster.me, cluster.world.monotonic_ns(), &pulse);
         let body = Bytes::from(pulse.encode_to_vec());
@@ -42,6 +52,40 @@ pub async fn send(cluster: Arc<Cluster>) {
         count += 1;
         // Whether hurried or not, the next pulse is due.
         let _ = tokio::time::timeout(PERIOD, cluster.hurry.notified()).await;
+    }
+}
+
+/// Whether nobody may tell this radiant any more what is in force: nobody talks to one that has left.
+fn may_be_forgotten(cluster: &Cluster, heard: &BTreeSet<RadiantId>) -> bool {
+    let topology = cluster.map.topology();
+    let leaving = |radiant: &Radiant| matches!(radiant.standing, Standing::Leaving { .. });
+    heard.is_empty() || topology.radiant(cluster.me).is_some_and(leaving)
+}
+
+/// Asks the others for the configuration, one at a time.
+fn ask_one(cluster: &Arc<Cluster>, turn: u64) {
+    let topology = cluster.map.topology();
+    let others = topology.radiants.iter().map(|radiant| radiant.id).filter(|id| *id != cluster.me);
+    let others: Vec<RadiantId> = others.collect();
+    let at = turn.checked_rem(others.len() as u64).and_then(|at| usize::try_from(at).ok());
+    if let Some(other) = at.and_then(|at| others.get(at)) {
+        cluster.world.spawn("ask-configuration", fetch(cluster.clone(), *other));
+    }
+}
+
+/// Tells the story of who is heard.
+fn listen(cluster: &Cluster, heard: &mut BTreeSet<RadiantId>) {
+    let now = cluster.world.monotonic_ns();
+    let topology = cluster.map.topology();
+    let there = topology.radiants.iter().map(|radiant| radiant.id);
+    for radiant in there.filter(|radiant| *radiant != cluster.me) {
+        let changed = match cluster.peers.is_up(radiant, now) {
+            true => heard.insert(radiant),
+            false => heard.remove(&radiant),
+        };
+        if changed {
+            cluster.story.heard(radiant, heard.contains(&radiant));
+        }
     }
 }
 
@@ -103,7 +147,7 @@ pub fn receive(cluster: &Arc<Cluster>, from: RadiantId, body: Bytes) {
         cluster.leads.learn(Lead { order: lead.order.into(), herald: lead.herald.into(), term: lead.term });
     }
     if let Some(Ok(migration)) = pulse.migration.map(Migration::try_from) {
-        cluster.migrations.learn(migration);
+        cluster.learn_migration(migration);
     }
     if Epoch(pulse.epoch) > cluster.map.epoch() {
         cluster.world.spawn("fetch-configuration", fetch(cluster.clone(), from));
@@ -135,8 +179,10 @@ pub async fn watch_disk(cluster: Arc<Cluster>, reserve_bytes: u64) {
         if full != cluster.disk_full.swap(full, Ordering::Relaxed) {
             if full {
                 tracing::warn!("the disk is nearly full: writes are refused until there is space again");
+                cluster.story.trouble("its disk is nearly full: writes are refused");
             } else {
                 tracing::info!("there is disk space again: writes are taken");
+                cluster.story.trouble("there is disk space again: writes are taken");
             }
             cluster.hurry.notify_one();
         }

@@ -208,7 +208,7 @@ pub(super) async fn answer(
         let who = if request.who.is_empty() { "operator".to_owned() } else { request.who };
         let command = ControlCommand {
             who,
-            why: reason(&topology, &change),
+            why: if request.why.is_empty() { reason(&topology, &change) } else { request.why },
             at_ms: cluster.world.wall_ms(),
             change: Change::Members { on: topology.epoch, change },
         };

@@ -38,6 +38,21 @@ pub trait Overview: Send + Sync {
     /// Every configuration with who made it and why, oldest first.
     async fn epochs(&self) -> Result<Vec<pb::EpochRecord>, RequestError>;
 
+    /// One configuration of the past.
+    async fn epoch_at(&self, _: u64) -> Result<pb::EpochAtResponse, RequestError> {
+        Err(Refused::Invalid("there is no past here".into()).into())
+    }
+
+    /// Takes back what one epoch changed, or says what would come of it.
+    async fn revert(&self, _: pb::RevertRequest) -> Result<pb::RevertResponse, RequestError> {
+        Err(Refused::Invalid("nothing can be reverted here".into()).into())
+    }
+
+    /// What all radiants remember, in one order.
+    async fn timeline(&self) -> Result<pb::TimelineResponse, RequestError> {
+        Err(Refused::Invalid("nothing is remembered here".into()).into())
+    }
+
     /// Spreads shards over the orders, says how that is to be done, or what would come of it.
     async fn rebalance(&self, _: pb::RebalanceRequest) -> Result<pb::RebalanceResponse, RequestError> {
         Err(Refused::Invalid("shards cannot be spread here".into()).into())

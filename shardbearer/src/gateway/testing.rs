@@ -179,6 +179,18 @@ impl Overview for Double {
     async fn epochs(&self) -> Result<Vec<pb::EpochRecord>, RequestError> {
         Ok(vec![pb::EpochRecord { epoch: 1, who: "founding".into(), ..Default::default() }])
     }
+
+    async fn epoch_at(&self, epoch: u64) -> Result<pb::EpochAtResponse, RequestError> {
+        let record = self.epochs().await?.into_iter().find(|record| record.epoch == epoch);
+        let topology = record.as_ref().map(|_| self.topology().as_ref().into());
+        Ok(pb::EpochAtResponse { record, topology })
+    }
+
+    async fn timeline(&self) -> Result<pb::TimelineResponse, RequestError> {
+        let events = self.epochs().await?.into_iter().map(crate::story::of_epoch).collect();
+        let radiants = vec![pb::StoryRadiant { id: 9, name: "away".into(), answered: false }];
+        Ok(pb::TimelineResponse { events, radiants })
+    }
 }
 
 /// A gateway of a double, on a port of its own.

@@ -58,6 +58,7 @@ use crate::migrate;
 use crate::order::registry::Registry;
 use crate::router::Router;
 use crate::sessions::Sessions;
+use crate::story::Story;
 use crate::transport::{Links, Membership};
 use crate::watch;
 
@@ -289,17 +290,24 @@ impl Life {
             membership: scherald::Settings::new(&config, &engines),
             blockers: parking_lot::Mutex::default(),
             peers: cluster::peers::Peers::default(),
+            reaching: parking_lot::Mutex::default(),
             transport: transport.clone(),
             bootstrap,
             world: world.clone(),
             disk_free: Box::new(move || environment.disk_free(&data_dir)),
             disk_full: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            left: CancellationToken::new(),
             data_bytes: AtomicU64::new(0),
             started_ns: world.monotonic_ns(),
             migrations: migrations.clone(),
+            story: Story::new(me, world.clone()),
             hurry: tokio::sync::Notify::new(),
             news: tokio::sync::Notify::new(),
         });
+        cluster.leave_if_gone();
+        cluster.story.epoch(topology.epoch);
+        cluster.story.started(env!("CARGO_PKG_VERSION"));
         let (failed, failure) = mpsc::channel(1);
         let seats = seats::Seats {
             cluster: cluster.clone(),
@@ -317,6 +325,7 @@ impl Life {
 
         world.spawn("migrations-here", migrate::drive_all(cluster.clone(), router.clone()));
         world.spawn("migrations-away", migrate::attend_all(cluster.clone()));
+        world.spawn("addresses", cluster.clone().follow_moves());
         world.spawn("pulse", pulse::send(cluster.clone()));
         world.spawn("disk", pulse::watch_disk(cluster.clone(), config.storage.reserve_mib << 20));
         world.spawn("sizes", home::measure(cluster.clone(), home.clone()));
@@ -342,6 +351,13 @@ impl Resident {
         tokio::select! {
             biased;
             () = stop.cancelled() => {}
+            () = self.running.cluster.left.cancelled() => {
+                tracing::info!(
+                    "this radiant has left cluster {}, which goes on without it: it stops; its data directory is of no \
+                     more use",
+                    self.running.cluster.map.topology().cluster
+                );
+            }
             Some(why) = self.failure.recv() => return Err(NodeError::Failed(why)),
         }
         if gently {
@@ -356,6 +372,9 @@ impl Resident {
     }
 }
 
+/// How long it may take to be let in before that is a problem.
+const PATIENCE_NS: u64 = 10_000_000_000;
+
 /// Finds the radiant's place: who it is, the configuration, and whether the cluster was founded just now.
 async fn find_cluster(
     bootstrap: &Bootstrap,
@@ -364,6 +383,7 @@ async fn find_cluster(
     world: &World,
     beacons: &dyn Beacons,
 ) -> Result<(RadiantId, Topology, bool), NodeError> {
+    let mut warn_ns = world.monotonic_ns() + PATIENCE_NS;
     loop {
         match bootstrap.run().await? {
             Outcome::Founded { radiant, topology } => return Ok((radiant, topology, true)),
@@ -376,7 +396,14 @@ async fn find_cluster(
                     bootstrap.belongs(&topology).await?;
                     return Ok((radiant, topology, false));
                 }
-                tracing::warn!("nobody of the cluster could let this radiant in; looking again");
+                if world.monotonic_ns() >= warn_ns {
+                    warn_ns = world.monotonic_ns() + PATIENCE_NS;
+                    tracing::warn!(
+                        "nobody of cluster {cluster} at {} lets this radiant in; trying on. Has the control order a \
+                         majority of its members?",
+                        via.join(", ")
+                    );
+                }
             }
         }
     }

@@ -4,45 +4,87 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shardbearer_core::engine::{ConsensusEngine, EngineStatus};
-use shardbearer_core::ids::RadiantId;
+use shardbearer_core::error::RequestError;
+use shardbearer_core::ids::{OrderId, RadiantId};
 
 use super::home::Home;
 use crate::cluster::Cluster;
+use crate::leads::Lead;
 
 /// For all leads together; whoever has not taken one by then gets it by election.
 const HAND_OVER_MAX: Duration = Duration::from_secs(2);
 
-/// Gives every lead to the member that is furthest, so that clients do not wait for an election.
+/// How long one member has to take a lead before the next is asked.
+const TAKE_MAX: Duration = Duration::from_millis(600);
+
+/// Gives every lead to the member that is furthest, so that clients do not wait for an election, and takes none any
+/// more. Returns when there is none left, when nobody can take what is left, or when the time is over.
 pub(super) async fn hand_leads_over(cluster: &Cluster) {
-    let mut engines: Vec<Arc<dyn ConsensusEngine>> =
-        cluster.orders.all().iter().map(|order| order.engine().clone()).collect();
-    engines.extend(cluster.control().map(|seat| seat.engine.clone()));
-    let now = cluster.world.monotonic_ns();
-    let handing = engines.iter().map(|engine| async {
-        let status = engine.status();
-        let best = best_successor(&status, cluster.me, |member| cluster.peers.is_up(member, now));
-        if let Some(to) = best.filter(|_| status.leading)
-            && engine.hand_over(to).await.is_ok()
-        {
-            let mut version = status.version;
-            while engine.status().leading {
-                version = engine.changed(version).await.version;
-            }
-        }
+    cluster.begin_to_stop();
+    let mut engines: Vec<(OrderId, Arc<dyn ConsensusEngine>)> =
+        cluster.orders.all().iter().map(|order| (order.id(), order.engine().clone())).collect();
+    engines.extend(cluster.control().map(|seat| (OrderId::CONTROL, seat.engine.clone())));
+    let handing = engines.iter().map(|(order, engine)| async {
+        give_away(cluster, engine.as_ref()).await;
+        see_successor(cluster, *order, engine.as_ref()).await;
     });
     let all = futures_util::future::join_all(handing);
     if tokio::time::timeout(HAND_OVER_MAX, all).await.is_err() {
         tracing::warn!("not every lead was taken over in time; the others elect");
     }
+    // Whoever leads nothing must not be elected either, nor ask for elections because nobody talks to it any more.
+    let idle = engines.iter().filter(|(_, engine)| !engine.status().leading);
+    futures_util::future::join_all(idle.map(|(_, engine)| engine.close())).await;
 }
 
-/// The member that is up and whose log is longest.
+/// Waits until it is known here who leads now: what the doors have taken in is sent there, and once they close nobody
+/// tells this radiant any more.
+async fn see_successor(cluster: &Cluster, order: OrderId, engine: &dyn ConsensusEngine) {
+    let mut status = engine.status();
+    while !status.leading && !status.closed {
+        if let Some(herald) = status.herald.filter(|herald| *herald != cluster.me) {
+            cluster.leads.learn(Lead { order, herald, term: status.term });
+            return;
+        }
+        status = engine.changed(status.version).await;
+    }
+}
+
+/// Asks one member after the other to take the lead of an order, the best first.
+async fn give_away(cluster: &Cluster, engine: &dyn ConsensusEngine) {
+    let mut asked = Vec::new();
+    loop {
+        let status = engine.status();
+        if !status.leading {
+            return;
+        }
+        let now = cluster.world.monotonic_ns();
+        let may = |member| !asked.contains(&member) && cluster.peers.is_staying(member, now);
+        let Some(to) = best_successor(&status, cluster.me, may) else { return };
+        asked.push(to);
+        let taken = async {
+            engine.hand_over(to).await?;
+            let mut version = status.version;
+            while engine.status().leading {
+                version = engine.changed(version).await.version;
+            }
+            Ok::<(), RequestError>(())
+        };
+        match tokio::time::timeout(TAKE_MAX, taken).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => tracing::debug!(%to, %error, "the lead was not taken"),
+            Err(_) => tracing::debug!(%to, "the lead was not taken in time"),
+        }
+    }
+}
+
+/// The member that may have the lead and whose log is longest.
 fn best_successor(
     status: &EngineStatus,
     me: RadiantId,
-    is_up: impl Fn(RadiantId) -> bool,
+    may: impl Fn(RadiantId) -> bool,
 ) -> Option<RadiantId> {
-    let others = status.matched.iter().filter(|(member, _)| *member != me && is_up(*member));
+    let others = status.matched.iter().filter(|(member, _)| *member != me && may(*member));
     others.max_by_key(|(_, matched)| *matched).map(|(member, _)| *member)
 }
 

@@ -80,11 +80,13 @@ struct Watch {
     handed_ns: u64,
     /// Since when this radiant leads, in which term.
     led: Option<(u64, u64)>,
+    /// The term of the lead that the story tells of.
+    told: Option<u64>,
 }
 
 impl Watch {
     fn new(order: OrderId) -> Watch {
-        Watch { order, version: 0, handed_ns: 0, led: None }
+        Watch { order, version: 0, handed_ns: 0, led: None, told: None }
     }
 
     /// Waits for news or for the next round and passes on who leads; `None` once the engine is closed.
@@ -105,11 +107,15 @@ impl Watch {
             }
             return None;
         }
+        if !status.leading {
+            cluster.leads.doubt(self.order, cluster.me, None);
+        }
         // That this radiant leads is only said while it is sure of it.
         let herald = status.herald.filter(|herald| status.leading || *herald != cluster.me);
         if let Some(herald) = herald {
             cluster.leads.learn(Lead { order: self.order, herald, term: status.term });
         }
+        self.tell(cluster, &status);
         if status.version != self.version {
             self.version = status.version;
             if status.leading {
@@ -118,6 +124,19 @@ impl Watch {
             }
         }
         Some(status)
+    }
+
+    fn tell(&mut self, cluster: &Cluster, status: &EngineStatus) {
+        let leads = Some(status.term).filter(|_| status.leading);
+        if leads == self.told {
+            return;
+        }
+        if let Some(term) = std::mem::replace(&mut self.told, leads) {
+            cluster.story.lost(self.order, term, status.herald.filter(|herald| *herald != cluster.me));
+        }
+        if let Some(term) = leads {
+            cluster.story.won(self.order, term);
+        }
     }
 
     /// Gives the lead to the member that should have it, once that one is steady and caught up.

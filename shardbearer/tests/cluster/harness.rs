@@ -62,6 +62,13 @@ impl Radiant {
         self.task.await.expect("no panic").expect("no failure");
     }
 
+    /// Waits until it ends by itself, in an orderly way.
+    pub async fn ended(self) {
+        drop(self.running);
+        let ended = tokio::time::timeout(PATIENCE, self.task).await.expect("in time");
+        ended.expect("no panic").expect("no failure");
+    }
+
     pub async fn execute(&self, command: Command) -> CallResult {
         let calls = vec![Call::new(command)];
         let request = Request { table: "default".into(), calls, deadline: Duration::from_secs(10) };

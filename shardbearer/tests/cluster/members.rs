@@ -127,7 +127,7 @@ async fn operators_move_radiants_in_and_out_while_it_serves() {
     use pb::member_request::Action;
     let folder = tempfile::tempdir().expect("a folder");
     let ports = free_ports(4);
-    let radiants = founders_and(1, folder.path(), &ports, "openraft").await;
+    let mut radiants = founders_and(1, folder.path(), &ports, "openraft").await;
     write(&radiants[0], 0..40).await;
     let [first, spare] = [id(&radiants[0]), id(&radiants[3])];
     let ask = async |request: pb::MemberRequest| {
@@ -164,7 +164,9 @@ async fn operators_move_radiants_in_and_out_while_it_serves() {
         topology.radiant(first).is_some_and(|radiant| radiant.standing == Standing::Gone)
     })
     .await;
-    all_there(&radiants[3], 60).await;
+    radiants.remove(0).ended().await;
+    start(impatient(folder.path(), &ports, 0, "openraft")).open().await.ended().await;
+    all_there(&radiants[2], 60).await;
     for radiant in radiants {
         radiant.stop().await;
     }

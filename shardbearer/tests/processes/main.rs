@@ -9,8 +9,10 @@
 //! | [`powercut`], [`disk`] | the same, and everything that was not fsynced is gone |
 //! | [`doubtful`] | what a start reads that is on no disk yet, and a power cut after it |
 //! | [`members`] | members that change under load |
+//! | [`past`] | earlier configurations, the way back, the story of the cluster |
 //! | [`pauses`] | how long keys stand still, and that heralds come back |
 //! | [`replicas`] | that they hold the same, and that it is said if they do not |
+//! | [`rolling`] | restarts in order, which no client notices |
 //! | [`shell`] | starts, errors, full disks: what operators see |
 //! | [`foreign`] | redis-cli, redis-benchmark, redis-py, gRPC from Python |
 //! | [`files`] | import and export |
@@ -30,8 +32,10 @@ mod history;
 mod kills;
 mod load;
 mod members;
+mod past;
 mod pauses;
 mod powercut;
 mod replicas;
 mod resp;
+mod rolling;
 mod shell;

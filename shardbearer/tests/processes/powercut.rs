@@ -5,11 +5,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::disk::{Disk, Loss};
-use super::harness::{Cluster, Radiant};
+use super::harness::{Cluster, Radiant, eventually};
 use super::history::{History, Outcome};
 use super::load::{Clients, Load, check, check_through, read_all};
 
@@ -147,15 +148,24 @@ async fn a_power_cut_leaves_every_keyspace() {
     load.progress(SOME).await;
     load.end().await;
     let radiant = &mut cluster.radiants[0];
-    radiant.kill();
+    let folder = radiant.folder.join("data/keyspaces");
     let keyspaces = || {
-        let folder = radiant.folder.join("data/keyspaces");
-        let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+        let names = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name());
         names.collect::<std::collections::BTreeSet<_>>()
     };
+    // The latest changes wait in memory for a while, a second at most, and no folder is to be half made.
+    let (mut seen, mut since) = (keyspaces(), Instant::now());
+    eventually("the load is on most shards", || {
+        let now = keyspaces();
+        if now != seen {
+            (seen, since) = (now, Instant::now());
+        }
+        seen.len() > 32 && since.elapsed() > Duration::from_millis(1_500)
+    })
+    .await;
+    radiant.kill();
     let before = keyspaces();
     mains.cut(radiant, Loss::All);
-    assert!(before.len() > 32, "the load is on most shards: {before:?}");
     assert_eq!(before, keyspaces());
 }
 

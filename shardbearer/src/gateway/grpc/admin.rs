@@ -34,23 +34,12 @@ impl Admin for AdminService {
     }
 
     async fn r#move(&self, request: Request<pb::MoveRequest>) -> Result<Response<pb::MoveResponse>, Status> {
-        let overview = self.overview()?;
-        let deadline = Duration::from_millis(limits::REQUEST_MS_DEFAULT);
-        match tokio::time::timeout(deadline, overview.migrate(request.into_inner())).await {
-            Ok(Ok(answer)) => Ok(Response::new(answer)),
-            Ok(Err(error)) => Err(status_of(&error)),
-            Err(_) => Err(Status::deadline_exceeded("the control order did not answer in time")),
-        }
+        answer(self.overview()?.migrate(request.into_inner())).await
     }
 
     async fn epochs(&self, _: Request<pb::EpochsRequest>) -> Result<Response<pb::EpochsResponse>, Status> {
         let overview = self.overview()?;
-        let deadline = Duration::from_millis(limits::REQUEST_MS_DEFAULT);
-        match tokio::time::timeout(deadline, overview.epochs()).await {
-            Ok(Ok(epochs)) => Ok(Response::new(pb::EpochsResponse { epochs })),
-            Ok(Err(error)) => Err(status_of(&error)),
-            Err(_) => Err(Status::deadline_exceeded("the control order did not answer in time")),
-        }
+        answer(async { Ok(pb::EpochsResponse { epochs: overview.epochs().await? }) }).await
     }
 
     async fn rebalance(
@@ -83,13 +72,28 @@ impl Admin for AdminService {
         &self,
         request: Request<pb::MemberRequest>,
     ) -> Result<Response<pb::MemberResponse>, Status> {
-        let overview = self.overview()?;
-        let deadline = Duration::from_millis(limits::REQUEST_MS_DEFAULT);
-        match tokio::time::timeout(deadline, overview.member(request.into_inner())).await {
-            Ok(Ok(answer)) => Ok(Response::new(answer)),
-            Ok(Err(error)) => Err(status_of(&error)),
-            Err(_) => Err(Status::deadline_exceeded("the control order did not answer in time")),
-        }
+        answer(self.overview()?.member(request.into_inner())).await
+    }
+
+    async fn epoch_at(
+        &self,
+        request: Request<pb::EpochAtRequest>,
+    ) -> Result<Response<pb::EpochAtResponse>, Status> {
+        answer(self.overview()?.epoch_at(request.into_inner().epoch)).await
+    }
+
+    async fn revert(
+        &self,
+        request: Request<pb::RevertRequest>,
+    ) -> Result<Response<pb::RevertResponse>, Status> {
+        answer(self.overview()?.revert(request.into_inner())).await
+    }
+
+    async fn timeline(
+        &self,
+        _: Request<pb::TimelineRequest>,
+    ) -> Result<Response<pb::TimelineResponse>, Status> {
+        answer(self.overview()?.timeline()).await
     }
 
     async fn digest(
@@ -99,6 +103,16 @@ impl Admin for AdminService {
         // As long as it takes: it reads all there is. How many there are at a time is limited below.
         let answer = self.overview()?.digest(request.into_inner()).await;
         answer.map(Response::new).map_err(|error| status_of(&error))
+    }
+}
+
+/// What the cluster says, within the time that a request may take.
+async fn answer<T>(asked: impl Future<Output = Result<T, RequestError>>) -> Result<Response<T>, Status> {
+    let deadline = Duration::from_millis(limits::REQUEST_MS_DEFAULT);
+    match tokio::time::timeout(deadline, asked).await {
+        Ok(Ok(answer)) => Ok(Response::new(answer)),
+        Ok(Err(error)) => Err(status_of(&error)),
+        Err(_) => Err(Status::deadline_exceeded("the control order did not answer in time")),
     }
 }
 

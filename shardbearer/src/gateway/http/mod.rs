@@ -2,7 +2,7 @@
 //!
 //! - `keys`: keys as resources, at `/v1/tables/{table}/keys/{key}`
 //! - `condition`: what `If-Match` and `If-None-Match` ask
-//! - `watch`: `/healthz`, `/readyz`, `/metrics`, `/v1/status`
+//! - `watch`: `/healthz`, `/readyz`, `/metrics`, `/v1/status`, `/v1/epochs`, `/v1/migration`, `/v1/timeline`
 //! - `answer`: errors as JSON, and which status says what
 //! - `server`: connections and their limits
 //!
@@ -50,6 +50,10 @@ fn routes(shared: Shared) -> Router {
         .route("/readyz", get(watch::ready))
         .route("/metrics", get(watch::metrics))
         .route("/v1/status", get(watch::status))
+        .route("/v1/epochs", get(watch::epochs))
+        .route("/v1/epochs/{epoch}", get(watch::epoch))
+        .route("/v1/migration", get(watch::migration))
+        .route("/v1/timeline", get(watch::timeline))
         .route(
             "/v1/tables/{table}/keys/{key}",
             get(keys::get).head(keys::head).put(keys::put).delete(keys::delete),

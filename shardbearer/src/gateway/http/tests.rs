@@ -108,6 +108,12 @@ async fn statuses() {
         ("GET /readyz".into(), "", "", 200),
         ("GET /metrics".into(), "", "", 200),
         ("GET /v1/status".into(), "", "", 200),
+        ("GET /v1/epochs".into(), "", "", 200),
+        ("GET /v1/epochs/1".into(), "", "", 200),
+        ("GET /v1/epochs/2".into(), "", "", 404),
+        ("GET /v1/epochs/last".into(), "", "", 400),
+        ("GET /v1/migration".into(), "", "", 200),
+        ("GET /v1/timeline".into(), "", "", 200),
     ];
     for (line, headers, body, expected) in steps {
         let answer = ask(&served, line, headers, body).await;

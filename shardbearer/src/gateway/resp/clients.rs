@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +27,8 @@ pub struct Client {
     pub local: SocketAddr,
     /// Cancelled to close the connection.
     pub end: CancellationToken,
+    /// Whether commands are carried out or answered.
+    pub busy: AtomicBool,
     since_ms: u64,
     state: Mutex<State>,
 }
@@ -71,7 +73,15 @@ impl Clients {
         }
         let id = self.accepted.fetch_add(1, Ordering::Relaxed) + 1;
         let state = Mutex::new(State { active_ms: now_ms, ..State::default() });
-        let client = Arc::new(Client { id, address, local, end, since_ms: now_ms, state });
+        let client = Arc::new(Client {
+            id,
+            address,
+            local,
+            end,
+            busy: AtomicBool::new(false),
+            since_ms: now_ms,
+            state,
+        });
         present.insert(id, client.clone());
         metrics::gauge!("shardbearer_resp_connections").increment(1.0);
         Some(Entry { client, clients: self.clone() })

@@ -5,6 +5,7 @@
 //! way or while replies are being sent, so a client that sends faster than it reads fills its own socket.
 
 use std::io;
+use std::sync::atomic::Ordering;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -40,6 +41,8 @@ pub struct Connection {
     transaction: Transaction,
     pipeline: Pipeline,
     closing: bool,
+    /// Whether the client was told that the radiant stops.
+    leaving: bool,
     /// By when what is arriving must have made progress, and how much has arrived since that was set.
     late: Option<(Instant, usize)>,
 }
@@ -56,6 +59,7 @@ impl Connection {
             transaction: Transaction::default(),
             pipeline: Pipeline::default(),
             closing: false,
+            leaving: false,
             late: None,
         }
     }
@@ -67,10 +71,15 @@ impl Connection {
             if self.read().await? == 0 {
                 return Ok(());
             }
+            self.session.client.busy.store(true, Ordering::Relaxed);
             self.serve_buffer().await?;
             self.send().await?;
+            self.session.client.busy.store(false, Ordering::Relaxed);
         }
-        self.stream.shutdown().await
+        self.stream.shutdown().await?;
+        // What the client is still sending must not make its system throw the last replies away. The door ends this.
+        while self.leaving && self.stream.read(&mut [0; 1 << 10]).await? > 0 {}
+        Ok(())
     }
 
     /// Reads what has arrived. Who begins a command has to go on with it: one byte now and then would keep the place
@@ -121,6 +130,7 @@ impl Connection {
             }
         }
         self.hand_in().await;
+        self.closing |= self.leaving && !self.parser.is_amid(&self.buffer);
         if count > 0 {
             self.session.gateway.count_commands(count);
             self.session.client.touch(last, self.session.gateway.now_ms());
@@ -154,6 +164,11 @@ impl Connection {
                 return None;
             }
         };
+        if self.session.gateway.closing.load(Ordering::Relaxed) {
+            self.refuse(Failure::STOPPING);
+            self.leaving = true;
+            return None;
+        }
         let found = words.first().and_then(|name| commands::find(name));
         let Some(spec) = found else {
             self.refuse(commands::unknown(&words));

@@ -26,6 +26,10 @@ impl Failure {
         Failure(Cow::Borrowed("CROSSSLOT Keys in request don't hash to the same slot"));
     /// The radiant is not in its cluster yet.
     pub const LOADING: Failure = Failure(Cow::Borrowed("LOADING shardbearer is finding its cluster"));
+    /// The radiant stops. With this word clients of Redis know that the same command may be sent again elsewhere.
+    pub const STOPPING: Failure = Failure(Cow::Borrowed(
+        "LOADING this radiant is stopping: nothing was changed, connect to another one",
+    ));
     /// A value would become too long.
     pub const TOO_LONG: Failure =
         Failure(Cow::Borrowed("ERR string exceeds maximum allowed size (proto-max-bulk-len)"));

@@ -36,15 +36,17 @@ pub mod whole;
 
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use shardbearer_core::limits;
 use shardbearer_core::world::World;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use self::clients::Clients;
+use self::clients::{Client, Clients};
 use self::connection::Connection;
 use self::scan::Cursors;
 use self::session::{Gateway, Session};
@@ -87,8 +89,16 @@ impl Default for Options {
     }
 }
 
-/// Accepts connections and serves them until the shutdown. Connections then end where they are; a client that is
-/// waiting for a reply cannot know what became of its command, and learns so from the closed connection.
+/// How long the commands under way may take once the door closes. Clients that wait longer cannot know what became of
+/// theirs, and learn so from the closed connection.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// How long a connection stays open once the door closes, for a command that is on its way: a refusal says more than a
+/// closed connection.
+const LAST_CALL: Duration = Duration::from_millis(500);
+
+/// Accepts connections and serves them until the shutdown. What is under way then is answered, what comes then is
+/// refused, and each connection ends when its client has been told, or has nothing to ask.
 pub async fn serve(
     listener: TcpListener,
     entrance: Entrance,
@@ -104,45 +114,93 @@ pub async fn serve(
         options,
         clients: Arc::new(Clients::default()),
         commands: AtomicU64::new(0),
+        closing: AtomicBool::new(false),
         started_ms,
     });
-    loop {
-        let accepted = match shutdown.run_until_cancelled(listener.accept()).await {
-            None => return,
-            Some(accepted) => accepted,
-        };
-        match accepted {
-            Ok((stream, _)) => admit(&gateway, stream, &shutdown),
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a Redis connection; trying again");
-                if shutdown.run_until_cancelled(tokio::time::sleep(ACCEPT_PAUSE)).await.is_none() {
-                    return;
+    let house = House { gateway, shutdown, cut: CancellationToken::new(), connections: TaskTracker::new() };
+    // Whoever drops this future ends all connections at once.
+    let _cut_when_dropped = house.cut.clone().drop_guard();
+    house.receive(&listener).await;
+    house.gateway.closing.store(true, Ordering::Relaxed);
+    // Who is connected already without knowing it is told as well; whoever comes later finds nobody listening.
+    while let Some(Ok((stream, _))) = listener.accept().now_or_never() {
+        house.admit(stream);
+    }
+    drop(listener);
+    house.connections.close();
+    if tokio::time::timeout(GRACE, house.connections.wait()).await.is_err() {
+        tracing::info!("Redis commands under way were cut off after {GRACE:?}");
+    }
+}
+
+/// What connections are admitted with.
+struct House {
+    gateway: Arc<Gateway>,
+    shutdown: CancellationToken,
+    /// Ends connections where they are.
+    cut: CancellationToken,
+    connections: TaskTracker,
+}
+
+impl House {
+    /// Until the shutdown.
+    async fn receive(&self, listener: &TcpListener) {
+        loop {
+            let accepted = match self.shutdown.run_until_cancelled(listener.accept()).await {
+                None => return,
+                Some(accepted) => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => self.admit(stream),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a Redis connection; trying again");
+                    let pause = tokio::time::sleep(ACCEPT_PAUSE);
+                    if self.shutdown.run_until_cancelled(pause).await.is_none() {
+                        return;
+                    }
                 }
             }
         }
     }
+
+    /// Starts the connection's task, unless there are too many.
+    fn admit(&self, stream: TcpStream) {
+        let gateway = &self.gateway;
+        // A connection that is gone already has no addresses.
+        let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else { return };
+        let end = self.cut.child_token();
+        let most = gateway.options.connections_max;
+        let Some(entry) = gateway.clients.enter(most, (peer, local), end.clone(), gateway.now_ms()) else {
+            return turn_away(stream);
+        };
+        if let Err(error) = listen::tune(&stream) {
+            tracing::debug!(%error, %peer, "cannot set the options of a connection");
+        }
+        let session = Session::new(gateway.clone(), entry.client.clone());
+        let (shutdown, counted) = (self.shutdown.clone(), self.connections.token());
+        gateway.world.spawn("resp connection", async move {
+            let served = tokio::select! {
+                biased;
+                () = end.cancelled() => None,
+                served = Connection::new(stream, session).run() => Some(served),
+                () = last_call(&shutdown, &entry.client) => None,
+            };
+            if let Some(Err(error)) = served {
+                tracing::debug!(%error, %peer, "Redis connection broke");
+            }
+            drop((entry, counted));
+        });
+    }
 }
 
-/// Starts the connection's task, unless there are too many.
-fn admit(gateway: &Arc<Gateway>, stream: TcpStream, shutdown: &CancellationToken) {
-    // A connection that is gone already has no addresses.
-    let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else { return };
-    let end = shutdown.child_token();
-    let most = gateway.options.connections_max;
-    let Some(entry) = gateway.clients.enter(most, (peer, local), end.clone(), gateway.now_ms()) else {
-        return turn_away(stream);
-    };
-    if let Err(error) = listen::tune(&stream) {
-        tracing::debug!(%error, %peer, "cannot set the options of a connection");
+/// Returns some time after the shutdown, when the client waits for nothing.
+async fn last_call(shutdown: &CancellationToken, client: &Client) {
+    const LOOK: Duration = Duration::from_millis(10);
+    shutdown.cancelled().await;
+    tokio::time::sleep(LAST_CALL).await;
+    while client.busy.load(Ordering::Relaxed) {
+        tokio::time::sleep(LOOK).await;
     }
-    let session = Session::new(gateway.clone(), entry.client.clone());
-    gateway.world.spawn("resp connection", async move {
-        let served = end.run_until_cancelled(Connection::new(stream, session).run()).await;
-        if let Some(Err(error)) = served {
-            tracing::debug!(%error, %peer, "Redis connection broke");
-        }
-        drop(entry);
-    });
 }
 
 /// Says why, without waiting: the socket of a fresh connection has room for a line.

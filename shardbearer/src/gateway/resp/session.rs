@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::{OrderId, ShardId};
@@ -30,6 +30,8 @@ pub struct Gateway {
     pub cursors: Cursors,
     /// Commands carried out since the start.
     pub commands: AtomicU64,
+    /// Whether commands are refused because the radiant stops.
+    pub closing: AtomicBool,
     /// When the gateway started, in monotonic milliseconds.
     pub started_ms: u64,
 }

@@ -3,6 +3,7 @@
 use shardbearer_core::error::{Refused, RequestError};
 
 use super::*;
+use crate::gateway::resp::failure::Failure;
 
 #[tokio::test]
 async fn a_pipeline_is_one_request_and_its_replies_come_in_order() {
@@ -162,6 +163,23 @@ async fn connections_end_with_the_shutdown() {
     let mut client = server.client().await;
     client.ask("PING", "+PONG\r\n").await;
     server.shutdown.cancel();
+    client.closed().await;
+}
+
+#[tokio::test]
+async fn whoever_asks_while_the_door_closes_is_refused_and_not_just_cut_off() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    client.ask("PING", "+PONG\r\n").await;
+    server.shutdown.cancel();
+    let refused = loop {
+        client.send("GET a\r\n").await;
+        let reply = client.reply().await;
+        if reply != b"$-1\r\n" {
+            break String::from_utf8(reply).expect("text");
+        }
+    };
+    assert_eq!(refused, format!("-{}\r\n", Failure::STOPPING.text()));
     client.closed().await;
 }
 

@@ -1,0 +1,161 @@
+//! The past: earlier configurations, the way back, and what all radiants remember, in one order.
+
+use std::time::Duration;
+
+use prost::Message;
+use shardbearer_core::control::EpochRecord;
+use shardbearer_core::error::{Refused, RequestError};
+use shardbearer_core::ids::RadiantId;
+use shardbearer_core::membership::Standing;
+use shardbearer_core::migration::MigrationChange;
+use shardbearer_core::topology::Topology;
+use shardbearer_core::transport::{Channel, Frame};
+use shardbearer_proto::pb;
+use shardbearer_proto::pb::control_request::Kind as Ask;
+use shardbearer_proto::pb::control_response::Kind as Said;
+use shardbearer_proto::pb::member_request;
+use shardbearer_state::epochs::{Undo, revert as way_back};
+use shardbearer_state::membership::ask::Action;
+
+use super::{Cluster, control, migrations, scherald};
+use crate::story;
+
+/// For an answer of the scherald's. Clients wait a little longer, so that they hear why there is none.
+const DEADLINE: Duration = Duration::from_millis(500);
+
+/// For what another radiant remembers; one that is down is told so rather than waited for.
+const STORY_DEADLINE: Duration = Duration::from_secs(1);
+
+fn unavailable(why: impl Into<String>) -> RequestError {
+    Refused::Unavailable(why.into()).into()
+}
+
+async fn ask(cluster: &Cluster, ask: Ask) -> Result<Said, RequestError> {
+    match control::request(cluster, pb::ControlRequest { kind: Some(ask) }, DEADLINE).await.kind {
+        Some(Said::Error(error)) => {
+            Err(RequestError::try_from(error).unwrap_or_else(|error| unavailable(error.to_string())))
+        }
+        Some(said) => Ok(said),
+        None => Err(unavailable("the control order did not answer")),
+    }
+}
+
+/// Every configuration's record, oldest first.
+pub(super) async fn epochs(cluster: &Cluster) -> Result<Vec<pb::EpochRecord>, RequestError> {
+    match ask(cluster, Ask::Epochs(pb::EpochsRequest {})).await? {
+        Said::Epochs(epochs) => Ok(epochs.epochs),
+        _ => Err(unavailable("the control order answered something else")),
+    }
+}
+
+/// One configuration of the past.
+pub(super) async fn epoch_at(cluster: &Cluster, epoch: u64) -> Result<pb::EpochAtResponse, RequestError> {
+    match ask(cluster, Ask::EpochAt(pb::EpochAtRequest { epoch })).await? {
+        Said::EpochAt(found) => Ok(found),
+        _ => Err(unavailable("the control order answered something else")),
+    }
+}
+
+/// Takes back what one epoch changed, by what an operator could have asked for.
+pub(super) async fn revert(
+    cluster: &Cluster,
+    request: pb::RevertRequest,
+) -> Result<pb::RevertResponse, RequestError> {
+    let refused = |why: String| pb::RevertResponse { blockers: vec![why], ..pb::RevertResponse::default() };
+    let Some((record, after)) = past(cluster, request.epoch).await? else {
+        return Ok(refused(format!("there is no epoch {}", request.epoch)));
+    };
+    let (before, present) = match past(cluster, request.epoch.saturating_sub(1)).await? {
+        Some((_, before)) => (before, cluster.map.topology()),
+        // Before the first there was nothing; the way back says so.
+        None => (Topology::default(), cluster.map.topology()),
+    };
+    let undo = match way_back(&record, &before, &after, &present) {
+        Ok(undo) => undo,
+        Err(why) => return Ok(refused(why)),
+    };
+    let who = if request.who.is_empty() { "operator".to_owned() } else { request.who };
+    let why = format!("to revert epoch {}: {}", record.epoch, record.what);
+    match undo {
+        Undo::Move { shard, to } => {
+            let steps = vec![format!("shard {shard} moves to order {to}; `shard watch` shows how far it is")];
+            if request.dry_run {
+                return Ok(pb::RevertResponse { steps, ..pb::RevertResponse::default() });
+            }
+            let plan = MigrationChange::Plan { shard, to };
+            Ok(match migrations::change(cluster, plan, who, why).await {
+                Ok(_) => pb::RevertResponse { done: true, steps, blockers: Vec::new() },
+                Err(why) => refused(why),
+            })
+        }
+        Undo::Stand { radiant, action } => {
+            let asked = pb::MemberRequest {
+                action: wire(action).into(),
+                radiant: radiant.to_string(),
+                dry_run: request.dry_run,
+                who,
+                why,
+                ..pb::MemberRequest::default()
+            };
+            let pb::MemberResponse { done, steps, blockers, .. } = scherald::ask(cluster, asked).await?;
+            Ok(pb::RevertResponse { done, steps, blockers })
+        }
+    }
+}
+
+fn wire(action: Action) -> member_request::Action {
+    match action {
+        Action::Join => member_request::Action::Join,
+        Action::Drain => member_request::Action::Drain,
+        Action::Undrain => member_request::Action::Undrain,
+        Action::Leave => member_request::Action::Leave,
+        Action::Replace(_) => member_request::Action::Replace,
+    }
+}
+
+async fn past(cluster: &Cluster, epoch: u64) -> Result<Option<(EpochRecord, Topology)>, RequestError> {
+    let pb::EpochAtResponse { record, topology } = epoch_at(cluster, epoch).await?;
+    let (Some(record), Some(topology)) = (record, topology) else { return Ok(None) };
+    let topology = Topology::try_from(topology).map_err(|error| unavailable(error.to_string()))?;
+    Ok(Some((record.into(), topology)))
+}
+
+/// What all radiants that answer remember, and the control order's history, merged. Tells most of it without a scherald, too.
+pub(super) async fn timeline(cluster: &Cluster) -> Result<pb::TimelineResponse, RequestError> {
+    let topology = cluster.map.topology();
+    let here = topology.radiants.iter().filter(|radiant| radiant.standing != Standing::Gone);
+    let asked = here.map(|radiant| async move {
+        let events = match radiant.id == cluster.me {
+            true => Some(cluster.story.all()),
+            false => remembered(cluster, radiant.id).await,
+        };
+        let name = radiant.name.clone();
+        let told = pb::StoryRadiant { id: radiant.id.0, name, answered: events.is_some() };
+        (told, events.unwrap_or_default())
+    });
+    let (told, epochs) = tokio::join!(
+        biased;
+        futures_util::future::join_all(asked),
+        tokio::time::timeout(STORY_DEADLINE * 2, epochs(cluster)),
+    );
+    let (radiants, events): (Vec<_>, Vec<_>) = told.into_iter().unzip();
+    let mut events: Vec<pb::StoryEvent> = events.into_iter().flatten().collect();
+    match epochs {
+        Ok(Ok(records)) => events.extend(records.into_iter().map(story::of_epoch)),
+        Ok(Err(_)) | Err(_) => tracing::debug!("the timeline has no reasons of epochs: no scherald answers"),
+    }
+    Ok(pb::TimelineResponse { events: story::merge(events), radiants })
+}
+
+async fn remembered(cluster: &Cluster, radiant: RadiantId) -> Option<Vec<pb::StoryEvent>> {
+    let request = pb::ControlRequest { kind: Some(Ask::Story(pb::StoryRequest {})) };
+    let frame = Frame { channel: Channel::Control, body: request.encode_to_vec().into() };
+    let answer = cluster.transport.call(radiant, frame, STORY_DEADLINE).await.ok()?;
+    match pb::ControlResponse::decode(answer).ok()?.kind? {
+        // Whoever it says that it is, it is this one that answered.
+        Said::Story(story) => Some(
+            story.events.into_iter().map(|event| pb::StoryEvent { radiant: radiant.0, ..event }).collect(),
+        ),
+        _ => None,
+    }
+}
