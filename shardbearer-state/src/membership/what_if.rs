@@ -24,7 +24,7 @@ pub(super) fn compare(
         let (had, has) = (spare(order, facts), spare(then, facts));
         if order.members != then.members {
             effects.push(format!(
-                "{what} consists of {} instead of {}; it goes on without {} of them",
+                "{what} consists of {} instead of {}; of those it can lose {}",
                 names(after, &then.members),
                 names(before, &order.members),
                 has.max(0)

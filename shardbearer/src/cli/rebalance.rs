@@ -100,7 +100,7 @@ impl Rebalance {
         let client = global.client().await?;
         let answer = ask(&client, global, kind, self.dry_run, self.how).await?;
         if self.watch && answer.done {
-            watch(&client, global).await?;
+            watch(&client, global, answer.epoch).await?;
         }
         Ok(())
     }
@@ -179,14 +179,14 @@ fn percent(load: u64) -> String {
     format!("{:.1} %", load as f64 / 10_000.0)
 }
 
-/// Shows what is done until nothing is left.
-async fn watch(client: &Client, global: &Global) -> anyhow::Result<()> {
+/// Shows what is done until nothing is left. What was asked for is known everywhere only a moment after its epoch.
+async fn watch(client: &Client, global: &Global, epoch: u64) -> anyhow::Result<()> {
     let bar = progress::spinner();
     loop {
         let status: report::Status = client.status().await?.into();
         let rebalance = status.rebalance.unwrap_or_default();
         let moving = status.migration.filter(|migration| !migration.over);
-        if rebalance.running.is_none() && moving.is_none() {
+        if status.epoch >= epoch && rebalance.running.is_none() && moving.is_none() {
             bar.finish_and_clear();
             if global.output == Output::Table {
                 output::line(match rebalance.moves_left {
