@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
 # A cluster of N processes on this machine, stopped all together with Ctrl-C.
 #
-#   scripts/cluster.sh [N [DIR]]        3 radiants in ./cluster, unless told otherwise
+#   scripts/cluster.sh [--grpc-port PORT] [--resp-port PORT] [--http-port PORT] [N [DIR]]
+#
+# 3 radiants in ./cluster, unless told otherwise. The ports are those of the first radiant (7400, 6400, 7480); each
+# further one has the next of each.
 #
 # DIR gets a configuration file per radiant (radiant-1.toml ...) and its data. Both are kept between runs: a
 # file that is there is not written again, so change it as you like. To begin anew, remove DIR.
@@ -9,27 +12,66 @@
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
-count=${1:-3}
-folder=${2:-cluster}
 
 fail() {
     printf 'cluster.sh: %s\n' "$1" >&2
     exit 2
 }
 
-(($# <= 2)) || fail "usage: scripts/cluster.sh [N [DIR]]"
-# From 80 on the doors' ports would overlap.
+# The comment above.
+help() {
+    sed -n '2,/^set /{/^#/s/^# \{0,1\}//p;}' "$0"
+    exit
+}
+
+# shellcheck disable=SC2034 # read by name, in port
+grpc=7400 resp=6400 http=7480
+words=()
+while (($#)); do
+    case $1 in
+    -h | --help) help ;;
+    --grpc-port=* | --resp-port=* | --http-port=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" && continue ;;
+    --grpc-port | --resp-port | --http-port)
+        if [[ ! ${2:-} =~ ^[1-9][0-9]{0,4}$ ]] || (($2 > 65535)); then
+            fail "$1 needs a port"
+        fi
+        # shellcheck disable=SC2034 # read by name, in port
+        case $1 in
+        --grpc-port) grpc=$2 ;;
+        --resp-port) resp=$2 ;;
+        --http-port) http=$2 ;;
+        esac
+        shift
+        ;;
+    -*) fail "there is no option $1; see --help" ;;
+    *) words+=("$1") ;;
+    esac
+    shift
+done
+((${#words[@]} <= 2)) || fail "too many words; see --help"
+count=${words[0]:-3}
+folder=${words[1]:-cluster}
 if [[ ! $count =~ ^[1-9][0-9]?$ ]] || ((count > 80)); then
     fail "the number of radiants is 1 to 80, not '$count'"
 fi
+for first in grpc resp http; do
+    ((${!first} + count - 1 <= 65535)) || fail "there is no port $((${!first} + count - 1))"
+    for other in grpc resp http; do
+        [[ $first != "$other" ]] || continue
+        if ((${!first} <= ${!other} && ${!other} < ${!first} + count)); then
+            fail "the $first ports, $count from ${!first} on, overlap the $other ports from ${!other} on"
+        fi
+    done
+done
 
 # Port number $2 of door $1, counted from 0: the same as those of 'shardbearer up'.
 port() {
-    case $1 in
-    grpc) echo $((7400 + $2)) ;;
-    resp) echo $((6400 + $2)) ;;
-    http) echo $((7480 + $2)) ;;
-    esac
+    echo $((${!1} + $2))
+}
+
+# What the file $1 has for the door $2.
+listens() {
+    sed -n "/^\[listen\]/,/^\[[^l]/s/^ *$2 *= *\"\{0,1\}\([^\"#]*\)\"\{0,1\}.*/\1/p" "$1" | head -n 1
 }
 
 # $1 as a TOML string.
@@ -99,8 +141,15 @@ stopping=
 stop() {
     stopping=1
     trap '' INT TERM HUP
-    local index waited=0 running=1
+    local index pid waited=0 running=1
     printf '\nstopping\n'
+    for index in "${!names[@]}"; do
+        # One that was started again by hand belongs to the cluster, too.
+        pid=$(cat "$folder/${names[index]}/lock" 2>/dev/null) || continue
+        if [[ $pid =~ ^[0-9]+$ && $(ps -o args= -p "$pid" 2>/dev/null) == *"node --config"*"${names[index]}.toml"* ]]; then
+            pids[index]=$pid
+        fi
+    done
     for index in "${!pids[@]}"; do
         kill -TERM "${pids[index]}" 2>/dev/null || true
     done
@@ -136,8 +185,10 @@ done
 if [[ -z $stopping ]]; then
     printf '%-11s  %-16s %-16s %s\n' '' gRPC RESP HTTP
     for ((index = 0; index < count; index++)); do
-        printf '%-11s  %-16s %-16s %s\n' "${names[index]}" "127.0.0.1:$(port grpc "$index")" \
-            "127.0.0.1:$(port resp "$index")" "127.0.0.1:$(port http "$index")"
+        # From the files, which may be older than this call, and edited.
+        file=$folder/${names[index]}.toml
+        printf '%-11s  %-16s %-16s %s\n' "${names[index]}" "$(listens "$file" grpc)" "$(listens "$file" resp)" \
+            "$(listens "$file" http)"
     done
     printf 'configuration and data in %s; Ctrl-C stops all\n' "$folder"
 fi

@@ -9,7 +9,7 @@ use shardbearer_proto::pb;
 use shardbearer_proto::pb::admin_client::AdminClient;
 use tokio::sync::Notify;
 use tonic::transport::Channel;
-use tonic::{Response, Status};
+use tonic::{Code, Response, Status};
 
 use crate::error::Error;
 use crate::route::{Links, Routes};
@@ -89,14 +89,29 @@ impl Refresher {
         question: impl AsyncFn(Admin) -> Result<Response<T>, Status>,
     ) -> Result<T, Error> {
         let mut why = "no radiant is known".to_owned();
+        let mut said = None;
         for link in self.links.shuffled(&self.routes.load_full()) {
             let admin = AdminClient::new(link.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX);
             match tokio::time::timeout(each, question(admin)).await {
                 Ok(Ok(answer)) => return Ok(answer.into_inner()),
+                // It has asked whoever it concerns, and another could do no better.
+                Ok(Err(status)) if is_final(&status) => {
+                    return Err(Error::invalid(status.message()));
+                }
+                // One that answers tells more than those that do not.
+                Ok(Err(status)) if std::error::Error::source(&status).is_none() => {
+                    let words = status.message();
+                    said = Some(words.strip_prefix("unavailable: ").unwrap_or(words).to_owned());
+                }
                 Ok(Err(status)) => why = format!("{}: {}", link.address, status.message()),
-                Err(_) => why = format!("{} does not answer", link.address),
+                Err(_) => why = format!("{} has no answer within {:.1} s", link.address, each.as_secs_f64()),
             }
         }
-        Err(Error::Refused(Refused::Unavailable(why)))
+        Err(Error::Refused(Refused::Unavailable(said.unwrap_or(why))))
     }
+}
+
+/// Whether the request itself is wrong, whoever is asked.
+fn is_final(status: &Status) -> bool {
+    status.code() == Code::InvalidArgument
 }

@@ -39,6 +39,12 @@ impl<C> Put<C> {
         self
     }
 
+    /// The key expires at this time, in Unix milliseconds.
+    pub fn expires_at_ms(mut self, at: u64) -> Put<C> {
+        self.expiry = Expiry::At(at);
+        self
+    }
+
     /// The key keeps the expiry it has.
     pub fn keep_ttl(mut self) -> Put<C> {
         self.expiry = Expiry::Keep;

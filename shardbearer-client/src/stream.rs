@@ -176,11 +176,18 @@ impl Talk {
             }
         }
         self.last_tag += 1;
-        let left_ms = end.saturating_duration_since(Instant::now()).as_millis();
-        let deadline_ms = u32::try_from(left_ms).unwrap_or(u32::MAX).max(1);
+        let deadline_ms = deadline_ms(end.saturating_duration_since(Instant::now()));
         let request = pb::ExecuteRequest { tag: self.last_tag, table: table.to_string(), deadline_ms, calls };
         Some((request, answers))
     }
+}
+
+/// How long the radiant is given of the time that the callers wait: a little less, so that what it can say in the end,
+/// such as that nothing was done, arrives before they stop waiting and know nothing.
+fn deadline_ms(left: Duration) -> u32 {
+    const MARGIN_MAX: Duration = Duration::from_millis(500);
+    let given = left - (left / 8).min(MARGIN_MAX);
+    u32::try_from(given.as_millis()).unwrap_or(u32::MAX).max(1)
 }
 
 /// Hands the results to their callers. A tag that nobody waits for is an answer that came twice.

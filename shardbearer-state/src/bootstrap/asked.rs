@@ -17,6 +17,7 @@ impl Machine {
         if !request.to.is_none() && request.to != self.me() {
             return Say::Objection(words::not_me(&self.settings.me, request.to));
         }
+        self.heard_member(now_ms, from);
         if let Some(known) = self.known(&from.me) {
             return known;
         }
@@ -98,7 +99,12 @@ impl Machine {
         if let Some(member) = founding.members.iter().find(|member| member.name == asker.name) {
             return Some(Say::NameTaken(words::name_taken(founding.cluster, member, asker)));
         }
-        Some(Say::Join { cluster: founding.cluster, via: founding.addresses() })
+        let via = founding
+            .members
+            .iter()
+            .map(|member| self.moved.get(&member.incarnation).unwrap_or(&member.doors.grpc).clone());
+        let via = via.filter(|address| !address.is_empty()).collect();
+        Some(Say::Join { cluster: founding.cluster, via })
     }
 
     /// Somebody has this radiant's incarnation: itself, or a copy of its data directory.

@@ -26,16 +26,19 @@
 //! (a parameter), and everything after the first configuration.
 //!
 //! Files: `peers` keeps who is seen, `seek` decides when to found, `candidate` runs an attempt,
-//! `asked` answers, `vote` is the agreement, `words` the sentences.
+//! `asked` answers, `moved` looks for members at new addresses, `vote` is the agreement, `words` the sentences.
 
 mod asked;
 mod candidate;
+mod moved;
 mod peers;
 mod seek;
 #[cfg(test)]
 mod tests;
 mod vote;
 mod words;
+
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use shardbearer_core::bootstrap::{Ask, Founder, Founding, Request, Response, View, Vote};
@@ -128,6 +131,16 @@ pub enum Effect {
         /// Its members' addresses, the best first.
         via: Vec<String>,
     },
+    /// A member of this radiant's cluster answered at another address than the configuration says. Whoever is
+    /// spoken to there must still prove to be that radiant.
+    Moved {
+        /// Of its data directory.
+        who: Incarnation,
+        /// Where it is.
+        address: String,
+        /// Where it is according to the configuration; one that says something else makes this void.
+        instead_of: String,
+    },
     /// This radiant cannot enter a cluster as it is, whatever the others do: end, and say why. A sentence.
     GiveUp(String),
     /// Something for the operator to mend: a sentence.
@@ -158,6 +171,8 @@ pub struct Machine {
     enough_ms: Option<u64>,
     /// Since when another one of this radiant's name is seen.
     same_name_ms: Option<u64>,
+    /// Members that answered elsewhere than the configuration says.
+    moved: BTreeMap<Incarnation, String>,
     random: u64,
 }
 
@@ -192,6 +207,7 @@ impl Machine {
             started_ms: 0,
             enough_ms: None,
             same_name_ms: None,
+            moved: BTreeMap::new(),
         }
     }
 
@@ -212,6 +228,7 @@ impl Machine {
             Event::Failed { address, why } => self.failed(now_ms, &address, &why),
             Event::Belongs(founding) => {
                 (self.running, self.next_ms) = (None, None);
+                self.forget_moved(&founding);
                 self.phase = Phase::Member(founding);
             }
         }

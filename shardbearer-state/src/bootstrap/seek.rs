@@ -6,22 +6,11 @@ use shardbearer_core::ids::Incarnation;
 use super::peers::{Contact, Peer};
 use super::{Effect, Found, Machine, Phase, words};
 
-/// A member beacons this often: neighbours that were restarted and know nobody should find the
-/// cluster, and members of another one should be noticed.
-const MEMBER_BEACON_MS: u64 = 10_000;
-
 impl Machine {
     pub(super) fn tick(&mut self, now_ms: u64, found: &Found, out: &mut Vec<Effect>) {
         match self.phase {
             Phase::Joining { .. } => return, // the driver is busy with it
-            Phase::Member(_) => {
-                if now_ms >= *self.next_ms.get_or_insert(now_ms) {
-                    self.next_ms = Some(now_ms + MEMBER_BEACON_MS);
-                    self.peers.forget(now_ms);
-                    self.beacon(now_ms, out);
-                }
-                return;
-            }
+            Phase::Member(_) => return self.tick_member(now_ms, out),
             Phase::Seeking => {}
         }
         self.peers.forget(now_ms);
@@ -46,7 +35,7 @@ impl Machine {
         }
     }
 
-    fn beacon(&mut self, now_ms: u64, out: &mut Vec<Effect>) {
+    pub(super) fn beacon(&mut self, now_ms: u64, out: &mut Vec<Effect>) {
         for address in self.peers.due(now_ms) {
             let request = self.request(now_ms, Incarnation::NONE, Ask::Beacon);
             out.push(Effect::Send { address, request });
@@ -70,6 +59,7 @@ impl Machine {
         }
         self.check_foreign(now_ms, from, out);
         self.peers.answered(address, from, now_ms);
+        self.found_member(now_ms, from, out);
         if self.phase != Phase::Seeking {
             return;
         }

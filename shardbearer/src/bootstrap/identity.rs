@@ -75,7 +75,7 @@ pub enum IdentityError {
         given: ClusterId,
     },
     /// A file is not what was written.
-    #[error("{path} is damaged at offset {offset}: {why}; restore the whole data directory from a copy, or start with an empty one under another [radiant] name: its cluster keeps the old name for the old directory", path = .path.display())]
+    #[error("{path} is damaged at offset {offset}: {why}; do not put an older copy back, which would not know what this radiant has promised since: start another radiant under another [radiant] name with an empty data directory, and `shardbearer radiant replace OLD NEW`", path = .path.display())]
     Damaged {
         /// The file.
         path: PathBuf,

@@ -20,13 +20,14 @@ mod files;
 mod identity;
 mod task;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use shardbearer_core::bootstrap::{Founder, Founding};
 use shardbearer_core::error::{Refused, RequestError};
-use shardbearer_core::ids::{ClusterId, RadiantId};
+use shardbearer_core::ids::{ClusterId, Incarnation, RadiantId};
 use shardbearer_core::topology::{Doors, Topology};
 use shardbearer_core::world::World;
 use thiserror::Error;
@@ -116,6 +117,19 @@ pub enum BootstrapError {
 #[derive(Clone)]
 pub struct Bootstrap {
     inbox: mpsc::Sender<Letter>,
+    moves: Arc<watch::Sender<Moves>>,
+}
+
+/// Members that answered elsewhere than the configuration says.
+pub type Moves = BTreeMap<Incarnation, Move>;
+
+/// Where a member is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Move {
+    /// Its gRPC door.
+    pub address: String,
+    /// Where the configuration had it at that time.
+    pub instead_of: String,
 }
 
 impl Bootstrap {
@@ -124,9 +138,15 @@ impl Bootstrap {
     pub fn start(context: Context, shutdown: watch::Receiver<bool>) -> Result<Bootstrap, BootstrapError> {
         let world = context.world.clone();
         let (inbox, letters) = mpsc::channel(INBOX_MAX);
-        let task = Task::new(context, letters)?;
+        let moves = Arc::new(watch::Sender::new(Moves::new()));
+        let task = Task::new(context, letters, moves.clone())?;
         world.spawn("bootstrap", task.run(shutdown));
-        Ok(Bootstrap { inbox })
+        Ok(Bootstrap { inbox, moves })
+    }
+
+    /// Members that moved, as they are found.
+    pub fn moves(&self) -> watch::Receiver<Moves> {
+        self.moves.subscribe()
     }
 
     /// Looks for the cluster until it is found; problems are logged meanwhile. Once more after a join

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,7 +18,9 @@ use shardbearer_state::bootstrap::{Effect, Event, Machine, Settings, TICK_MS};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-use super::{BootstrapError, Context, Identity, IdentityError, Outcome, StoredCluster, founding_of};
+use super::{
+    BootstrapError, Context, Identity, IdentityError, Move, Moves, Outcome, StoredCluster, founding_of,
+};
 use crate::watch;
 
 /// How long a call may take.
@@ -46,10 +49,15 @@ pub(super) struct Task {
     stored: Option<(RadiantId, Topology)>,
     /// Whether the search began; before it the machine only answers.
     seeks: bool,
+    moves: Arc<watch::Sender<Moves>>,
 }
 
 impl Task {
-    pub(super) fn new(context: Context, letters: mpsc::Receiver<Letter>) -> Result<Task, BootstrapError> {
+    pub(super) fn new(
+        context: Context,
+        letters: mpsc::Receiver<Letter>,
+        moves: Arc<watch::Sender<Moves>>,
+    ) -> Result<Task, BootstrapError> {
         let identity = &context.identity;
         let vote = identity.vote()?;
         let stored = match identity.cluster()? {
@@ -77,7 +85,7 @@ impl Task {
         };
         let machine = Machine::new(settings, vote, member);
         let calls = FuturesUnordered::new();
-        Ok(Task { context, machine, letters, calls, seeker: None, asker: None, stored, seeks: false })
+        Ok(Task { context, machine, letters, calls, seeker: None, asker: None, stored, seeks: false, moves })
     }
 
     /// Ends with the shutdown, with the last handle, or when the disk failed: what cannot be stored must not
@@ -156,6 +164,12 @@ impl Task {
                 }
                 Effect::Founded(founding) => self.founded(founding).await?,
                 Effect::Join { cluster, via } => self.finish(Outcome::Join { cluster, via }),
+                Effect::Moved { who, address, instead_of } => {
+                    tracing::info!("data directory {who} answers at {address} instead of {instead_of}");
+                    self.moves.send_modify(|moves| {
+                        moves.insert(who, Move { address, instead_of });
+                    });
+                }
                 Effect::GiveUp(words) => return Err(BootstrapError::NotAsItIs(words)),
                 Effect::Problem(words) => tracing::warn!("{words}"),
                 Effect::Notice(words) => tracing::info!("{words}"),

@@ -2,11 +2,22 @@
 
 use std::time::Duration;
 
+use shardbearer_core::limits;
+
 /// A time as [`duration`] takes it, or none at all.
 pub(super) fn duration_or_zero(text: &str) -> Result<Duration, String> {
     match text.trim_end_matches(['m', 's']) {
         "0" => Ok(Duration::ZERO),
         _ => duration(text),
+    }
+}
+
+/// A time that one operation may take.
+pub(super) fn request_duration(text: &str) -> Result<Duration, String> {
+    let most = Duration::from_millis(limits::REQUEST_MS_MAX);
+    match duration(text)? {
+        long if long > most => Err(format!("an operation may take {} s at most", most.as_secs())),
+        fine => Ok(fine),
     }
 }
 
@@ -39,6 +50,8 @@ mod tests {
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(duration("1.5"), Ok(Duration::from_millis(1500)));
         assert_eq!(duration("2h"), Ok(Duration::from_secs(7200)));
+        assert_eq!(request_duration("60s"), Ok(Duration::from_secs(60)));
+        assert!(request_duration("90s").is_err_and(|why| why.contains("60 s at most")));
         assert_eq!(duration_or_zero("0s"), Ok(Duration::ZERO));
         assert_eq!(duration_or_zero("5"), Ok(Duration::from_secs(5)));
         for wrong in ["", "s", "0s", "1x", "-1s", "1..2s", "99999999999999999999999d"] {

@@ -104,6 +104,9 @@ fn read(path: &Path) -> anyhow::Result<Vec<Operation>> {
         }
     }
     progress.finish();
+    if history.is_empty() {
+        return Err(anyhow!(BrokenInput(format!("{name} has no operation: there is nothing to check"))));
+    }
     Ok(history)
 }
 
@@ -120,7 +123,7 @@ fn print(report: &Report, seconds: f64) -> io::Result<()> {
         count if count > report.violations.len() => {
             format!("{count} violations, {} of them shown", report.violations.len())
         }
-        count => format!("{count} violations"),
+        count => output::count(count as u64, "violation"),
     };
     output::line(format!(
         "{verdict}: {operations} operations ({refused} refused, {unknown} unknown) on {keys} keys, \

@@ -9,6 +9,9 @@ use crate::engine::Engines;
 
 /// Checks a configuration without starting anything: names the line and the rule that is broken.
 #[derive(Debug, Args)]
+#[command(
+    override_usage = "shardbearer check-config [--print] FILE\n       shardbearer check-config --reference"
+)]
 #[command(after_help = "Examples:
   shardbearer check-config radiant.toml
   shardbearer check-config --print radiant.toml    with all defaults filled in

@@ -37,11 +37,12 @@ use clap::{Args, Parser, Subcommand};
 use shardbearer_client::Client;
 
 use self::output::Output;
+use crate::config::ConfigError;
 use crate::engine::Engines;
 
 /// A sharded, strongly consistent key-value store.
 #[derive(Debug, Parser)]
-#[command(name = "shardbearer", version, after_help = EXAMPLES, max_term_width = 110)]
+#[command(name = "shardbearer", version, after_help = EXAMPLES, max_term_width = 120)]
 pub struct Cli {
     #[command(flatten)]
     global: Global,
@@ -57,7 +58,8 @@ const EXAMPLES: &str = "Examples:
   shardbearer --output json orders         the same for programs
   SHARDBEARER_ENDPOINTS=10.0.0.1:7400 shardbearer status
 
-Exit code: 0 success, 1 refused or failed, 2 wrong usage.";
+Exit code: 0 success, 1 refused or failed, 2 wrong usage, configuration or input. With --output json errors are JSON,
+too, on standard error: the sentence, and whether it may have happened.";
 
 /// Options of every command.
 #[derive(Clone, Debug, Args)]
@@ -75,11 +77,11 @@ struct Global {
     /// How to print results: for people, or as one JSON document
     #[arg(long, global = true, value_enum, default_value_t, help_heading = "Global options")]
     output: Output,
-    /// How long one operation may take, such as 500ms, 10s or 1m; at most 60s
+    /// How long one operation may take, such as 500ms, 10s or 1m (a bare number is seconds); at most 60s
     #[arg(
         long,
         global = true,
-        value_parser = args::duration,
+        value_parser = args::request_duration,
         value_name = "TIME",
         default_value = "10s",
         help_heading = "Global options"
@@ -164,6 +166,7 @@ pub fn main() -> ExitCode {
 /// The same for a binary of one's own, with engines of one's own.
 pub fn main_with(engines: Engines) -> ExitCode {
     let cli = Cli::parse();
+    let output = cli.global.output;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
@@ -177,10 +180,21 @@ pub fn main_with(engines: Engines) -> ExitCode {
         // `| head` has seen enough; nobody is left to tell.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("shardbearer: {error:#}");
-            if error.is::<check::BrokenInput>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+            match output {
+                Output::Table => eprintln!("shardbearer: {error:#}"),
+                Output::Json => eprintln!("{}", error_json(&error)),
+            }
+            let input = error.is::<check::BrokenInput>() || error.is::<ConfigError>();
+            if input { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
+}
+
+/// An error for programs: the sentence, and of an operation on the cluster whether it may have happened.
+fn error_json(error: &anyhow::Error) -> serde_json::Value {
+    let outcome = error.chain().find_map(|cause| cause.downcast_ref::<shardbearer_client::Error>());
+    let outcome = outcome.map(|error| if error.may_have_happened() { "unknown" } else { "refused" });
+    serde_json::json!({ "error": format!("{error:#}"), "outcome": outcome })
 }
 
 /// Threads of the runtime. What waits for a disk does so elsewhere; a second one is for what computes for long.

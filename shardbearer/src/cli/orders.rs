@@ -19,26 +19,31 @@ impl Orders {
         let status: report::Status = global.client().await?.status().await?.into();
         match global.output {
             Output::Json => output::json(&status.orders)?,
-            Output::Table => output::line(table(&status.orders))?,
+            Output::Table => output::line(table(&status.orders, &status.radiants))?,
         }
         Ok(())
     }
 }
 
 /// The orders for people.
-pub(super) fn table(orders: &[report::Order]) -> Table {
+pub(super) fn table(orders: &[report::Order], radiants: &[report::Radiant]) -> Table {
+    let name = |id: u64| match radiants.iter().find(|radiant| radiant.id == id) {
+        Some(radiant) => format!("{} ({id})", radiant.name),
+        None => id.to_string(),
+    };
+    let names = |ids: &[u64]| ids.iter().map(|id| name(*id)).collect::<Vec<_>>().join(", ");
     let mut table =
         output::table(&["order", "state", "herald", "members", "shards", "engine", "term", "applied"]);
     for order in orders {
-        let name = if order.control { format!("{} (control)", order.id) } else { order.id.to_string() };
+        let title = if order.control { format!("{} (control)", order.id) } else { order.id.to_string() };
         table.add_row([
-            name,
+            title,
             order.state.clone(),
-            output::or_dash(order.herald),
+            order.herald.map_or_else(|| "-".into(), name),
             match order.learners.as_slice() {
-                [] => output::list(&order.members),
+                [] => names(&order.members),
                 learners => {
-                    format!("{} (learning: {})", output::list(&order.members), output::list(learners))
+                    format!("{} (learning: {})", names(&order.members), names(learners))
                 }
             },
             output::ranges(&order.shards),

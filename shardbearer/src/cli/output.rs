@@ -81,6 +81,24 @@ pub(super) fn ranges(ids: &[u64]) -> String {
     words.collect::<Vec<_>>().join(", ")
 }
 
+/// How this program is called from where the user is: its name if a shell finds it, else the way to it.
+pub(super) fn program() -> String {
+    let name = "shardbearer".to_owned();
+    let Ok(program) = std::env::current_exe() else { return name };
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    if std::env::split_paths(&path).any(|folder| folder.join(&name) == program) {
+        return name;
+    }
+    let here = std::env::current_dir().ok();
+    let way = here.as_ref().and_then(|here| program.strip_prefix(here).ok()).unwrap_or(&program);
+    way.display().to_string()
+}
+
+/// A number of things, with the word as the number wants it.
+pub(super) fn count(number: u64, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
 /// An id, or a dash where there is none.
 pub(super) fn or_dash(id: Option<u64>) -> String {
     id.map_or_else(|| "-".into(), |id| id.to_string())

@@ -25,6 +25,11 @@ impl Radiants {
     }
 }
 
+/// Bytes that a radiant tells of itself, if it ever did.
+fn heard(radiant: &report::Radiant, count: u64) -> String {
+    if radiant.state == "unknown" { "-".into() } else { output::bytes(count) }
+}
+
 /// The radiants for people.
 pub(super) fn table(radiants: &[report::Radiant]) -> Table {
     let mut table = output::table(&[
@@ -58,8 +63,8 @@ pub(super) fn table(radiants: &[report::Radiant]) -> Table {
             radiant.grpc.clone(),
             radiant.resp.clone(),
             radiant.http.clone(),
-            output::bytes(radiant.data_bytes),
-            output::bytes(radiant.disk_free_bytes),
+            heard(radiant, radiant.data_bytes),
+            heard(radiant, radiant.disk_free_bytes),
         ]);
     }
     output::right(&mut table, &[8, 9]);

@@ -89,10 +89,16 @@ impl Shard {
             Action::Undo => Kind::Undo(true),
             Action::Watch => return watch(&client, global, 0).await,
         };
+        let plans = matches!(self.action, Action::Move { .. });
         let watched = matches!(self.action, Action::Move { watch: true, .. });
         let who = String::new();
         let begun = client.move_shard(pb::MoveRequest { kind: Some(kind), who, why: self.why }).await?;
         match begun.map(Migration::from) {
+            // A move that begins is not over yet.
+            Some(migration) if plans && migration.over && global.output == Output::Table => {
+                let Migration { shard, to, .. } = migration;
+                Ok(output::line(format!("nothing had to be done: shard {shard} is with order {to} already"))?)
+            }
             Some(migration) if watched && !migration.over => watch(&client, global, migration.id).await,
             Some(migration) => show(global, &migration),
             None => Ok(output::line("nothing had to be done")?),

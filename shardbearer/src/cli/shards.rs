@@ -1,5 +1,6 @@
 //! `shards`: the slices of tables.
 
+use anyhow::bail;
 use clap::Args;
 use comfy_table::Table;
 
@@ -25,6 +26,16 @@ pub(super) struct Shards {
 impl Shards {
     pub(super) async fn run(self, global: &Global) -> anyhow::Result<()> {
         let status: report::Status = global.client().await?.status().await?.into();
+        if let Some(order) = self.order.filter(|order| status.orders.iter().all(|known| known.id != *order)) {
+            let known: Vec<u64> = status.orders.iter().map(|order| order.id).collect();
+            bail!("there is no order {order}; there are {}", output::ranges(&known));
+        }
+        if let Some(table) =
+            self.table.as_ref().filter(|name| status.tables.iter().all(|known| known.name != **name))
+        {
+            let known: Vec<&str> = status.tables.iter().map(|table| table.name.as_str()).collect();
+            bail!("there is no table {table:?}; there are {}", known.join(", "));
+        }
         let mut shards = status.shards;
         shards.retain(|shard| {
             self.order.is_none_or(|order| shard.order == Some(order))

@@ -45,5 +45,5 @@ fn print(status: &report::Status) -> std::io::Result<()> {
         output::line(format!("problem    {problem}"))?;
     }
     output::line(super::radiants::table(&status.radiants))?;
-    output::line(super::orders::table(&status.orders))
+    output::line(super::orders::table(&status.orders, &status.radiants))
 }

@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Args;
+use shardbearer_core::topology::Topology;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::node::{on_signals, start_logs};
+use super::output;
 use crate::config::{self, Config};
 use crate::engine::Engines;
 use crate::gateway::Overview;
@@ -53,9 +55,11 @@ const READY_MAX: Duration = Duration::from_secs(60);
 impl Up {
     pub async fn run(self, engines: Engines) -> anyhow::Result<()> {
         let started = Instant::now();
+        self.check_ports()?;
         let configs =
             (0..self.radiants).map(|i| self.config(i, &engines)).collect::<anyhow::Result<Vec<Config>>>()?;
-        self.check_data()?;
+        let former = self.check_data()?;
+        let wanted = configs[0].clone();
         let mut logging = configs[0].clone();
         if std::env::var_os("SHARDBEARER_TELEMETRY_LOG").is_none()
             && !self.settings.iter().any(|setting| setting.starts_with("telemetry.log"))
@@ -89,8 +93,13 @@ impl Up {
         let ready = self.wait_ready(&mut running);
         let mut first = tokio::select! {
             ready = ready => {
-                ready?;
+                let topology = ready?;
                 self.print_ready(started.elapsed());
+                if former > 0 {
+                    for line in self.founded(former, &wanted, &topology) {
+                        println!("{line}");
+                    }
+                }
                 radiants.join_next().await
             }
             ended = radiants.join_next() => ended,
@@ -107,6 +116,27 @@ impl Up {
         }
         result?;
         eprintln!("Stopped. The data are in {}.", self.data.display());
+        Ok(())
+    }
+
+    /// Each kind of door has as many ports as there are radiants, and none may be another's.
+    fn check_ports(&self) -> anyhow::Result<()> {
+        let doors = [
+            ("--grpc-port", self.grpc_port),
+            ("--resp-port", self.resp_port),
+            ("--http-port", self.http_port),
+        ];
+        for (at, (name, first)) in doors.iter().enumerate() {
+            for (other, port) in &doors[at + 1..] {
+                if first.abs_diff(*port) < self.radiants {
+                    bail!(
+                        "{name} {first} and {other} {port} are too close: {} radiants take {} ports from each on",
+                        self.radiants,
+                        self.radiants
+                    );
+                }
+            }
+        }
         Ok(())
     }
 
@@ -128,8 +158,8 @@ impl Up {
         Ok(config)
     }
 
-    /// A cluster that was founded by more radiants than are started could not be served.
-    fn check_data(&self) -> anyhow::Result<()> {
+    /// How many radiants there are already. A cluster of more than are started could not be served.
+    fn check_data(&self) -> anyhow::Result<u16> {
         let there = (1..=9).rev().find(|i| self.data.join(format!("radiant-{i}")).is_dir()).unwrap_or(0);
         if there > self.radiants {
             bail!(
@@ -137,7 +167,55 @@ impl Up {
                 self.data.display()
             );
         }
-        Ok(())
+        Ok(there)
+    }
+
+    /// What is otherwise than this call asks for, because the cluster was founded before. A sentence each.
+    fn founded(&self, former: u16, wanted: &Config, topology: &Topology) -> Vec<String> {
+        let mut lines = Vec::new();
+        let usual = Config::default();
+        let data = || topology.orders.iter().filter(|order| !order.id.is_control());
+        let shards = topology.tables.first().map_or(0, |table| table.shards.len()).to_string();
+        let replication = data().map(|order| order.members.len()).max().unwrap_or(0).to_string();
+        let engine = data().next().map_or("", |order| order.engine.as_str()).to_owned();
+        let [want, default] = [wanted, &usual].map(|config| {
+            let bootstrap = &config.bootstrap;
+            [
+                bootstrap.shards.to_string(),
+                bootstrap.orders.to_string(),
+                bootstrap.replication.to_string(),
+                config.consensus.engine.clone(),
+            ]
+        });
+        let names = ["bootstrap.shards", "bootstrap.orders", "bootstrap.replication", "consensus.engine"];
+        let in_force = [shards, data().count().to_string(), replication, engine];
+        for (at, name) in names.into_iter().enumerate() {
+            if want[at] != default[at] && want[at] != in_force[at] {
+                lines.push(format!(
+                    "{name} = {} counts only at the founding; this cluster has {}. For another one, name another --data.",
+                    want[at], in_force[at]
+                ));
+            }
+        }
+        if former < self.radiants {
+            let new: Vec<String> = (former + 1..=self.radiants).map(|i| format!("radiant-{i}")).collect();
+            lines.push(format!(
+                "{} joined as spares and hold no data. To give one seats: {} radiant join {}{}",
+                new.join(", "),
+                output::program(),
+                new[0],
+                self.endpoints()
+            ));
+        }
+        lines
+    }
+
+    /// The option that commands need to find this cluster.
+    fn endpoints(&self) -> String {
+        match self.grpc_port {
+            7400 => String::new(),
+            port => format!(" --endpoints 127.0.0.1:{port}"),
+        }
     }
 
     fn print_doors(&self, prepared: &[Prepared]) {
@@ -160,8 +238,8 @@ impl Up {
         println!();
     }
 
-    /// Waits until all radiants are in and everything is served.
-    async fn wait_ready(&self, running: &mut mpsc::Receiver<Arc<Running>>) -> anyhow::Result<()> {
+    /// Waits until all radiants are in and everything is served; returns the configuration in force.
+    async fn wait_ready(&self, running: &mut mpsc::Receiver<Arc<Running>>) -> anyhow::Result<Arc<Topology>> {
         let deadline = Instant::now() + READY_MAX;
         let mut radiants = Vec::new();
         while radiants.len() < usize::from(self.radiants) {
@@ -176,7 +254,7 @@ impl Up {
         loop {
             let status = radiants[0].cluster.status();
             if status.health == "ok" {
-                return Ok(());
+                return Ok(radiants[0].cluster.map.topology());
             }
             if Instant::now() >= deadline {
                 bail!(
@@ -192,16 +270,52 @@ impl Up {
     fn print_ready(&self, after: Duration) {
         println!("Ready after {:.1} s. In another terminal:\n", after.as_secs_f64());
         println!("  redis-cli -p {} set hello world", self.resp_port);
-        let endpoints = if self.grpc_port == 7400 {
-            String::new()
-        } else {
-            format!(" --endpoints 127.0.0.1:{}", self.grpc_port)
-        };
-        println!("  shardbearer status{endpoints}");
-        println!("  shardbearer kv get hello{endpoints}\n\nCtrl-C stops the cluster; the data stay.");
+        let endpoints = self.endpoints();
+        let program = output::program();
+        println!("  {program} status{endpoints}");
+        println!("  {program} kv get hello{endpoints}\n\nCtrl-C stops the cluster; the data stay.");
     }
 }
 
 fn outcome(ended: Option<Result<Result<(), NodeError>, tokio::task::JoinError>>) -> anyhow::Result<()> {
     ended.map_or(Ok(()), |joined| Ok(joined??))
+}
+
+#[cfg(test)]
+mod tests {
+    use shardbearer_core::topology::Table;
+
+    use super::*;
+
+    fn up(radiants: u16, grpc_port: u16, resp_port: u16) -> Up {
+        Up { radiants, data: PathBuf::new(), grpc_port, resp_port, http_port: 7480, settings: Vec::new() }
+    }
+
+    #[test]
+    fn ports_of_two_doors_must_not_meet() {
+        assert!(up(3, 7400, 6400).check_ports().is_ok());
+        assert!(up(3, 6400, 6403).check_ports().is_ok());
+        let why = up(3, 6400, 6402).check_ports().expect_err("6402 is both").to_string();
+        assert!(why.contains("--grpc-port 6400 and --resp-port 6402 are too close"), "{why}");
+    }
+
+    #[test]
+    fn what_counts_only_at_the_founding_is_said_afterwards() {
+        let table = Table { shards: Vec::new(), ..Table::default() };
+        let topology = Topology { tables: vec![table], ..Topology::default() };
+        let mut wanted = Config::default();
+        assert_eq!(
+            up(3, 7400, 6400).founded(3, &wanted, &topology),
+            [] as [String; 0],
+            "defaults are no wish"
+        );
+        wanted.bootstrap.shards = 16;
+        let lines = up(5, 7400, 6400).founded(3, &wanted, &topology);
+        assert!(
+            lines[0].starts_with("bootstrap.shards = 16 counts only at the founding; this cluster has 0")
+        );
+        assert!(lines[1].starts_with("radiant-4, radiant-5 joined as spares"), "{lines:?}");
+        assert!(lines[1].contains("radiant join radiant-4"), "{lines:?}");
+        assert_eq!(lines.len(), 2);
+    }
 }

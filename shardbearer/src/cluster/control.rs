@@ -194,12 +194,25 @@ pub async fn request(
             }
         };
         let again = answer.kind.is_none() || error_of(&answer).is_some_and(|error| error.is_retryable());
-        if !again || Instant::now() >= end {
+        if !again {
             return answer;
+        }
+        if Instant::now() >= end {
+            return headless(cluster, &answer).unwrap_or(answer);
         }
         cluster.leads.changed(NEWS_WAIT).await;
         turn += 1;
     }
+}
+
+/// What to say instead of how the last attempt failed, if nobody could have carried the request out.
+fn headless(cluster: &Cluster, answer: &pb::ControlResponse) -> Option<pb::ControlResponse> {
+    let refused = matches!(error_of(answer)?, RequestError::Refused(_));
+    let headless = cluster.peers.leader(OrderId::CONTROL, cluster.world.monotonic_ns()).is_none();
+    let why = "the control order has no herald: most of its members are down or cannot be reached";
+    let error = RequestError::Refused(Refused::Unavailable(why.into()));
+    let kind = Some(control_response::Kind::Error((&error).into()));
+    (refused && headless).then_some(pb::ControlResponse { kind })
 }
 
 /// The scherald, as far as known; otherwise a member of the control order that may know, each in its turn.

@@ -71,6 +71,8 @@ pub struct Cluster {
     pub blockers: parking_lot::Mutex<Vec<String>>,
     /// Who was heard.
     pub peers: Peers,
+    /// Held while the transport is told where the others are, so that it is told the newest last.
+    pub reaching: parking_lot::Mutex<()>,
     /// To the others.
     pub transport: Arc<dyn Links>,
     /// Keeps the configuration in the data directory and tells it to strangers.
@@ -106,9 +108,9 @@ impl Cluster {
             return Ok(());
         }
         self.bootstrap.belongs(&topology).await.map_err(|error| error.to_string())?;
-        self.transport.set_peers(&addresses(&topology));
         let epoch = topology.epoch;
         if self.map.advance(topology)? {
+            self.reach();
             tracing::info!(%epoch, "configuration");
             self.story.epoch(epoch);
             self.hurry.notify_one();
@@ -140,6 +142,35 @@ impl Cluster {
             self.story.migration(&record);
         }
         news
+    }
+
+    /// Has the transport speak to all radiants where they are: as the configuration says, save those that were
+    /// found elsewhere since. A link still makes sure of who is there.
+    fn reach(&self) {
+        let _in_turn = self.reaching.lock();
+        let topology = self.map.topology();
+        let moves = self.bootstrap.moves();
+        let mut peers = addresses(&topology);
+        for (who, moved) in moves.borrow().iter() {
+            if let Some(radiant) = topology.radiants.iter().find(|radiant| radiant.incarnation == *who)
+                && radiant.doors.grpc == moved.instead_of
+                && let Some(address) = peers.get_mut(&radiant.id)
+            {
+                address.clone_from(&moved.address);
+            }
+        }
+        self.transport.set_peers(&peers);
+    }
+
+    /// Goes after radiants that are found at new addresses, until the radiant ends.
+    pub async fn follow_moves(self: Arc<Self>) {
+        let mut moves = self.bootstrap.moves();
+        loop {
+            self.reach();
+            if moves.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// The local seat of the control order, if there is one.

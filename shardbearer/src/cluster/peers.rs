@@ -19,6 +19,8 @@ pub struct Heard {
     pub since_ns: u64,
     /// What it said of itself.
     pub status: pb::RadiantStatus,
+    /// The orders that it says it leads, with their terms.
+    pub leads: BTreeMap<OrderId, u64>,
     /// How far it is in the orders in which it has a seat.
     pub progress: BTreeMap<OrderId, Progress>,
 }
@@ -52,6 +54,7 @@ impl Peers {
             if let Some(status) = &pulse.status {
                 entry.status = status.clone();
             }
+            entry.leads = pulse.leads.iter().map(|lead| (lead.order.into(), lead.term)).collect();
             let progress = pulse.orders.iter().map(|order| {
                 let pb::OrderProgress { order, applied, term, complete } = *order;
                 (order.into(), Progress { applied, term, complete })
@@ -89,6 +92,15 @@ impl Peers {
             }
             Some(_) | None => 0,
         }
+    }
+
+    /// Who leads an order, by what those who are up say of themselves, and in which term. A herald that has lost its
+    /// majority stops saying so.
+    pub fn leader(&self, order: OrderId, now_ns: u64) -> Option<(RadiantId, u64)> {
+        let heard = self.heard.read();
+        let up = heard.iter().filter(|(_, heard)| now_ns.saturating_sub(heard.at_ns) <= SILENT_NS);
+        let claims = up.filter_map(|(radiant, heard)| Some((*radiant, *heard.leads.get(&order)?)));
+        claims.max_by_key(|(_, term)| *term)
     }
 
     /// A shard's size, as last heard.

@@ -40,7 +40,7 @@ pub fn of_cluster(cluster: &Cluster) -> pb::StatusResponse {
     let now = cluster.world.monotonic_ns();
     let mut problems = Vec::new();
     let up = |radiant: RadiantId| radiant == cluster.me || cluster.peers.is_up(radiant, now);
-    let herald = |order: OrderId| cluster.leads.herald(order).filter(|herald| up(*herald));
+    let herald = |order: OrderId| cluster.peers.leader(order, now).map(|(herald, _)| herald);
 
     let here = topology.radiants.iter().filter(|radiant| radiant.standing != Standing::Gone);
     let radiants = here.map(|radiant| {
@@ -53,17 +53,23 @@ pub fn of_cluster(cluster: &Cluster) -> pb::StatusResponse {
             None => "unknown",
         };
         if state != "up" {
-            problems.push(format!("radiant {} ({}) is not heard", radiant.name, radiant.id));
+            problems.push(format!("{} (radiant {}) is not heard", radiant.name, radiant.id));
         }
         let status = heard.map(|heard| heard.status).unwrap_or_default();
         if status.disk_full {
-            problems.push(format!("the disk of radiant {} is nearly full: writes are refused", radiant.name));
+            problems.push(format!(
+                "the disk of {} (radiant {}) has {} MiB left, less than its [storage] reserve_mib: writes are refused",
+                radiant.name,
+                radiant.id,
+                status.disk_free_bytes >> 20
+            ));
         }
         let leads = topology.orders.iter().filter(|order| herald(order.id) == Some(radiant.id));
         pb::RadiantStatus {
             id: radiant.id.0,
             name: radiant.name.clone(),
-            doors: Some((&radiant.doors).into()),
+            // Of itself a radiant knows it before the configuration does.
+            doors: Some((if radiant.id == cluster.me { &cluster.doors } else { &radiant.doors }).into()),
             state: state.into(),
             spare: topology.is_spare(radiant.id),
             standing: word(radiant.standing).into(),
@@ -86,18 +92,21 @@ pub fn of_cluster(cluster: &Cluster) -> pb::StatusResponse {
         .map(|order| {
             let state = state_of(order);
             if state == "down" {
-                problems.push(format!("order {} has no herald: its shards are not served", order.id));
+                problems.push(match order.id.is_control() {
+                    true => "the control order has no herald: nothing is changed about the cluster".into(),
+                    false => format!("order {} has no herald: its shards are not served", order.id),
+                });
             }
             let lead = herald(order.id);
             let applied =
                 lead.and_then(|lead| Some(cluster.peers.of(lead)?.progress.get(&order.id)?.applied));
-            let term = cluster.leads.all().into_iter().find(|known| known.order == order.id);
+            let term = cluster.peers.leader(order.id, now).map(|(_, term)| term);
             pb::OrderStatus {
                 id: order.id.0,
                 control: order.id.is_control(),
                 engine: order.engine.clone(),
                 herald: lead.unwrap_or(RadiantId::NONE).0,
-                term: term.map_or(0, |lead| lead.term),
+                term: term.unwrap_or(0),
                 members: order.members.iter().map(|member| member.0).collect(),
                 learners: order.roster.learners.iter().map(|learner| learner.0).collect(),
                 shards: topology.shards_of(order.id).into_iter().map(|shard| shard.0).collect(),

@@ -219,6 +219,7 @@ fn said(effect: Effect, cluster: &mut Option<ClusterId>) {
             assert_eq!(*cluster.get_or_insert(founded), founded, "a second cluster");
         }
         Effect::Join { .. } => {}
+        Effect::Moved { address, .. } => assert!(!address.is_empty()),
         Effect::GiveUp(why) | Effect::Problem(why) | Effect::Notice(why) => assert!(!why.is_empty()),
     }
 }

@@ -22,6 +22,7 @@ use shardbearer_core::ids::OrderId;
 use super::NodeError;
 use super::environment::{Environment, Stores};
 use crate::cluster::Cluster;
+use crate::cluster::status::disk_free;
 use crate::config::Config;
 use crate::storage::log::{LogOptions, SegmentedLog};
 
@@ -50,7 +51,8 @@ impl Home {
             if has_cluster && !folder.is_dir() {
                 return Err(NodeError::Home(format!(
                     "{} is missing although this radiant belongs to a cluster: without it, it could break promises it made; \
-                     restore the whole data directory, or start with an empty one under another name",
+                     do not put an older copy of the data directory back, which would not know what was promised since: start another \
+                     radiant under another [radiant] name with an empty one, and `shardbearer radiant replace OLD NEW`",
                     folder.display()
                 )));
             }
@@ -98,11 +100,23 @@ pub(super) fn open_log(folder: &Path, options: LogOptions) -> Result<Arc<Segment
     if known && !has_segments(folder).map_err(|error| format!("cannot read {}: {error}", folder.display()))? {
         return Err(format!(
             "the log in {} is empty although this radiant has written one: without it, it could break promises it \
-             made; restore the whole data directory, or start with an empty one under another [radiant] name",
+             made; do not put an older copy of the data directory back, which would not know what was promised since: \
+             start another radiant under another [radiant] name with an empty one, and `shardbearer radiant replace \
+             OLD NEW`",
             folder.display()
         ));
     }
-    let log = SegmentedLog::open(folder, options).map_err(|error| error.to_string())?;
+    // One segment in use and one ready; said where that much is not there, since the system says only that it is full.
+    let needed = 2 * options.segment_bytes;
+    let opened = SegmentedLog::open(folder, options).map_err(|error| match disk_free(folder) {
+        Some(free) if free < needed => format!(
+            "{error}; {} MiB are free, and the log of each radiant takes about {} (two of [storage] log_segment_mib)",
+            free >> 20,
+            needed >> 20
+        ),
+        Some(_) | None => error.to_string(),
+    });
+    let log = opened?;
     if !known {
         std::fs::File::create(&begun).and_then(|file| file.sync_all()).map_err(fail)?;
         std::fs::File::open(root).and_then(|root| root.sync_all()).map_err(fail)?;

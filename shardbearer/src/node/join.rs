@@ -35,7 +35,8 @@ pub(super) async fn join(
         match ask(cluster, address, identity, doors, world, beacons).await {
             Ok(welcomed) => return Ok(Some(welcomed)),
             Err(Refusal::Final(why)) => return Err(NodeError::NotWelcome { cluster, why }),
-            Err(Refusal::Here(why)) => tracing::warn!("{address}: {why}"),
+            // Usual while a cluster starts; who is waited for in vain is told so in the end.
+            Err(Refusal::Here(why)) => tracing::info!("{address}: {why}"),
         }
     }
     Ok(None)

@@ -116,7 +116,8 @@ async fn hand_over(engine: &Arc<dyn ConsensusEngine>, order: OrderId, heir: Radi
 /// Has the members agree. Whether they did is known only when the engine says so now: the list that it shows may be one
 /// that is not committed, and whoever leaves must keep what it has until it is.
 async fn agree(engine: &Arc<dyn ConsensusEngine>, order: OrderId, wanted: Vec<RadiantId>) -> bool {
-    tracing::info!(%order, ?wanted, "members are to change");
+    let ids: Vec<String> = wanted.iter().map(ToString::to_string).collect();
+    tracing::info!(%order, wanted = ids.join(", "), "members are to change");
     match tokio::time::timeout(ATTEMPT, engine.reconfigure(wanted)).await {
         Ok(Ok(())) => {
             tracing::info!(%order, "the members agreed");

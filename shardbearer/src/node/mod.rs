@@ -290,6 +290,7 @@ impl Life {
             membership: scherald::Settings::new(&config, &engines),
             blockers: parking_lot::Mutex::default(),
             peers: cluster::peers::Peers::default(),
+            reaching: parking_lot::Mutex::default(),
             transport: transport.clone(),
             bootstrap,
             world: world.clone(),
@@ -324,6 +325,7 @@ impl Life {
 
         world.spawn("migrations-here", migrate::drive_all(cluster.clone(), router.clone()));
         world.spawn("migrations-away", migrate::attend_all(cluster.clone()));
+        world.spawn("addresses", cluster.clone().follow_moves());
         world.spawn("pulse", pulse::send(cluster.clone()));
         world.spawn("disk", pulse::watch_disk(cluster.clone(), config.storage.reserve_mib << 20));
         world.spawn("sizes", home::measure(cluster.clone(), home.clone()));
@@ -370,6 +372,9 @@ impl Resident {
     }
 }
 
+/// How long it may take to be let in before that is a problem.
+const PATIENCE_NS: u64 = 10_000_000_000;
+
 /// Finds the radiant's place: who it is, the configuration, and whether the cluster was founded just now.
 async fn find_cluster(
     bootstrap: &Bootstrap,
@@ -378,6 +383,7 @@ async fn find_cluster(
     world: &World,
     beacons: &dyn Beacons,
 ) -> Result<(RadiantId, Topology, bool), NodeError> {
+    let mut warn_ns = world.monotonic_ns() + PATIENCE_NS;
     loop {
         match bootstrap.run().await? {
             Outcome::Founded { radiant, topology } => return Ok((radiant, topology, true)),
@@ -390,7 +396,14 @@ async fn find_cluster(
                     bootstrap.belongs(&topology).await?;
                     return Ok((radiant, topology, false));
                 }
-                tracing::warn!("nobody of the cluster could let this radiant in; looking again");
+                if world.monotonic_ns() >= warn_ns {
+                    warn_ns = world.monotonic_ns() + PATIENCE_NS;
+                    tracing::warn!(
+                        "nobody of cluster {cluster} at {} lets this radiant in; trying on. Has the control order a \
+                         majority of its members?",
+                        via.join(", ")
+                    );
+                }
             }
         }
     }

@@ -107,6 +107,9 @@ impl Watch {
             }
             return None;
         }
+        if !status.leading {
+            cluster.leads.doubt(self.order, cluster.me, None);
+        }
         // That this radiant leads is only said while it is sure of it.
         let herald = status.herald.filter(|herald| status.leading || *herald != cluster.me);
         if let Some(herald) = herald {

@@ -86,8 +86,11 @@ impl Order {
 
     async fn write(&self, items: Vec<Item>, deadline: Duration) -> Result<Vec<CallResult>, RequestError> {
         if self.disk_full.load(Ordering::Relaxed) && items.iter().any(|item| grows(&item.command)) {
-            let why =
-                "a disk has no more free space than is kept in reserve; deletes and reads go on".to_owned();
+            let why = format!(
+                "a member of order {} has less space than its [storage] reserve_mib keeps free (`status` names it); \
+                 deletes and reads go on",
+                self.id
+            );
             return Err(Refused::DiskFull(why).into());
         }
         self.queue.submit(items, deadline).await

@@ -50,7 +50,25 @@ pub fn handle() -> &'static PrometheusHandle {
 
 /// All metrics of all radiants in this process, in Prometheus' text format.
 pub fn render() -> String {
-    handle().render()
+    sorted(&handle().render())
+}
+
+/// The same with metrics and their samples in order, so that two looks can be compared.
+fn sorted(text: &str) -> String {
+    let mut metrics: Vec<Vec<&str>> = text
+        .split("\n\n")
+        .map(|metric| metric.lines().filter(|line| !line.is_empty()).collect::<Vec<_>>())
+        .filter(|lines| !lines.is_empty())
+        .collect();
+    for lines in &mut metrics {
+        // Of histograms the buckets come by their bounds, which are no text.
+        if !lines.iter().any(|line| line.contains("_bucket{")) {
+            lines
+                .sort_by_key(|line| (!line.starts_with('#'), if line.starts_with('#') { "" } else { *line }));
+        }
+    }
+    metrics.sort_by_key(|lines| lines.last().map(|line| line.split(['{', ' ']).next()));
+    metrics.into_iter().map(|lines| lines.join("\n") + "\n\n").collect()
 }
 
 fn describe() {
@@ -60,5 +78,20 @@ fn describe() {
             Kind::Gauge => metrics::describe_gauge!(metric.name, metric.unit, metric.meaning),
             Kind::Histogram => metrics::describe_histogram!(metric.name, metric.unit, metric.meaning),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sorted;
+
+    #[test]
+    fn metrics_are_in_order_and_complete() {
+        let text = "# HELP b x\n# TYPE b gauge\nb{o=\"2\"} 1\nb{o=\"1\"} 1\n\n# TYPE a histogram\na_bucket{le=\"9\"} 1\n\
+                    a_bucket{le=\"10\"} 1\na_sum 1\na_count 1\n\n";
+        let expected = "# TYPE a histogram\na_bucket{le=\"9\"} 1\na_bucket{le=\"10\"} 1\na_sum 1\na_count 1\n\n\
+                        # HELP b x\n# TYPE b gauge\nb{o=\"1\"} 1\nb{o=\"2\"} 1\n\n";
+        assert_eq!(sorted(text), expected);
+        assert_eq!(sorted(""), "");
     }
 }

@@ -2,6 +2,7 @@
 
 use shardbearer::config::Config;
 use shardbearer::engine::Engines;
+use shardbearer::gateway::Overview;
 use shardbearer::node;
 
 use super::harness::*;
@@ -52,6 +53,72 @@ async fn a_cluster_that_was_stopped_comes_back_with_its_data() {
             radiant.stop().await;
         }
     }
+}
+
+/// Refuted by radiants that look for each other only where the configuration has them: then nobody could tell the
+/// control order the new addresses.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn radiants_that_all_moved_at_once_find_each_other() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut former = String::new();
+    for round in 0..2 {
+        let ports = free_ports(3);
+        let starting: Vec<_> = (0..3)
+            .map(|i| start(config(folder.path(), &format!("r{i}"), ports[i], &[ports[(i + 1) % 3]], 3)))
+            .collect();
+        let mut radiants = Vec::new();
+        for radiant in starting {
+            radiants.push(radiant.open().await);
+        }
+        if round == 0 {
+            radiants[0].put("key", "value").await.expect("written");
+            former = radiants[0].running.cluster.doors.grpc.clone();
+        } else {
+            assert_eq!(radiants[1].get("key").await.as_deref(), Some("value"));
+            eventually("everybody is known where it is", || {
+                let topology = radiants[2].running.cluster.map.topology();
+                let mut listed: Vec<_> =
+                    topology.radiants.iter().map(|radiant| radiant.doors.grpc.clone()).collect();
+                let mut real: Vec<_> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+                (listed.sort(), real.sort());
+                assert!(!real.contains(&former));
+                listed == real
+            })
+            .await;
+        }
+        for radiant in radiants {
+            radiant.stop().await;
+        }
+    }
+}
+
+/// Refuted by a status that goes on naming whoever led last.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_herald_without_a_majority_is_none() {
+    let (_folder, mut radiants) = cluster(3).await;
+    let cluster = radiants[2].running.cluster.clone();
+    let all = cluster.map.topology();
+    eventually("all orders are led", || cluster.status().health == "ok").await;
+    radiants.remove(0).stop().await;
+    radiants.remove(0).stop().await;
+    eventually("nothing is served, and that is said", || {
+        let status = cluster.status();
+        status.health == "down"
+            && status.orders.len() == all.orders.len()
+            && status.orders.iter().all(|order| order.state == "down" && order.herald == 0)
+            && status.shards.iter().all(|shard| shard.state == "down")
+            && status.radiants.iter().all(|radiant| radiant.leads.is_empty())
+    })
+    .await;
+    // A write gets no further than a proposal would begin, and its client is told so.
+    let client = shardbearer_client::Client::builder().endpoint(&cluster.doors.grpc);
+    let client = client.timeout(std::time::Duration::from_secs(2)).connect().await.expect("it answers");
+    let error = client.put("key", "value").await.expect_err("nobody is left to agree");
+    assert!(!error.may_have_happened(), "{error}");
+    let error = client.epochs().await.expect_err("nobody is left to ask").to_string();
+    assert!(error.contains("the control order has no herald"), "{error}");
+    drop((client, cluster));
+    radiants.remove(0).stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,5 +1,6 @@
 //! Whole radiants in this process: real sockets, real disks.
 
+mod backup;
 mod crashes;
 mod engines;
 mod founding;

@@ -1,8 +1,9 @@
-//! Tests of the bootstrap machine, from the small to the large: every interleaving of the agreement (`explore`), golden traces of scenarios (`script`), and seeded walks of
-//! whole machines over a bad network (`walk`). `net` is the network that the last two share with
+//! Tests of the bootstrap machine, from the small to the large: every interleaving of the agreement (`explore`), golden traces of scenarios (`script`), members at new addresses
+//! (`moved`), and seeded walks of whole machines over a bad network (`walk`). `net` is the network that the last two share with
 //! the scripts.
 
 mod explore;
+mod moved;
 mod net;
 mod script;
 mod walk;

@@ -257,6 +257,7 @@ impl Net {
                 self.say(format!("{name} JOINS via {}", via.join(", ")));
                 self.nodes.get_mut(name).expect("a radiant that acts was added").join = Some(cluster);
             }
+            Effect::Moved { who, address, .. } => self.say(format!("{name} sees {who} moved to {address}")),
             Effect::GiveUp(words) => {
                 self.say(format!("{name} GIVES UP: {words}"));
                 self.crash(name);

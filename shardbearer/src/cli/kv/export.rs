@@ -1,4 +1,4 @@
-//! `kv export`: values to a file, in key order.
+//! `kv export`: values or whole rows to a file, in key order.
 //!
 //! The file is written beside its final place and takes it only when it is whole and on disk.
 
@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use shardbearer_client::{Client, Row};
 
 use super::super::output::{self, Output};
 use super::super::progress::Progress;
-use super::Span;
+use super::{Span, backup};
 
 /// Arguments of `kv export`.
 #[derive(Debug, Args)]
@@ -22,7 +22,7 @@ when everything is written.
 
 Examples:
   shardbearer kv export users.jsonl --prefix user:    what `kv import` imported
-  shardbearer kv export --format jsonl backup.jsonl   keys and values, whatever they hold
+  shardbearer kv export all.backup --format backup    what `kv import --format backup` writes back
   shardbearer kv export --start a --end b | wc -l")]
 pub(in crate::cli) struct Export {
     /// The file
@@ -40,8 +40,10 @@ enum Format {
     /// The value as it is; values with line breaks are refused
     #[default]
     Values,
-    /// An object with "key" and "value", or "key_base64" and "value_base64" for what is no text
-    Jsonl,
+    /// An object with "key" and "value" ("key_base64", "value_base64" for what is no text), and "expires_at_ms" if there is
+    /// such a time: everything, to be read by `kv import --format backup`
+    #[value(alias = "jsonl")]
+    Backup,
 }
 
 impl Export {
@@ -60,7 +62,8 @@ impl Export {
             let (rows, seconds) = (progress.rows(), progress.seconds());
             match output {
                 Output::Table => output::line(format!(
-                    "exported {rows} rows to {} in {seconds:.1} s ({:.0} rows/s)",
+                    "exported {} to {} in {seconds:.1} s ({:.0} rows/s)",
+                    output::count(rows, "row"),
                     path.display(),
                     progress.rate()
                 ))?,
@@ -124,18 +127,13 @@ fn write_row(format: Format, row: &Row, out: &mut impl Write) -> anyhow::Result<
         Format::Values => {
             if row.record.value.contains(&b'\n') {
                 bail!(
-                    "the value of key {:?} has a line break and does not fit on a line; use --format jsonl",
+                    "the value of key {:?} has a line break and does not fit on a line; use --format backup",
                     output::text(&row.key)
                 );
             }
             out.write_all(&row.record.value)?;
         }
-        Format::Jsonl => {
-            let mut object = Map::new();
-            output::insert_bytes(&mut object, "key", &row.key);
-            output::insert_bytes(&mut object, "value", &row.record.value);
-            serde_json::to_writer(&mut *out, &Value::from(object))?;
-        }
+        Format::Backup => serde_json::to_writer(&mut *out, &backup::line(row))?,
     }
     out.write_all(b"\n")?;
     Ok(())
@@ -157,12 +155,12 @@ mod tests {
     fn a_value_is_a_line_or_refused() {
         assert_eq!(line(Format::Values, b"k", b"{\"id\":1}\r").expect("fits"), "{\"id\":1}\r\n");
         let error = line(Format::Values, b"k", b"a\nb").expect_err("does not fit").to_string();
-        assert!(error.contains("\"k\"") && error.contains("--format jsonl"), "{error}");
+        assert!(error.contains("\"k\"") && error.contains("--format backup"), "{error}");
         assert_eq!(
-            line(Format::Jsonl, b"k", b"a\nb").expect("fits"),
+            line(Format::Backup, b"k", b"a\nb").expect("fits"),
             "{\"key\":\"k\",\"value\":\"a\\nb\"}\n"
         );
-        let binary = line(Format::Jsonl, b"k", b"\xff").expect("fits");
+        let binary = line(Format::Backup, b"k", b"\xff").expect("fits");
         assert_eq!(binary, "{\"key\":\"k\",\"value_base64\":\"/w==\"}\n");
     }
 }

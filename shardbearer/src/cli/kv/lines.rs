@@ -9,6 +9,8 @@ use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 use shardbearer_core::limits;
 
+use super::backup::{self, Restored};
+
 /// One line of the file.
 #[derive(Debug, PartialEq)]
 pub(super) struct Line {
@@ -16,8 +18,34 @@ pub(super) struct Line {
     pub(super) number: u64,
     /// Bytes it takes in the file, its newline included.
     pub(super) bytes: u64,
-    /// Key and value, or why it has none.
-    pub(super) row: Result<(Bytes, Bytes), String>,
+    /// What it says is to be written, or why it says nothing.
+    pub(super) row: Result<Restored, String>,
+}
+
+/// How lines become rows.
+pub(super) enum Kind {
+    /// The line is the value, and holds the key.
+    Values(Keys),
+    /// The line is that of a backup.
+    Backup,
+}
+
+impl Kind {
+    fn line_bytes_max(&self) -> usize {
+        match self {
+            Kind::Values(_) => limits::GROWN_VALUE_BYTES_MAX,
+            Kind::Backup => backup::LINE_BYTES_MAX,
+        }
+    }
+
+    fn row(&self, line: Vec<u8>) -> Result<Restored, String> {
+        match self {
+            Kind::Values(keys) => {
+                keys.key(&line).map(|key| Restored { key, value: line.into(), expires_at_ms: None })
+            }
+            Kind::Backup => backup::row(&line),
+        }
+    }
 }
 
 /// What keys are made of.
@@ -31,25 +59,33 @@ pub(super) struct Keys {
 /// Reads lines and hands them over until the end or until nobody takes them. Empty lines are passed over.
 pub(super) fn read(
     mut reader: impl BufRead,
-    keys: &Keys,
-    value_bytes_max: usize,
+    kind: &Kind,
     mut take: impl FnMut(Line) -> bool,
+) -> io::Result<()> {
+    read_up_to(&mut reader, kind, kind.line_bytes_max(), &mut take)
+}
+
+fn read_up_to(
+    reader: &mut impl BufRead,
+    kind: &Kind,
+    line_bytes_max: usize,
+    take: &mut impl FnMut(Line) -> bool,
 ) -> io::Result<()> {
     let mut number = 0;
     loop {
         let mut value = Vec::new();
-        let bytes = next_line(&mut reader, &mut value, value_bytes_max)?;
+        let bytes = next_line(reader, &mut value, line_bytes_max)?;
         if bytes == 0 {
             return Ok(());
         }
         number += 1;
         let whole = u64::try_from(value.len()).unwrap_or(u64::MAX);
         let row = if whole + 1 < bytes {
-            Err(format!("the line has {} bytes; at most {value_bytes_max} are allowed", bytes - 1))
+            Err(format!("the line has {} bytes; at most {line_bytes_max} are allowed", bytes - 1))
         } else if value.is_empty() {
             continue;
         } else {
-            keys.key(&value).map(|key| (key, value.into()))
+            kind.row(value)
         };
         if !take(Line { number, bytes, row }) {
             return Ok(());
@@ -156,10 +192,10 @@ mod tests {
     use super::*;
 
     fn all(text: &[u8], most: usize) -> Vec<Line> {
-        let keys = Keys { field: "id".into(), prefix: "u:".into() };
+        let kind = Kind::Values(Keys { field: "id".into(), prefix: "u:".into() });
         let mut lines = Vec::new();
         // A buffer of three bytes makes every line cross its edges.
-        read(io::BufReader::with_capacity(3, text), &keys, most, |line| {
+        read_up_to(&mut io::BufReader::with_capacity(3, text), &kind, most, &mut |line| {
             lines.push(line);
             true
         })
@@ -178,7 +214,9 @@ mod tests {
     #[test]
     fn values_are_the_exact_bytes_of_the_line() {
         let lines = all(b"{\"id\":1}\r\n\n { \"x\" : [1,{}] , \"id\":\"\\u00e9\"}\n{\"id\":-5}", 100);
-        let rows: Vec<_> = lines.iter().map(|line| (line.number, line.row.clone().expect("fine"))).collect();
+        let row =
+            |line: &Line| line.row.as_ref().map(|row| (row.key.clone(), row.value.clone())).expect("fine");
+        let rows: Vec<_> = lines.iter().map(|line| (line.number, row(line))).collect();
         assert_eq!(rows[0], (1, ("u:1".into(), "{\"id\":1}\r".into())));
         assert_eq!(rows[1], (3, ("u:é".into(), " { \"x\" : [1,{}] , \"id\":\"\\u00e9\"}".into())));
         assert_eq!(rows[2], (4, ("u:-5".into(), "{\"id\":-5}".into())), "the last newline may be missing");

@@ -1,6 +1,7 @@
 //! `kv`: data.
 
 mod append;
+mod backup;
 mod cas;
 mod count;
 mod delete;
@@ -27,7 +28,9 @@ use super::output;
   shardbearer kv get user:1
   shardbearer kv scan --prefix user:
   shardbearer kv import users.jsonl --key id --prefix user:
-  shardbearer kv export users.jsonl --prefix user:")]
+  shardbearer kv export users.jsonl --prefix user:
+  shardbearer kv export all.backup --format backup
+  shardbearer kv import all.backup --format backup")]
 pub(super) struct Kv {
     /// The table
     #[arg(long, global = true, default_value = "default", value_name = "NAME")]
@@ -54,9 +57,9 @@ enum Command {
     Scan(scan::Scan),
     /// Count rows
     Count(count::Count),
-    /// Write every line of a file of JSON objects
+    /// Write every line of a file of JSON objects, or a backup back
     Import(import::Import),
-    /// Write values to a file, a line each, in key order
+    /// Write values, or a backup, to a file: a line each, in key order
     Export(export::Export),
 }
 

@@ -22,7 +22,9 @@ pub async fn durable(context: &EngineContext) -> Result<Durable, String> {
     if applied.position.index < bounds.purged.index {
         return Err(format!(
             "the data end at entry {}, and the log begins after entry {}: what is between is lost; \
-             restore the whole data directory from a copy, or start with an empty one under another [radiant] name",
+             do not put an older copy of the data directory back, which would not know what was promised since: \
+             start another radiant under another [radiant] name with an empty one, and `shardbearer radiant replace \
+             OLD NEW`",
             applied.position.index, bounds.purged.index
         ));
     }

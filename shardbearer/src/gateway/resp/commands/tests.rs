@@ -45,3 +45,14 @@ fn words_are_counted_as_the_arity_says() {
     let words: Vec<Bytes> = ["mset", "a", "1", "b", "2"].map(Bytes::from).into();
     assert!(mset.keys.of(&words).eq(&[words[1].clone(), words[3].clone()]));
 }
+
+/// Refuted by a command that was added or removed without its word in the document, and by a made-up one.
+#[test]
+fn the_document_lists_exactly_the_commands_of_the_table() {
+    let text = include_str!("../../../../../docs/clients.md");
+    let section = text.split("| family | commands |").nth(1).and_then(|rest| rest.split("\n\n").next());
+    let words = section.expect("the table of commands is there").split('`').skip(1).step_by(2);
+    let told: BTreeSet<String> = words.map(str::to_ascii_lowercase).collect();
+    let served: BTreeSet<String> = all().map(|spec| spec.name.to_owned()).collect();
+    assert_eq!(told, served);
+}
