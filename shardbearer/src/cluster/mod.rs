@@ -6,6 +6,7 @@
 //! - [`control`]: the control order: requests to it, and what the scherald does
 //! - [`history`]: earlier configurations, the way back to one, and what everybody remembers
 //! - `migrations`: what operators ask of them
+//! - [`rebalance`]: which order has which shard, decided there too
 //! - [`scherald`]: who has which seat, decided by the herald of the control order
 //! - [`status`]: all of it in words for people
 //!
@@ -16,6 +17,7 @@ pub mod history;
 pub mod migrations;
 pub mod peers;
 pub mod pulse;
+pub mod rebalance;
 pub mod scherald;
 pub mod status;
 
@@ -232,6 +234,14 @@ impl Overview for Cluster {
 
     async fn timeline(&self) -> Result<pb::TimelineResponse, RequestError> {
         history::timeline(self).await
+    }
+
+    async fn rebalance(&self, request: pb::RebalanceRequest) -> Result<pb::RebalanceResponse, RequestError> {
+        rebalance::ask(self, request).await
+    }
+
+    async fn explain(&self, request: pb::ExplainRequest) -> Result<pb::ExplainResponse, RequestError> {
+        rebalance::explain(self, request).await
     }
 
     async fn member(&self, request: pb::MemberRequest) -> Result<pb::MemberResponse, RequestError> {
