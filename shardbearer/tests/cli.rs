@@ -161,3 +161,34 @@ async fn errors_are_sentences() {
     cluster.always(1, Some(Fault::Silent));
     fails(&cluster, &["--timeout", "300ms", "kv", "put", "k", "v"], 1, "whether it happened is unknown");
 }
+
+/// What is asked of something that is not there fails, instead of showing nothing; programs get errors as JSON.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_found_is_no_success() {
+    let cluster = Cluster::new(1).await;
+    fails(&cluster, &["shards", "--order", "9"], 1, "there is no order 9; there are 2");
+    fails(&cluster, &["shards", "--table", "foo"], 1, "there is no table \"foo\"; there are default");
+    fails(&cluster, &["check", "-"], 2, "there is nothing to check");
+    fails(&cluster, &["--timeout", "90s", "status"], 2, "60 s at most");
+    fails(&cluster, &["node", "--set", "bootstrap.shards=0"], 2, "between 1 and 16384");
+    cluster.always(1, Some(Fault::Refuse(pb::request_error::Kind::DiskFull("3 MiB left".into()))));
+    let output = run(&cluster, &["--output", "json", "kv", "put", "k", "v"]);
+    let error: Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!(
+        (&error["error"], &error["outcome"]),
+        (&"disk nearly full: 3 MiB left".into(), &"refused".into())
+    );
+}
+
+/// The reason is said of a few lines and counted for the rest; lines of one key are told.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_does_not_repeat_itself() {
+    let cluster = Cluster::new(1).await;
+    let text = "{\"name\":1}\n".repeat(40) + "{\"id\":1}\n{\"id\":1}\n";
+    let import = run_with(&cluster, text.as_bytes(), &["kv", "import", "-", "--key", "id"]);
+    let error = String::from_utf8_lossy(&import.stderr);
+    assert_eq!(error.matches("has no field").count(), 5, "{error}");
+    assert!(error.contains("and 35 more lines for the same reason"), "{error}");
+    assert!(error.contains("1 line had the key of an earlier line"), "{error}");
+    assert!(error.contains("40 lines were not imported"), "{error}");
+}

@@ -11,10 +11,10 @@ use super::output::{self, Output};
 /// Arguments of `radiant`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  shardbearer radiant join r4              a spare takes its share of the seats
-  shardbearer radiant drain r2             empty r2 for maintenance; `undrain` gives it seats again
-  shardbearer radiant replace r3 r5        r3 is dead for good: r5 takes its seats
-  shardbearer radiant leave r1 --dry-run   what would follow, what that changes, and what stands in the way
+  shardbearer radiant join radiant-4                 a spare takes its share of the seats
+  shardbearer radiant drain radiant-2                empty it for maintenance; `undrain` gives it seats again
+  shardbearer radiant replace radiant-3 radiant-5    3 is dead for good: 5 takes its seats
+  shardbearer radiant leave radiant-1 --dry-run      what would follow, and what that changes
 
 What would leave an order without a member to spare is refused unless --force says otherwise.
 Seats move one at a time in each order, the newcomer first as a learner, and nothing is done that would cost an order its
@@ -28,27 +28,27 @@ pub(super) struct Radiant {
 enum Part {
     /// Take a share of the seats; what arrives at a cluster is a spare until then
     #[command(after_help = "Examples:
-  shardbearer radiant join r4
-  shardbearer radiant join r4 --dry-run")]
+  shardbearer radiant join radiant-4
+  shardbearer radiant join radiant-4 --dry-run")]
     Join(Named),
     /// Give all seats away and stay, without seats
     #[command(after_help = "Examples:
-  shardbearer radiant drain r2
-  shardbearer --output json radiant drain r2 --dry-run | jq .blockers")]
+  shardbearer radiant drain radiant-2
+  shardbearer --output json radiant drain radiant-2 --dry-run | jq .blockers")]
     Drain(Named),
     /// Take seats again
     #[command(after_help = "Examples:
-  shardbearer radiant undrain r2")]
+  shardbearer radiant undrain radiant-2")]
     Undrain(Named),
     /// Give all seats away and leave the cluster for good
     #[command(after_help = "Examples:
-  shardbearer radiant leave r1 --dry-run
-  shardbearer radiant leave r1")]
+  shardbearer radiant leave radiant-1 --dry-run
+  shardbearer radiant leave radiant-1")]
     Leave(Named),
     /// Have another radiant take all seats of one that is dead or is to go
     #[command(after_help = "Examples:
-  shardbearer radiant replace r3 r5
-  shardbearer radiant replace r3 r5 --dry-run")]
+  shardbearer radiant replace radiant-3 radiant-5
+  shardbearer radiant replace radiant-3 radiant-5 --dry-run")]
     Replace {
         /// Name or id of the radiant that goes; it may be down
         old: String,

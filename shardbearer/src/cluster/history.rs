@@ -20,8 +20,8 @@ use shardbearer_state::membership::ask::Action;
 use super::{Cluster, control, migrations, scherald};
 use crate::story;
 
-/// For an answer of the scherald's. Clients wait a little longer, so that they hear why there is none.
-const DEADLINE: Duration = Duration::from_millis(500);
+/// For an answer of the scherald's.
+const DEADLINE: Duration = Duration::from_secs(3);
 
 /// For what another radiant remembers; one that is down is told so rather than waited for.
 const STORY_DEADLINE: Duration = Duration::from_secs(1);

@@ -20,15 +20,18 @@ fn broken(section: &'static str, key: &'static str, why: impl Into<String>) -> R
     Err(Broken { section, key, why: why.into() })
 }
 
-/// The first broken rule, if any.
-pub(super) fn check(config: &Config, engines: &Engines) -> Result<(), Broken> {
-    radiant(config)?;
-    doors(config)?;
-    bootstrap(config)?;
-    consensus(config, engines)?;
-    membership(config)?;
-    rebalance(config)?;
-    limits(config)
+/// The broken rules, the first of each kind.
+pub(super) fn check(config: &Config, engines: &Engines) -> Vec<Broken> {
+    let checks = [
+        radiant(config),
+        doors(config),
+        bootstrap(config),
+        consensus(config, engines),
+        membership(config),
+        rebalance(config),
+        limits(config),
+    ];
+    checks.into_iter().filter_map(Result::err).collect()
 }
 
 fn radiant(config: &Config) -> Result<(), Broken> {

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use serde::Deserialize;
+
 use super::reference::{KEYS, nearest};
 use super::{Config, ConfigError, check};
 use crate::engine::Engines;
@@ -31,6 +33,7 @@ pub fn load(
     for (variable, value) in variables {
         if let Some(key) = variable_key(&variable) {
             lay_over(&mut table, key.section, key.name, &value);
+            fits(&table, key.section, key.name, &format!("{variable}={value}"))?;
         }
     }
     for setting in settings {
@@ -45,17 +48,14 @@ pub fn load(
             why: format!("--set {setting}: {why}"),
         })?;
         lay_over(&mut table, section.trim(), key.trim(), value.trim());
+        fits(&table, section.trim(), key.trim(), &format!("--set {setting}"))?;
     }
     let config: Config = table.try_into().map_err(|error: toml::de::Error| ConfigError {
         file: name.clone(),
         line: None,
         why: error.message().to_owned(),
     })?;
-    check::check(&config, engines).map_err(|broken| ConfigError {
-        file: name.clone(),
-        line: line_of_key(&text, broken.section, broken.key),
-        why: format!("[{}] {}: {}", broken.section, broken.key, broken.why),
-    })?;
+    rules(&text, &config, engines).map_err(named)?;
     Ok(config)
 }
 
@@ -63,12 +63,57 @@ pub fn load(
 pub fn parse(text: &str) -> Result<Config, ConfigError> {
     table(text)?;
     let config: Config = toml::from_str(text).map_err(|error| spanned(text, &error))?;
-    check::check(&config, &Engines::default()).map_err(|broken| ConfigError {
-        file: None,
-        line: line_of_key(text, broken.section, broken.key),
-        why: format!("[{}] {}: {}", broken.section, broken.key, broken.why),
-    })?;
+    rules(text, &config, &Engines::default())?;
     Ok(config)
+}
+
+/// Checks the rules; says all that are broken, the first with its place in front.
+fn rules(text: &str, config: &Config, engines: &Engines) -> Result<(), ConfigError> {
+    let mut broken = check::check(config, engines).into_iter();
+    let Some(first) = broken.next() else { return Ok(()) };
+    let words = |broken: &check::Broken| format!("[{}] {}: {}", broken.section, broken.key, broken.why);
+    let mut why = words(&first);
+    for next in broken {
+        let line = line_of_key(text, next.section, next.key);
+        let line = line.map_or_else(String::new, |line| format!("line {line}: "));
+        why.push_str(&format!("\nand {line}{}", words(&next)));
+    }
+    Err(ConfigError { file: None, line: line_of_key(text, first.section, first.key), why })
+}
+
+/// Whether the table is still a configuration after `setting` was laid over it.
+fn fits(table: &toml::Table, section: &str, key: &str, setting: &str) -> Result<(), ConfigError> {
+    match Config::deserialize(table.clone()) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let why = format!("{setting}: [{section}] {key} {}", mismatch(error.message()));
+            Err(ConfigError { file: None, line: None, why })
+        }
+    }
+}
+
+/// What a value must be and is, out of the parser's "invalid type: string \"three\", expected u32".
+fn mismatch(message: &str) -> String {
+    let Some((found, expected)) =
+        message.split_once(": ").and_then(|(_, rest)| rest.trim_end().split_once(", expected "))
+    else {
+        return format!("cannot be that: {message}");
+    };
+    let expected = match expected {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, not negative and not too large",
+        "a string" | "path string" => "a text in quotes",
+        "a boolean" => "true or false",
+        "a sequence" => "a list in brackets",
+        other => other,
+    };
+    let found = found.replace('`', "");
+    let found = match found.split_once(' ') {
+        Some(("string", text)) => format!("the text {text}"),
+        Some(("integer" | "boolean", value)) => value.to_owned(),
+        Some(("floating", value)) => value.trim_start_matches("point ").to_owned(),
+        Some(_) | None => found,
+    };
+    format!("must be {expected}; it is {found}")
 }
 
 /// The text as a table of known keys whose values have the right types.
@@ -141,11 +186,27 @@ fn lay_over(table: &mut toml::Table, section: &str, key: &str, value: &str) {
 
 fn spanned(text: &str, error: &toml::de::Error) -> ConfigError {
     let line = error.span().map(|span| line_at(text, span.start));
-    ConfigError { file: None, line, why: error.message().to_owned() }
+    let why = match line.and_then(|line| key_at(text, line)) {
+        Some((section, key))
+            if error.message().starts_with("invalid ") && KEYS.iter().any(|known| known.name == key) =>
+        {
+            format!("[{section}] {key} {}", mismatch(error.message()))
+        }
+        Some(_) | None => error.message().to_owned(),
+    };
+    ConfigError { file: None, line, why }
 }
 
 fn line_at(text: &str, offset: usize) -> usize {
     text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
+}
+
+/// The section and the key that a line, counted from 1, sets.
+fn key_at(text: &str, line: usize) -> Option<(String, String)> {
+    let before: Vec<&str> = text.lines().take(line).collect();
+    let section = before.iter().rev().find_map(|line| line.trim().strip_prefix('[')?.split(']').next())?;
+    let key = before.last()?.split_once('=')?.0;
+    Some((section.trim().to_owned(), key.trim().to_owned()))
 }
 
 fn line_of_section(text: &str, section: &str) -> Option<usize> {
@@ -187,7 +248,20 @@ mod tests {
             wrong("[listen]\ncache_mib = 3"),
             "2: [listen] has no key \"cache_mib\"; it belongs to [storage]"
         );
-        assert!(wrong("[bootstrap]\nexpect = \"three\"").starts_with("2: invalid type"));
+        assert_eq!(
+            wrong("[bootstrap]\nexpect = \"three\""),
+            "2: [bootstrap] expect must be a whole number, not negative and not too large; it is the text \"three\""
+        );
+        assert_eq!(wrong("[listen]\n\nresp = 6400"), "3: [listen] resp must be a text in quotes; it is 6400");
+        assert_eq!(
+            wrong("[bootstrap]\nneighbors = \"b:1\""),
+            "2: [bootstrap] neighbors must be a list in brackets; it is the text \"b:1\""
+        );
+        assert_eq!(
+            wrong("[bootstrap]\nshards = 0\n[radiant]\nname = \"a b\""),
+            "4: [radiant] name: must be 1 to 64 letters, digits, '-', '_' or '.'\n\
+             and line 2: [bootstrap] shards: must be between 1 and 16384"
+        );
         assert!(wrong("[radiant\n").starts_with("1: "));
         assert!(wrong("name = 1").starts_with("1: \"name\" stands outside any section"));
         assert_eq!(
@@ -216,5 +290,11 @@ mod tests {
         let error = load(None, std::iter::empty(), &["storage.cash_mib=3".into()], &Engines::default())
             .expect_err("no such key");
         assert!(error.to_string().contains("did you mean \"cache_mib\""), "{error}");
+        let error = load(None, std::iter::empty(), &["storage.cache_mib=much".into()], &Engines::default())
+            .expect_err("no number");
+        assert!(
+            error.to_string().contains("--set storage.cache_mib=much: [storage] cache_mib must be a whole"),
+            "{error}"
+        );
     }
 }

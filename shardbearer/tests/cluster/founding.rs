@@ -116,7 +116,7 @@ async fn a_herald_without_a_majority_is_none() {
     let client = client.timeout(std::time::Duration::from_secs(2)).connect().await.expect("it answers");
     let error = client.put("key", "value").await.expect_err("nobody is left to agree");
     assert!(!error.may_have_happened(), "{error}");
-    let error = client.epochs().await.expect_err("nobody is left to ask").to_string();
+    let error = client.with_timeout(PATIENCE).epochs().await.expect_err("nobody is left to ask").to_string();
     assert!(error.contains("the control order has no herald"), "{error}");
     drop((client, cluster));
     radiants.remove(0).stop().await;
