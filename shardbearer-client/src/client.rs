@@ -242,6 +242,19 @@ impl Client {
         self.inner.refresher.ask(self.timeout, ask).await
     }
 
+    /// Spreads shards over the orders, says how that is to be done, or what would come of it. What is refused is told in
+    /// the answer.
+    pub async fn rebalance(&self, request: pb::RebalanceRequest) -> Result<pb::RebalanceResponse, Error> {
+        let ask = async |mut admin: crate::map::Admin| admin.rebalance(request.clone()).await;
+        self.inner.refresher.ask(self.timeout, ask).await
+    }
+
+    /// Every move of a shard, oldest first: why, what else could have been done, what came of it.
+    pub async fn explain(&self, shard: u64) -> Result<Vec<pb::Migration>, Error> {
+        let ask = async |mut admin: crate::map::Admin| admin.explain(pb::ExplainRequest { shard }).await;
+        Ok(self.inner.refresher.ask(self.timeout, ask).await?.moves)
+    }
+
     /// Gives a radiant another part in the cluster, or says what would come of it.
     pub async fn member(&self, request: pb::MemberRequest) -> Result<pb::MemberResponse, Error> {
         let ask = async |mut admin: crate::map::Admin| admin.member(request.clone()).await;

@@ -187,6 +187,7 @@ mod tests {
                 scheme: "slots:16384/1".into(),
                 shards: vec![pb::Shard { id: 1, order: 2 }],
             }],
+            policy: None,
         };
         pb::MapResponse { topology: Some(topology), leads: vec![pb::Lead { order: 2, herald, term }] }
     }

@@ -3,6 +3,7 @@
 use crate::ids::{Epoch, Incarnation, RadiantId};
 use crate::membership::MemberChange;
 use crate::migration::MigrationChange;
+use crate::rebalancing::RebalanceChange;
 use crate::topology::{Doors, Topology};
 
 /// One entry of the control order's log.
@@ -35,6 +36,8 @@ pub enum Change {
     },
     /// Of the migration of a shard.
     Migration(MigrationChange),
+    /// Of how shards are spread over the orders.
+    Rebalance(RebalanceChange),
     /// Who belongs to what. Refused unless the configuration is still the one of `on`.
     Members {
         /// The configuration on which it was decided.

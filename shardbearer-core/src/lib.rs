@@ -18,6 +18,7 @@ pub mod membership;
 pub mod migration;
 pub mod placement;
 pub mod protocol;
+pub mod rebalancing;
 pub mod slots;
 pub mod storage;
 pub mod topology;

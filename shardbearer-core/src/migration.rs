@@ -11,6 +11,7 @@
 //! destination holds all rows was verified before, and is its own standing rather than one of the record's.
 
 use crate::ids::{Epoch, OrderId, ShardId};
+use crate::rebalancing::Reason;
 
 /// A migration.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
@@ -31,6 +32,10 @@ pub struct Migration {
     pub who: String,
     /// Why.
     pub why: String,
+    /// What it should change, and what else could have been done.
+    pub reason: Reason,
+    /// What it really changed; empty until that is known.
+    pub effect: String,
     /// Why it is called off; empty if it is not.
     pub called_off: String,
     /// When it began, in Unix milliseconds.

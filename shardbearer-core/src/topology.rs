@@ -3,6 +3,7 @@
 
 use crate::ids::{ClusterId, Epoch, Incarnation, OrderId, RadiantId, ShardId, TableId};
 use crate::membership::{Roster, Standing};
+use crate::rebalancing::Policy;
 
 /// One configuration of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -17,6 +18,8 @@ pub struct Topology {
     pub orders: Vec<Order>,
     /// Ascending by id.
     pub tables: Vec<Table>,
+    /// How shards are to be spread over the orders.
+    pub policy: Policy,
 }
 
 /// A node as the cluster knows it.

@@ -7,6 +7,7 @@
 //! | control order | `20` | the topology in force | replaced by each epoch |
 //! | control order | `21` epoch (8) | who, why, what, and the topology | for ever |
 //! | control order | `22` | the last migration | replaced by each of its changes |
+//! | control order | `23` shard (8) epoch (8) | a migration of that shard, begun in that epoch | for ever |
 //! | order | `ff` ... | the applier's own: position, engine's note, install in progress | see `order/applier.rs` |
 //! | shard | `01` key | [`Record`] | until deleted or expired |
 //! | shard | `02` expiry (8) key | empty; finds what expires next | as long as the record has that expiry |
@@ -36,6 +37,7 @@ const ARRIVAL: u8 = 0x11;
 const TOPOLOGY: u8 = 0x20;
 const EPOCH: u8 = 0x21;
 const MIGRATION: u8 = 0x22;
+const MOVED: u8 = 0x23;
 
 /// The key of a shard's [`ShardMeta`].
 pub fn shard_meta(shard: ShardId) -> Bytes {
@@ -60,6 +62,16 @@ pub fn arrival(shard: ShardId) -> Bytes {
 /// The key of the last migration's record.
 pub fn migration() -> Bytes {
     Bytes::from_static(&[MIGRATION])
+}
+
+/// The key of a migration in the history of a shard.
+pub fn moved(shard: ShardId, id: Epoch) -> Bytes {
+    tagged(MOVED, &[shard.0.to_be_bytes(), id.0.to_be_bytes()].concat())
+}
+
+/// All [`moved`] keys of a shard, oldest first.
+pub fn moves_of(shard: ShardId) -> KeyRange {
+    KeyRange::prefix(&tagged(MOVED, &shard.0.to_be_bytes()))
 }
 
 /// The key of a note of a changed row.

@@ -5,6 +5,7 @@
 
 pub mod history;
 pub mod migration;
+pub mod rebalance;
 
 use serde::{Deserialize, Serialize};
 use shardbearer_proto::pb;
@@ -32,6 +33,9 @@ pub struct Status {
     pub tables: Vec<Table>,
     /// Slices of tables.
     pub shards: Vec<Shard>,
+    /// How shards are being spread.
+    #[serde(default)]
+    pub rebalance: Option<rebalance::Standing>,
     /// The last migration of a shard, under way or over.
     pub migration: Option<migration::Migration>,
 }
@@ -101,6 +105,12 @@ pub struct Order {
     pub shards: Vec<u64>,
     /// Log index applied by its herald.
     pub applied: u64,
+    /// Its share of the shards relative to the others.
+    #[serde(default)]
+    pub weight: u32,
+    /// Whether it is emptied and then removed.
+    #[serde(default)]
+    pub removing: bool,
 }
 
 /// A key space.
@@ -131,6 +141,15 @@ pub struct Shard {
     pub rows: u64,
     /// Bytes of their keys and values.
     pub bytes: u64,
+    /// Commands that read, a second, over the last seconds.
+    #[serde(default)]
+    pub reads_per_s: u64,
+    /// Commands that write, likewise.
+    #[serde(default)]
+    pub writes_per_s: u64,
+    /// The order it is pinned to.
+    #[serde(default)]
+    pub pin: Option<u64>,
 }
 
 impl From<pb::StatusResponse> for Status {
@@ -147,6 +166,7 @@ impl From<pb::StatusResponse> for Status {
             orders: status.orders.into_iter().map(Into::into).collect(),
             tables: topology.tables.into_iter().map(Into::into).collect(),
             shards: status.shards.into_iter().map(Into::into).collect(),
+            rebalance: status.rebalance.map(Into::into),
             migration: status.migration.map(Into::into),
         }
     }
@@ -190,6 +210,8 @@ impl From<pb::OrderStatus> for Order {
             learners: order.learners,
             shards: order.shards,
             applied: order.applied,
+            weight: order.weight,
+            removing: order.removing,
         }
     }
 }
@@ -210,6 +232,9 @@ impl From<pb::ShardStatus> for Shard {
             state: shard.state,
             rows: shard.rows,
             bytes: shard.bytes,
+            reads_per_s: shard.reads_per_s,
+            writes_per_s: shard.writes_per_s,
+            pin: known(shard.pin),
         }
     }
 }

@@ -110,6 +110,7 @@ impl Cluster {
                     scheme: "slots:16384/1".into(),
                     shards: vec![pb::Shard { id: 1, order: 2 }],
                 }],
+                policy: None,
             }),
             leads: vec![pb::Lead { order: 2, herald: 1, term: 1 }],
         };
@@ -332,6 +333,17 @@ impl Admin for Radiant {
     async fn epochs(&self, _: Request<pb::EpochsRequest>) -> Result<Response<pb::EpochsResponse>, Status> {
         let record = pb::EpochRecord { epoch: 1, ..pb::EpochRecord::default() };
         Ok(Response::new(pb::EpochsResponse { epochs: vec![record] }))
+    }
+
+    async fn rebalance(
+        &self,
+        _: Request<pb::RebalanceRequest>,
+    ) -> Result<Response<pb::RebalanceResponse>, Status> {
+        Ok(Response::new(pb::RebalanceResponse::default()))
+    }
+
+    async fn explain(&self, _: Request<pb::ExplainRequest>) -> Result<Response<pb::ExplainResponse>, Status> {
+        Ok(Response::new(pb::ExplainResponse::default()))
     }
 
     async fn member(&self, _: Request<pb::MemberRequest>) -> Result<Response<pb::MemberResponse>, Status> {

@@ -18,6 +18,7 @@ impl From<&ControlCommand> for pb::ControlCommand {
                 doors: Some(doors.into()),
             }),
             Change::Migration(change) => Wire::Migration(change.into()),
+            Change::Rebalance(change) => Wire::Rebalance(change.into()),
             Change::Members { on, change } => Wire::Members(member_change_to_pb(*on, change)),
         };
         pb::ControlCommand {
@@ -42,6 +43,7 @@ impl TryFrom<pb::ControlCommand> for ControlCommand {
                 doors: welcome.doors.unwrap_or_default().into(),
             },
             Wire::Migration(change) => Change::Migration(change.try_into()?),
+            Wire::Rebalance(change) => Change::Rebalance(change.try_into()?),
             Wire::Members(change) => member_change_from_pb(change)?,
         };
         Ok(ControlCommand { who: command.who, why: command.why, at_ms: command.at_ms, change })

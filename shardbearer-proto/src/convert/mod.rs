@@ -10,6 +10,7 @@ mod control;
 mod error;
 mod membership;
 mod migration;
+mod rebalancing;
 mod reply;
 mod topology;
 

@@ -59,6 +59,7 @@ impl From<&Topology> for pb::Topology {
                         .collect(),
                 })
                 .collect(),
+            policy: Some((&topology.policy).into()),
         }
     }
 }
@@ -99,6 +100,7 @@ impl TryFrom<pb::Topology> for Topology {
             radiants: radiants.collect::<Result<_, ConvertError>>()?,
             orders: orders.collect(),
             tables: tables.collect(),
+            policy: topology.policy.unwrap_or_default().try_into()?,
         })
     }
 }

@@ -1,19 +1,22 @@
 //! What the control order replicates: the cluster's configuration and its history. Serves no data.
 
 mod moves;
+pub mod policy;
 mod stored;
 #[cfg(test)]
 mod tests;
 
 use shardbearer_core::control::{Change, ControlCommand, ControlReply, EpochRecord};
-use shardbearer_core::ids::{Epoch, Incarnation, OrderId, RadiantId};
+use shardbearer_core::ids::{Epoch, Incarnation, OrderId, RadiantId, ShardId};
 use shardbearer_core::log::LogPos;
 use shardbearer_core::machine::{StateMachine, Workspace};
 use shardbearer_core::membership::{MemberChange, Roster, Standing};
 use shardbearer_core::migration::{Migration, MigrationChange};
+use shardbearer_core::rebalancing::RebalanceChange;
 use shardbearer_core::storage::{Space, StorageError, View};
 use shardbearer_core::topology::{Doors, Radiant, Topology};
 
+pub use self::moves::is_measured;
 use crate::{keys, membership};
 
 const SPACE: Space = Space::Order(OrderId::CONTROL);
@@ -39,7 +42,8 @@ impl StateMachine for ControlMachine {
             }
             (Change::Migration(_), None) => Decision::Refuse("there is no cluster yet".into()),
             (Change::Migration(change), Some(present)) => migrate(present, change, &command, work),
-            (Change::Members { .. }, None) => {
+            (Change::Rebalance(change), Some(present)) => rebalance(present, change, &command, work),
+            (Change::Members { .. } | Change::Rebalance(_), None) => {
                 Decision::Refuse("the cluster is still being founded; try again".into())
             }
             (Change::Members { on, change }, Some(present)) => members(&present, *on, change),
@@ -74,7 +78,7 @@ impl StateMachine for ControlMachine {
 /// What becomes of a command.
 enum Decision {
     /// A new configuration.
-    Make { topology: Topology, what: String, radiant: RadiantId },
+    Make { topology: Box<Topology>, what: String, radiant: RadiantId },
     /// It is so already.
     AsItIs(Epoch, RadiantId),
     /// It cannot be.
@@ -95,7 +99,7 @@ fn found(topology: &Topology) -> Decision {
         topology.orders.len().saturating_sub(1),
         topology.tables.iter().map(|table| table.shards.len()).sum::<usize>(),
     );
-    Decision::Make { topology, what, radiant: RadiantId::NONE }
+    Decision::Make { topology: topology.into(), what, radiant: RadiantId::NONE }
 }
 
 fn welcome(mut topology: Topology, name: &str, incarnation: Incarnation, doors: &Doors) -> Decision {
@@ -122,7 +126,11 @@ fn welcome(mut topology: Topology, name: &str, incarnation: Incarnation, doors: 
         let radiant = known.id;
         known.doors = doors.clone();
         topology.epoch = next;
-        return Decision::Make { topology, what: format!("radiant {name} has other doors"), radiant };
+        return Decision::Make {
+            topology: topology.into(),
+            what: format!("radiant {name} has other doors"),
+            radiant,
+        };
     }
     let highest = topology.radiants.iter().map(|radiant| radiant.id.0).max().unwrap_or(0);
     let Some(id) = highest.checked_add(1).map(RadiantId) else {
@@ -132,7 +140,15 @@ fn welcome(mut topology: Topology, name: &str, incarnation: Incarnation, doors: 
     let (name_of, doors, standing) = (name.to_owned(), doors.clone(), Standing::Spare);
     topology.radiants.push(Radiant { id, name: name_of, incarnation, doors, standing });
     topology.epoch = next;
-    Decision::Make { topology, what: format!("radiant {name} ({id}) joins as a spare"), radiant: id }
+    Decision::Make {
+        topology: topology.into(),
+        what: format!("radiant {name} ({id}) joins as a spare"),
+        radiant: id,
+    }
+}
+
+fn last_migration(work: &mut Workspace<'_>) -> Option<Migration> {
+    work.get(SPACE, &keys::migration()).as_ref().and_then(stored::migration::decode)
 }
 
 fn migrate(
@@ -141,10 +157,60 @@ fn migrate(
     command: &ControlCommand,
     work: &mut Workspace<'_>,
 ) -> Decision {
-    let now = present.epoch;
-    let last = work.get(SPACE, &keys::migration()).as_ref().and_then(stored::migration::decode);
+    let (now, last) = (present.epoch, last_migration(work));
     let asked = moves::Asked { who: &command.who, why: &command.why, at_ms: command.at_ms };
-    let (record, decision) = match moves::decide(present, last, change, &asked) {
+    carry_out(now, moves::decide(present, last, change, &asked), work)
+}
+
+fn rebalance(
+    present: Topology,
+    change: &RebalanceChange,
+    command: &ControlCommand,
+    work: &mut Workspace<'_>,
+) -> Decision {
+    let (now, last) = (present.epoch, last_migration(work));
+    let asked = moves::Asked { who: &command.who, why: &command.why, at_ms: command.at_ms };
+    let outcome = match change {
+        RebalanceChange::Move { on, .. } if *on != now => {
+            moves::Outcome::Refuse(format!("it was decided on epoch {on}, and {now} is in force; look again"))
+        }
+        RebalanceChange::Move { .. } if present.policy.paused => {
+            moves::Outcome::Refuse("rebalancing is paused".into())
+        }
+        RebalanceChange::Move { shard, to, reason, .. } => {
+            moves::plan(present, last, *shard, *to, reason, &asked)
+        }
+        RebalanceChange::Measured { id, effect } => moves::measured(last, *id, effect, now),
+        RebalanceChange::Removed { order } if last.as_ref().is_some_and(|last| concerns(last, *order)) => {
+            moves::Outcome::Refuse(format!("a shard is moving from or to order {order}"))
+        }
+        RebalanceChange::Mode(_)
+        | RebalanceChange::Run(_)
+        | RebalanceChange::Pause(_)
+        | RebalanceChange::Pin { .. }
+        | RebalanceChange::Weight { .. }
+        | RebalanceChange::Create { .. }
+        | RebalanceChange::Remove { .. }
+        | RebalanceChange::Removed { .. } => {
+            return match policy::carry_out(&present, change) {
+                Ok((topology, _)) if topology == present => Decision::AsItIs(now, RadiantId::NONE),
+                Ok((mut topology, what)) => {
+                    topology.epoch = Epoch(now.0 + 1);
+                    Decision::Make { topology: topology.into(), what, radiant: RadiantId::NONE }
+                }
+                Err(why) => Decision::Refuse(why),
+            };
+        }
+    };
+    carry_out(now, outcome, work)
+}
+
+fn concerns(last: &Migration, order: OrderId) -> bool {
+    !last.phase.is_over() && [last.from, last.to].contains(&order)
+}
+
+fn carry_out(now: Epoch, outcome: moves::Outcome, work: &mut Workspace<'_>) -> Decision {
+    let (record, decision) = match outcome {
         moves::Outcome::Refuse(why) => return Decision::Refuse(why),
         moves::Outcome::AsItIs(since) => return Decision::AsItIs(since, RadiantId::NONE),
         moves::Outcome::Record(migration) => (migration, Decision::AsItIs(now, RadiantId::NONE)),
@@ -152,8 +218,17 @@ fn migrate(
             (migration, Decision::Make { topology, what, radiant: RadiantId::NONE })
         }
     };
-    work.put(SPACE, keys::migration(), stored::migration::encode(&record));
+    let row = stored::migration::encode(&record);
+    work.put(SPACE, keys::moved(record.shard, record.id), row.clone());
+    work.put(SPACE, keys::migration(), row);
     decision
+}
+
+/// Every migration of a shard, oldest first.
+pub fn moves_of(view: &dyn View, shard: ShardId) -> Result<Vec<Migration>, StorageError> {
+    view.scan(SPACE, &keys::moves_of(shard))
+        .map(|row| stored::migration::decode(&row?.1).ok_or_else(unreadable))
+        .collect()
 }
 
 /// The last migration, under way or over; `None` if there never was one.
@@ -170,7 +245,7 @@ fn members(topology: &Topology, on: Epoch, change: &MemberChange) -> Decision {
         ));
     }
     match membership::carry_out(topology, change) {
-        Ok((topology, what)) => Decision::Make { topology, what, radiant: RadiantId::NONE },
+        Ok((topology, what)) => Decision::Make { topology: topology.into(), what, radiant: RadiantId::NONE },
         Err(why) => Decision::Refuse(why),
     }
 }

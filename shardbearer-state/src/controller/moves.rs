@@ -5,13 +5,14 @@
 
 use shardbearer_core::ids::{Epoch, OrderId, ShardId};
 use shardbearer_core::migration::{Migration, MigrationChange, Phase};
+use shardbearer_core::rebalancing::Reason;
 use shardbearer_core::topology::{Shard, Topology};
 
 /// What becomes of a change.
 #[derive(Debug, PartialEq)]
 pub(super) enum Outcome {
     /// A new configuration, and the record.
-    Epoch { topology: Topology, what: String, migration: Migration },
+    Epoch { topology: Box<Topology>, what: String, migration: Migration },
     /// The record alone.
     Record(Migration),
     /// It is so already, since this epoch.
@@ -35,7 +36,9 @@ pub(super) fn decide(
     asked: &Asked<'_>,
 ) -> Outcome {
     let id = match change {
-        MigrationChange::Plan { shard, to } => return plan(topology, last, *shard, *to, asked),
+        MigrationChange::Plan { shard, to } => {
+            return plan(topology, last, *shard, *to, &Reason::default(), asked);
+        }
         MigrationChange::Undo => return undo(topology, last, asked),
         MigrationChange::Pause { id, .. }
         | MigrationChange::Cancel { id }
@@ -61,7 +64,7 @@ pub(super) fn decide(
         MigrationChange::Freeze { .. } if present.paused => Outcome::Refuse("it is paused".into()),
         MigrationChange::Freeze { .. } => advance(present, Phase::Copying, Phase::Frozen),
         MigrationChange::Commit { .. } => commit(topology, present),
-        MigrationChange::Collected { .. } => advance(present, Phase::Serving, Phase::Collected),
+        MigrationChange::Collected { .. } => collected(present),
         MigrationChange::Returned { released, discarded, .. } => {
             returned(topology, present, *released, *discarded)
         }
@@ -72,11 +75,13 @@ pub(super) fn decide(
     }
 }
 
-fn plan(
+/// Begins a migration.
+pub(super) fn plan(
     mut topology: Topology,
     last: Option<Migration>,
     shard: ShardId,
     to: OrderId,
+    reason: &Reason,
     asked: &Asked<'_>,
 ) -> Outcome {
     if let Some(present) = last.filter(|last| !last.phase.is_over()) {
@@ -104,6 +109,14 @@ fn plan(
     if from == to {
         return Outcome::AsItIs(topology.epoch);
     }
+    if let Some(pin) =
+        topology.policy.pins.get(&shard).filter(|pin| **pin != to && topology.order(**pin).is_some())
+    {
+        return Outcome::Refuse(format!("shard {shard} is pinned to order {pin}; unpin it first"));
+    }
+    if topology.policy.removing.contains(&to) {
+        return Outcome::Refuse(format!("order {to} is being removed"));
+    }
     let id = next(&mut topology);
     let migration = Migration {
         id,
@@ -112,20 +125,21 @@ fn plan(
         to,
         who: asked.who.to_owned(),
         why: asked.why.to_owned(),
+        reason: reason.clone(),
         started_ms: asked.at_ms,
         changed_ms: asked.at_ms,
         version: 1,
         ..Migration::default()
     };
     let what = format!("shard {shard} begins to move from order {from} to order {to}");
-    Outcome::Epoch { topology, what, migration }
+    Outcome::Epoch { topology: topology.into(), what, migration }
 }
 
 fn undo(topology: Topology, last: Option<Migration>, asked: &Asked<'_>) -> Outcome {
     match last {
         Some(last) if last.phase == Phase::Collected => {
             let (shard, to) = (last.shard, last.from);
-            plan(topology, Some(last), shard, to, asked)
+            plan(topology, Some(last), shard, to, &Reason::default(), asked)
         }
         Some(last) if last.phase == Phase::Serving => {
             Outcome::Refuse("the source is still dropping its copy; try again".into())
@@ -186,8 +200,29 @@ fn commit(mut topology: Topology, present: Migration) -> Outcome {
         Some(shard) if shard.order == present.from => shard.order = present.to,
         Some(_) | None => return Outcome::Refuse("the shard is not where it was".into()),
     }
+    let [from, to] = [present.from, present.to].map(|order| topology.shards_of(order).len());
+    let effect = format!(
+        "order {} has {from} shards instead of {}, order {} has {to} instead of {}",
+        present.from,
+        from + 1,
+        present.to,
+        to.saturating_sub(1)
+    );
     let what = format!("shard {} belongs to order {} instead of {}", present.shard, present.to, present.from);
-    Outcome::Epoch { topology, what, migration: Migration { phase: Phase::Serving, ended, ..present } }
+    Outcome::Epoch {
+        topology: topology.into(),
+        what,
+        migration: Migration { phase: Phase::Serving, ended, effect, ..present },
+    }
+}
+
+fn collected(mut present: Migration) -> Outcome {
+    if present.phase == Phase::Serving {
+        let Migration { report, changed_ms, started_ms, .. } = &present;
+        let took_ms = changed_ms.saturating_sub(*started_ms);
+        present.effect.push_str(&format!("; {} rows crossed in {took_ms} ms", report.rows));
+    }
+    advance(present, Phase::Serving, Phase::Collected)
 }
 
 fn returned(mut topology: Topology, present: Migration, released: bool, discarded: bool) -> Outcome {
@@ -212,7 +247,34 @@ fn returned(mut topology: Topology, present: Migration, released: bool, discarde
     let ended = next(&mut topology);
     let what =
         format!("shard {} stays with order {}: {}", migration.shard, migration.from, migration.called_off);
-    Outcome::Epoch { topology, what, migration: Migration { phase: Phase::Returned, ended, ..migration } }
+    let effect = format!("nothing: it was called off, {}", migration.called_off);
+    Outcome::Epoch {
+        topology: topology.into(),
+        what,
+        migration: Migration { phase: Phase::Returned, ended, effect, ..migration },
+    }
+}
+
+/// What was measured after a migration stands behind this.
+const AFTERWARDS: &str = "; afterwards: ";
+
+/// Whether a migration's effect has been measured after it was over.
+pub fn is_measured(migration: &Migration) -> bool {
+    migration.effect.contains(AFTERWARDS)
+}
+
+/// What was measured after a migration was over is added to what it changed, once.
+pub(super) fn measured(last: Option<Migration>, id: Epoch, effect: &str, now: Epoch) -> Outcome {
+    match last {
+        Some(last) if last.id == id && last.phase.is_over() => {
+            if is_measured(&last) {
+                return Outcome::AsItIs(now);
+            }
+            let effect = format!("{}{AFTERWARDS}{effect}", last.effect);
+            Outcome::Record(Migration { effect, version: last.version + 1, ..last })
+        }
+        Some(_) | None => Outcome::Refuse(format!("migration {id} is not the last, or not over")),
+    }
 }
 
 fn next(topology: &mut Topology) -> Epoch {

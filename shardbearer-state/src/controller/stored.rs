@@ -1,14 +1,19 @@
 //! How configurations are stored: length-prefixed fields in a fixed order behind a version. Total to decode.
 
 pub(super) mod migration;
+mod policy;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use shardbearer_core::control::EpochRecord;
 use shardbearer_core::ids::{ClusterId, Epoch, Incarnation};
 use shardbearer_core::membership::{Roster, Standing};
+use shardbearer_core::rebalancing::Policy;
 use shardbearer_core::topology::{Doors, Order, Radiant, Shard, Table, Topology};
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
+
+/// Without a policy and without reasons of migrations; still read.
+const VERSION_WITHOUT_POLICY: u8 = 2;
 
 /// A configuration as a row.
 pub(super) fn encode_topology(topology: &Topology) -> Bytes {
@@ -20,8 +25,8 @@ pub(super) fn encode_topology(topology: &Topology) -> Bytes {
 
 /// The inverse of [`encode_topology`].
 pub(super) fn decode_topology(row: &Bytes) -> Option<Topology> {
-    let mut rest = versioned(row)?;
-    let topology = take_topology(&mut rest)?;
+    let (version, mut rest) = versioned(row)?;
+    let topology = take_topology(version, &mut rest)?;
     rest.is_empty().then_some(topology)
 }
 
@@ -40,7 +45,7 @@ pub(super) fn encode_epoch(record: &EpochRecord, topology: &Topology) -> Bytes {
 
 /// The inverse of [`encode_epoch`].
 pub(super) fn decode_epoch(row: &Bytes) -> Option<(EpochRecord, Topology)> {
-    let mut rest = versioned(row)?;
+    let (version, mut rest) = versioned(row)?;
     let record = EpochRecord {
         epoch: Epoch(long(&mut rest)?),
         at_ms: long(&mut rest)?,
@@ -48,13 +53,14 @@ pub(super) fn decode_epoch(row: &Bytes) -> Option<(EpochRecord, Topology)> {
         why: text(&mut rest)?,
         what: text(&mut rest)?,
     };
-    let topology = take_topology(&mut rest)?;
+    let topology = take_topology(version, &mut rest)?;
     rest.is_empty().then_some((record, topology))
 }
 
-fn versioned(row: &Bytes) -> Option<Bytes> {
+fn versioned(row: &Bytes) -> Option<(u8, Bytes)> {
     let mut rest = row.clone();
-    (rest.try_get_u8().ok()? == VERSION).then_some(rest)
+    let version = rest.try_get_u8().ok()?;
+    [VERSION, VERSION_WITHOUT_POLICY].contains(&version).then_some((version, rest))
 }
 
 fn put_text(out: &mut BytesMut, text: &str) {
@@ -98,6 +104,7 @@ fn put_topology(out: &mut BytesMut, topology: &Topology) {
             out.put_u64(shard.order.0);
         }
     }
+    policy::put(out, &topology.policy);
 }
 
 fn put_standing(out: &mut BytesMut, standing: Standing) {
@@ -164,7 +171,7 @@ fn many<T>(rest: &mut Bytes, mut one: impl FnMut(&mut Bytes) -> Option<T>) -> Op
     Some(all)
 }
 
-fn take_topology(rest: &mut Bytes) -> Option<Topology> {
+fn take_topology(version: u8, rest: &mut Bytes) -> Option<Topology> {
     Some(Topology {
         cluster: ClusterId(rest.try_get_u128().ok()?),
         epoch: Epoch(long(rest)?),
@@ -194,5 +201,9 @@ fn take_topology(rest: &mut Bytes) -> Option<Topology> {
                 shards: many(rest, |rest| Some(Shard { id: long(rest)?.into(), order: long(rest)?.into() }))?,
             })
         })?,
+        policy: match version {
+            VERSION_WITHOUT_POLICY => Policy::default(),
+            _ => policy::take(rest)?,
+        },
     })
 }

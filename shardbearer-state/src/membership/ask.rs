@@ -5,7 +5,7 @@ use shardbearer_core::membership::{MemberChange, Standing};
 use shardbearer_core::topology::Topology;
 
 use super::plan::{self, Facts, Progress};
-use super::{carry_out, name};
+use super::{carry_out, name, what_if};
 
 /// Steps that are played through at most; more would be a plan that never ends.
 const STEPS_MAX: usize = 1_000;
@@ -34,6 +34,12 @@ pub struct Answer {
     pub steps: Vec<String>,
     /// Why it is refused, a sentence each.
     pub blockers: Vec<String>,
+    /// The change, where it can be made but not completed now: for those who insist.
+    pub forced: Option<MemberChange>,
+    /// What it would change for orders and shards, a sentence each.
+    pub effects: Vec<String>,
+    /// Why it is unsafe, a sentence each.
+    pub dangers: Vec<String>,
 }
 
 /// Plays a request through, as if every step succeeded at once.
@@ -74,11 +80,15 @@ pub fn ask(topology: &Topology, facts: &Facts, radiant: RadiantId, action: Actio
     }
     let gives_away = !matches!(action, Action::Join | Action::Undrain);
     if gives_away && played.orders_of(radiant).next().is_some() {
-        (answer.change, answer.steps) = (None, Vec::new());
+        answer.forced = answer.change.take();
+        answer.steps = Vec::new();
         answer.blockers = blockers;
         if answer.blockers.is_empty() {
             answer.blockers.push(format!("{} could not give all its seats away", name(topology, radiant)));
         }
+    }
+    if gives_away {
+        (answer.effects, answer.dangers) = what_if::compare(topology, &played, &facts, radiant);
     }
     answer
 }

@@ -20,6 +20,7 @@ mod lists;
 pub mod plan;
 #[cfg(test)]
 mod tests;
+mod what_if;
 
 use shardbearer_core::ids::{Epoch, OrderId, RadiantId};
 use shardbearer_core::membership::{MemberChange, Roster, Standing};
@@ -192,7 +193,7 @@ fn stand(next: &mut Topology, id: RadiantId, standing: Standing) -> Result<Strin
 }
 
 /// Who got a first seat takes part from now on; who lost the last one is a spare.
-fn settle_standings(before: &Topology, next: &mut Topology) {
+pub(crate) fn settle_standings(before: &Topology, next: &mut Topology) {
     let seated = |topology: &Topology, id| topology.orders_of(id).next().is_some();
     for index in 0..next.radiants.len() {
         let Some(Radiant { id, standing, .. }) = next.radiants.get(index).cloned() else { return };

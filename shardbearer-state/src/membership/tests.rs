@@ -174,6 +174,7 @@ fn names_of(topology: &Topology, id: RadiantId) -> String {
 fn asked(world: &mut World, name: &str, action: Action) -> Vec<String> {
     let answer = ask(&world.topology, &world.facts, world.id(name), action);
     let mut lines: Vec<String> = answer.blockers.iter().map(|why| format!("refused: {why}")).collect();
+    lines.extend(answer.dangers.iter().map(|why| format!("unsafe: {why}")));
     let Some(change) = answer.change else { return lines };
     world.topology = carry_out(&world.topology, &change).expect("it was played through").0;
     let done = world.rest();

@@ -1,59 +1,95 @@
 //! Even placement with the fewest moves: every order gets its share by weight within one shard, and a
 //! shard moves only if it must.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use shardbearer_core::ids::{OrderId, ShardId};
 use shardbearer_core::placement::{OrderView, Placement};
 
-/// Even within one shard per weight; ties are broken by id.
+/// Even within one shard per weight; ties are broken by id. See [`assign`].
 pub struct Even;
 
 impl Placement for Even {
     fn assign(&self, shards: &[ShardId], orders: &[OrderView], current: &[OrderId]) -> Vec<OrderId> {
-        let quotas = quotas(shards.len(), orders, current);
-        let mut room = quotas;
-        let mut owners = vec![OrderId::NONE; shards.len()];
-        // What may stay, stays: up to the quota, in the order of the shards.
-        for (owner, present) in owners.iter_mut().zip(current) {
-            if let Some(left) = room.get_mut(present)
-                && *left > 0
-            {
-                *left -= 1;
-                *owner = *present;
-            }
+        assign(shards, orders, &BTreeMap::new(), current)
+    }
+}
+
+/// The same with shards that belong to a certain order, whatever its share is. A pin to an order that is not there
+/// counts for nothing.
+pub fn assign(
+    shards: &[ShardId],
+    orders: &[OrderView],
+    pins: &BTreeMap<ShardId, OrderId>,
+    current: &[OrderId],
+) -> Vec<OrderId> {
+    let known = |order: &OrderId| orders.iter().any(|one| one.id == *order);
+    let pinned: Vec<Option<OrderId>> =
+        shards.iter().map(|shard| pins.get(shard).copied().filter(known)).collect();
+    let mut owners: Vec<OrderId> = pinned.iter().map(|pin| pin.unwrap_or(OrderId::NONE)).collect();
+    let present: Vec<OrderId> =
+        pinned.iter().zip(current).map(|(pin, present)| pin.unwrap_or(*present)).collect();
+    let mut room = quotas(orders, &owners, &present);
+    // What may stay, stays: up to the quota, in the order of the shards.
+    for (owner, present) in owners.iter_mut().zip(&present).filter(|(owner, _)| owner.is_none()) {
+        if let Some(left) = room.get_mut(present)
+            && *left > 0
+        {
+            *left -= 1;
+            *owner = *present;
         }
-        let mut free = room.into_iter().flat_map(|(order, left)| std::iter::repeat_n(order, left));
-        for owner in owners.iter_mut().filter(|owner| owner.is_none()) {
-            *owner = free.next().unwrap_or(OrderId::NONE);
+    }
+    let mut free = room.into_iter().flat_map(|(order, left)| std::iter::repeat_n(order, left));
+    for owner in owners.iter_mut().filter(|owner| owner.is_none()) {
+        *owner = free.next().unwrap_or(OrderId::NONE);
+    }
+    owners
+}
+
+/// How many of the shards that are not pinned each order gets. An order whose pins alone are its share or more gets
+/// none, and the others share what is left.
+fn quotas(orders: &[OrderView], pinned: &[OrderId], present: &[OrderId]) -> BTreeMap<OrderId, usize> {
+    let count = |owners: &[OrderId], order: OrderId| owners.iter().filter(|owner| **owner == order).count();
+    let mut sharing: Vec<OrderView> = orders.iter().copied().filter(|order| order.weight > 0).collect();
+    loop {
+        let ids: BTreeSet<OrderId> = sharing.iter().map(|order| order.id).collect();
+        let elsewhere = pinned.iter().filter(|owner| !owner.is_none() && !ids.contains(*owner)).count();
+        let shares = shares(pinned.len() - elsewhere, &sharing, |order| count(present, order));
+        let before = sharing.len();
+        let full = |order: &OrderView| count(pinned, order.id) > shares.get(&order.id).copied().unwrap_or(0);
+        sharing.retain(|order| !full(order));
+        if sharing.len() == before {
+            return shares.into_iter().map(|(id, share)| (id, share - count(pinned, id))).collect();
         }
-        owners
     }
 }
 
 /// How many shards each order gets. The remainder goes to the largest fractions; among equals to those that have one
 /// more already, because that saves moves, then to the lowest ids.
-fn quotas(shards: usize, orders: &[OrderView], current: &[OrderId]) -> BTreeMap<OrderId, usize> {
+fn shares(shards: usize, orders: &[OrderView], held: impl Fn(OrderId) -> usize) -> BTreeMap<OrderId, usize> {
     let total: u64 = orders.iter().map(|order| u64::from(order.weight)).sum();
-    let mut quotas = BTreeMap::new();
+    let mut shares = BTreeMap::new();
     if total == 0 {
-        return quotas;
+        return shares;
     }
     let mut rest = shards;
     let mut by_fraction = Vec::new();
-    for order in orders.iter().filter(|order| order.weight > 0) {
+    for order in orders {
         let share = shards as u64 * u64::from(order.weight);
         let whole = (share / total) as usize; // at most `shards`
-        let held = current.iter().filter(|owner| **owner == order.id).count();
-        quotas.insert(order.id, whole);
+        shares.insert(order.id, whole);
         rest -= whole;
-        by_fraction.push((std::cmp::Reverse(share % total), std::cmp::Reverse(held > whole), order.id));
+        by_fraction.push((
+            std::cmp::Reverse(share % total),
+            std::cmp::Reverse(held(order.id) > whole),
+            order.id,
+        ));
     }
     by_fraction.sort_unstable();
     for (_, _, id) in by_fraction.into_iter().take(rest) {
-        quotas.entry(id).and_modify(|quota| *quota += 1);
+        shares.entry(id).and_modify(|share| *share += 1);
     }
-    quotas
+    shares
 }
 
 #[cfg(test)]

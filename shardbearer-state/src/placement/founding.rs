@@ -82,7 +82,8 @@ pub fn found(founding: Founding) -> Topology {
         scheme: founding.scheme.describe(),
         shards: shards.into_iter().zip(owners).map(|(id, order)| Shard { id, order }).collect(),
     };
-    Topology { cluster: founding.cluster, epoch: Epoch(1), radiants, orders, tables: vec![table] }
+    let tables = vec![table];
+    Topology { cluster: founding.cluster, epoch: Epoch(1), radiants, orders, tables, ..Topology::default() }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 mod even;
 mod founding;
 mod heralds;
+pub mod rebalance;
 
 pub use self::even::Even;
 pub use self::founding::{Founding, found};

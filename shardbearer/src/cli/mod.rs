@@ -11,13 +11,16 @@ mod completions;
 #[cfg(feature = "conformance")]
 mod conformance;
 mod epochs;
+mod explain;
 mod kv;
 mod node;
+mod order;
 mod orders;
 mod output;
 mod progress;
 mod radiant;
 mod radiants;
+mod rebalance;
 mod shard;
 mod shards;
 mod status;
@@ -135,7 +138,11 @@ enum Command {
     Orders(orders::Orders),
     /// The shards: who owns them, how much they hold
     Shards(shards::Shards),
-    /// Move a shard to another order, watch it, call it off
+    /// Give orders more or less, create and remove them
+    Order(order::Order),
+    /// Spread the shards over the orders, or say what that would change
+    Rebalance(rebalance::Rebalance),
+    /// Move a shard to another order, watch it, call it off; pin it; explain where it is
     Shard(shard::Shard),
     /// The nodes: where they are, what they do
     Radiants(radiants::Radiants),
@@ -213,6 +220,8 @@ async fn run(cli: Cli, engines: Engines) -> anyhow::Result<()> {
         Command::Status(status) => status.run(&global).await,
         Command::Orders(orders) => orders.run(&global).await,
         Command::Shards(shards) => shards.run(&global).await,
+        Command::Order(order) => order.run(&global).await,
+        Command::Rebalance(rebalance) => rebalance.run(&global).await,
         Command::Shard(shard) => shard.run(&global).await,
         Command::Radiants(radiants) => radiants.run(&global).await,
         Command::Radiant(radiant) => radiant.run(&global).await,

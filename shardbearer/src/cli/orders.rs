@@ -32,8 +32,9 @@ pub(super) fn table(orders: &[report::Order], radiants: &[report::Radiant]) -> T
         None => id.to_string(),
     };
     let names = |ids: &[u64]| ids.iter().map(|id| name(*id)).collect::<Vec<_>>().join(", ");
-    let mut table =
-        output::table(&["order", "state", "herald", "members", "shards", "engine", "term", "applied"]);
+    let mut table = output::table(&[
+        "order", "state", "herald", "members", "weight", "shards", "engine", "term", "applied",
+    ]);
     for order in orders {
         let title = if order.control { format!("{} (control)", order.id) } else { order.id.to_string() };
         table.add_row([
@@ -46,12 +47,17 @@ pub(super) fn table(orders: &[report::Order], radiants: &[report::Radiant]) -> T
                     format!("{} (learning: {})", names(&order.members), names(learners))
                 }
             },
+            match (order.control, order.removing) {
+                (true, _) => "-".to_owned(),
+                (false, true) => "leaving".to_owned(),
+                (false, false) => order.weight.to_string(),
+            },
             output::ranges(&order.shards),
             order.engine.clone(),
             order.term.to_string(),
             order.applied.to_string(),
         ]);
     }
-    output::right(&mut table, &[6, 7]);
+    output::right(&mut table, &[4, 7, 8]);
     table
 }

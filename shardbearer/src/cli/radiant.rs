@@ -14,8 +14,9 @@ use super::output::{self, Output};
   shardbearer radiant join radiant-4                 a spare takes its share of the seats
   shardbearer radiant drain radiant-2                empty it for maintenance; `undrain` gives it seats again
   shardbearer radiant replace radiant-3 radiant-5    3 is dead for good: 5 takes its seats
-  shardbearer radiant leave radiant-1 --dry-run      what would follow, and what stands in the way
+  shardbearer radiant leave radiant-1 --dry-run      what would follow, and what that changes
 
+What would leave an order without a member to spare is refused unless --force says otherwise.
 Seats move one at a time in each order, the newcomer first as a learner, and nothing is done that would cost an order its
 quorum. Once decided it goes on by itself; `shardbearer epochs` and `shardbearer status` show how far it is.")]
 pub(super) struct Radiant {
@@ -71,6 +72,9 @@ struct How {
     /// Only show what would follow and what stands in the way
     #[arg(long)]
     dry_run: bool,
+    /// Do it although it is unsafe, or although it cannot be completed now
+    #[arg(long)]
+    force: bool,
 }
 
 /// The answer, as printed for programs.
@@ -79,13 +83,17 @@ struct Answer {
     done: bool,
     epoch: u64,
     steps: Vec<String>,
+    /// What it changes for orders and shards.
+    effects: Vec<String>,
     blockers: Vec<String>,
+    /// Why it is refused unless forced.
+    dangers: Vec<String>,
 }
 
 impl From<pb::MemberResponse> for Answer {
     fn from(answer: pb::MemberResponse) -> Self {
-        let pb::MemberResponse { done, epoch, steps, blockers } = answer;
-        Answer { done, epoch, steps, blockers }
+        let pb::MemberResponse { done, epoch, steps, blockers, dangers, effects } = answer;
+        Answer { done, epoch, steps, effects, blockers, dangers }
     }
 }
 
@@ -98,27 +106,24 @@ impl Part {
             Part::Leave(named) => (Action::Leave, named.radiant, String::new(), named.how),
             Part::Replace { old, new, how } => (Action::Replace, old, new, how),
         };
-        pb::MemberRequest {
-            action: action.into(),
-            radiant,
-            by,
-            dry_run: how.dry_run,
-            who: "operator".into(),
-            why: String::new(),
-        }
+        let How { dry_run, force } = how;
+        let (who, why) = ("operator".into(), String::new());
+        pb::MemberRequest { action: action.into(), radiant, by, dry_run, who, why, force }
     }
 }
 
 impl Radiant {
     pub(super) async fn run(self, global: &Global) -> anyhow::Result<()> {
         let request = self.part.request();
-        let dry = request.dry_run;
+        let (dry, forced) = (request.dry_run, request.force);
         let answer: Answer = global.client().await?.member(request).await?.into();
         match global.output {
             Output::Json => output::json(&answer)?,
             Output::Table => output::line(words(&answer, dry))?,
         }
-        let refused = !answer.blockers.is_empty() && !answer.done;
+        let agreed = answer.done || (dry && forced);
+        let objected = !answer.blockers.is_empty() || !answer.dangers.is_empty();
+        let refused = objected && !agreed;
         anyhow::ensure!(!refused, "refused{}", if dry { " if it were asked for now" } else { "" });
         Ok(())
     }
@@ -136,9 +141,14 @@ fn words(answer: &Answer, dry: bool) -> String {
         lines.push(if dry { "It would follow:" } else { "What follows:" }.to_owned());
         lines.extend(answer.steps.iter().map(|step| format!("  {step}")));
     }
-    if !answer.blockers.is_empty() {
-        lines.push("In the way:".to_owned());
-        lines.extend(answer.blockers.iter().map(|blocker| format!("  {blocker}")));
+    let parts = [
+        ("What that changes:", &answer.effects),
+        ("In the way:", &answer.blockers),
+        ("Unsafe, so that it takes --force:", &answer.dangers),
+    ];
+    for (title, sentences) in parts.into_iter().filter(|(_, sentences)| !sentences.is_empty()) {
+        lines.push(title.to_owned());
+        lines.extend(sentences.iter().map(|sentence| format!("  {sentence}")));
     }
     lines.join("\n")
 }
@@ -151,12 +161,15 @@ mod tests {
     fn answers_say_what_was_done_what_follows_and_what_is_in_the_way() {
         let answer = |done, steps: &[&str], blockers: &[&str]| {
             let list = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect();
-            Answer { done, epoch: 7, steps: list(steps), blockers: list(blockers) }
+            let (effects, dangers) = (Vec::new(), Vec::new());
+            Answer { done, epoch: 7, steps: list(steps), effects, blockers: list(blockers), dangers }
         };
         assert_eq!(words(&answer(true, &[], &[]), false), "Decided, epoch 7.");
         let dry = words(&answer(false, &["a moves"], &[]), true);
         assert_eq!(dry, "Nothing was changed.\nIt would follow:\n  a moves");
         let refused = words(&answer(false, &["a moves"], &["b is down"]), false);
         assert_eq!(refused, "What follows:\n  a moves\nIn the way:\n  b is down");
+        let unsafe_one = Answer { dangers: vec!["no copy is left".into()], ..answer(false, &[], &[]) };
+        assert_eq!(words(&unsafe_one, false), "Unsafe, so that it takes --force:\n  no copy is left");
     }
 }

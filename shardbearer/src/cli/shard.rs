@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use shardbearer_client::pb::move_request::{Kind, Plan};
+use shardbearer_client::pb::rebalance_request;
 use shardbearer_client::{Client, pb};
 
 use super::output::{self, Output};
-use super::{Global, progress};
+use super::rebalance::{self, How};
+use super::{Global, explain, progress};
 use crate::report;
 use crate::report::migration::Migration;
 
@@ -22,6 +24,8 @@ const LOOK: Duration = Duration::from_millis(200);
   shardbearer shard pause
   shardbearer shard cancel --why 'not during the sale'
   shardbearer --output json shard undo
+  shardbearer shard pin 7 --to 3
+  shardbearer shard explain 7
 
 One shard moves at a time. It is served all the while; its writers wait for some milliseconds when it changes hands.")]
 pub(super) struct Shard {
@@ -69,6 +73,35 @@ enum Action {
     #[command(after_help = "Examples:
   shardbearer shard undo")]
     Undo,
+    /// Have a shard belong to an order whatever the shares are; it moves there with the next rebalance
+    #[command(after_help = "Examples:
+  shardbearer shard pin 7 --to 3 --why 'it needs the fast disks'
+  shardbearer shard pin 7 --to 3 && shardbearer rebalance")]
+    Pin {
+        /// The shard
+        #[arg(value_name = "ID")]
+        shard: u64,
+        /// Its order
+        #[arg(long, value_name = "ID")]
+        to: u64,
+    },
+    /// Let a pinned shard be anywhere
+    #[command(after_help = "Examples:
+  shardbearer shard unpin 7")]
+    Unpin {
+        /// The shard
+        #[arg(value_name = "ID")]
+        shard: u64,
+    },
+    /// Tell why a shard is where it is: its moves, their reasons, what else could have been done, what they changed
+    #[command(after_help = "Examples:
+  shardbearer shard explain 7
+  shardbearer --output json shard explain 7 | jq '.moves[-1].effect'")]
+    Explain {
+        /// The shard
+        #[arg(value_name = "ID")]
+        shard: u64,
+    },
     /// Show the migration until it is over
     #[command(after_help = "Examples:
   shardbearer shard watch")]
@@ -78,7 +111,16 @@ enum Action {
 impl Shard {
     pub(super) async fn run(self, global: &Global) -> anyhow::Result<()> {
         let client = global.client().await?;
+        let pin = |shard, order| rebalance_request::Kind::Pin(pb::Pin { shard, order });
+        let how = How::because(self.why.clone());
         let kind = match self.action {
+            Action::Pin { shard, to } => {
+                return rebalance::ask(&client, global, pin(shard, to), false, how).await.map(drop);
+            }
+            Action::Unpin { shard } => {
+                return rebalance::ask(&client, global, pin(shard, 0), false, how).await.map(drop);
+            }
+            Action::Explain { shard } => return explain::run(&client, global, shard).await,
             Action::Move { shard, to, dry_run: true, .. } => {
                 return predict(&client, global, shard, to).await;
             }

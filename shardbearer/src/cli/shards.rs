@@ -50,17 +50,24 @@ impl Shards {
 }
 
 fn table(shards: &[report::Shard]) -> Table {
-    let mut table = output::table(&["shard", "table", "order", "state", "rows", "bytes"]);
+    let mut table =
+        output::table(&["shard", "table", "order", "state", "rows", "bytes", "reads/s", "writes/s"]);
     for shard in shards {
         table.add_row([
             shard.id.to_string(),
             shard.table.clone(),
-            output::or_dash(shard.order),
+            match shard.pin {
+                Some(pin) if shard.order == Some(pin) => format!("{pin} (pinned)"),
+                Some(pin) => format!("{} (pinned to {pin})", output::or_dash(shard.order)),
+                None => output::or_dash(shard.order),
+            },
             shard.state.clone(),
             shard.rows.to_string(),
             output::bytes(shard.bytes),
+            shard.reads_per_s.to_string(),
+            shard.writes_per_s.to_string(),
         ]);
     }
-    output::right(&mut table, &[4, 5]);
+    output::right(&mut table, &[4, 5, 6, 7]);
     table
 }

@@ -38,6 +38,12 @@ fn print(status: &report::Status) -> std::io::Result<()> {
     output::line(format!("shards     {serving} of {} served", status.shards.len()))?;
     output::line(format!("rows       {}", status.shards.iter().map(|shard| shard.rows).sum::<u64>()))?;
     output::line(format!("scherald   {}", output::or_dash(status.scherald)))?;
+    if let Some(rebalance) = &status.rebalance {
+        let running = rebalance.running.iter().map(|how| format!(", spreading by {how}"));
+        let paused = rebalance.paused.then(|| ", paused".to_owned());
+        let notes: String = running.chain(paused).collect();
+        output::line(format!("rebalance  {}{notes}, {} moves wanted", rebalance.mode, rebalance.moves_left))?;
+    }
     if let Some(migration) = &status.migration {
         output::line(format!("migration  {}", migration.sentence()))?;
     }

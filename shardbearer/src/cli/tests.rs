@@ -43,6 +43,15 @@ fn usage() {
     parses("shardbearer node --config radiant.toml");
     parses("shardbearer check-config radiant.toml");
     parses("shardbearer check history.jsonl --slack 50ms --from-anything --states-max 1000 --show 3");
+    parses("shardbearer rebalance --dry-run --by load --output json");
+    parses("shardbearer rebalance mode count --why because");
+    parses("shardbearer shard pin 7 --to 3");
+    parses("shardbearer shard explain 7");
+    parses("shardbearer order create --members r1,r2");
+    parses("shardbearer order remove 4 --dry-run --force");
+    parses("shardbearer radiant leave r1 --force");
+    wrong("shardbearer rebalance mode fast");
+    wrong("shardbearer order weight 3");
     wrong("shardbearer check");
     wrong("shardbearer");
     wrong("shardbearer kv put k v --if-absent --if-present");

@@ -116,6 +116,19 @@ async fn answer_here(cluster: &Cluster, request: pb::ControlRequest) -> pb::Cont
             let migration = found.as_ref().map(Into::into);
             control_response::Kind::Migration(pb::MigrationResponse { migration })
         })),
+        Some(Kind::Rebalance(asked)) => said(match scherald(cluster) {
+            Ok(seat) => {
+                super::rebalance::answer(cluster, &seat, asked).await.map(control_response::Kind::Rebalance)
+            }
+            Err(error) => Err(error),
+        }),
+        Some(Kind::Explain(asked)) => {
+            let moves = read(cluster, |view| controller::moves_of(view, asked.shard.into())).await;
+            said(moves.map(|moves| {
+                let moves = moves.iter().map(Into::into).collect();
+                control_response::Kind::Explain(pb::ExplainResponse { moves })
+            }))
+        }
         None => {
             let error = RequestError::Refused(Refused::Invalid("an empty request".into()));
             control_response::Kind::Error((&error).into())

@@ -6,6 +6,7 @@
 //! - [`control`]: the control order: requests to it, and what the scherald does
 //! - [`history`]: earlier configurations, the way back to one, and what everybody remembers
 //! - `migrations`: what operators ask of them
+//! - [`rebalance`]: which order has which shard, decided there too
 //! - [`scherald`]: who has which seat, decided by the herald of the control order
 //! - [`status`]: all of it in words for people
 //!
@@ -16,6 +17,7 @@ pub mod history;
 pub mod migrations;
 pub mod peers;
 pub mod pulse;
+pub mod rebalance;
 pub mod scherald;
 pub mod status;
 
@@ -120,6 +122,30 @@ impl Cluster {
         Ok(())
     }
 
+    /// Asks for the end of this radiant if the configuration says that it has left.
+    pub fn leave_if_gone(&self) {
+        let topology = self.map.topology();
+        if topology.radiant(self.me).is_some_and(|radiant| radiant.standing == Standing::Gone) {
+            self.left.cancel();
+        }
+    }
+
+    /// Says that this radiant is about to end: nobody gives it a lead from now on, or as soon as it is heard.
+    pub fn begin_to_stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.story.stopping();
+        self.hurry.notify_one();
+    }
+
+    /// Takes in how far the migration is, if that is news.
+    pub fn learn_migration(&self, record: Migration) -> bool {
+        let news = self.migrations.learn(record.clone());
+        if news {
+            self.story.migration(&record);
+        }
+        news
+    }
+
     /// Has the transport speak to all radiants where they are: as the configuration says, save those that were
     /// found elsewhere since. A link still makes sure of who is there.
     fn reach(&self) {
@@ -147,30 +173,6 @@ impl Cluster {
                 return;
             }
         }
-    }
-
-    /// Asks for the end of this radiant if the configuration says that it has left.
-    pub fn leave_if_gone(&self) {
-        let topology = self.map.topology();
-        if topology.radiant(self.me).is_some_and(|radiant| radiant.standing == Standing::Gone) {
-            self.left.cancel();
-        }
-    }
-
-    /// Says that this radiant is about to end: nobody gives it a lead from now on, or as soon as it is heard.
-    pub fn begin_to_stop(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
-        self.story.stopping();
-        self.hurry.notify_one();
-    }
-
-    /// Takes in how far the migration is, if that is news.
-    pub fn learn_migration(&self, record: Migration) -> bool {
-        let news = self.migrations.learn(record.clone());
-        if news {
-            self.story.migration(&record);
-        }
-        news
     }
 
     /// The local seat of the control order, if there is one.
@@ -232,6 +234,14 @@ impl Overview for Cluster {
 
     async fn timeline(&self) -> Result<pb::TimelineResponse, RequestError> {
         history::timeline(self).await
+    }
+
+    async fn rebalance(&self, request: pb::RebalanceRequest) -> Result<pb::RebalanceResponse, RequestError> {
+        rebalance::ask(self, request).await
+    }
+
+    async fn explain(&self, request: pb::ExplainRequest) -> Result<pb::ExplainResponse, RequestError> {
+        rebalance::explain(self, request).await
     }
 
     async fn member(&self, request: pb::MemberRequest) -> Result<pb::MemberResponse, RequestError> {

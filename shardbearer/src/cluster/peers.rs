@@ -6,6 +6,7 @@ use parking_lot::RwLock;
 use shardbearer_core::ids::{OrderId, RadiantId, ShardId};
 use shardbearer_proto::pb;
 use shardbearer_state::membership::plan::Progress;
+use shardbearer_state::placement::rebalance::Load;
 
 /// Silence after which a radiant counts as silent, in nanoseconds: ten pulses.
 pub const SILENT_NS: u64 = 2_000_000_000;
@@ -23,15 +24,6 @@ pub struct Heard {
     pub leads: BTreeMap<OrderId, u64>,
     /// How far it is in the orders in which it has a seat.
     pub progress: BTreeMap<OrderId, Progress>,
-}
-
-/// Size of a shard, as its herald says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Load {
-    /// Rows.
-    pub rows: u64,
-    /// Bytes of keys and values.
-    pub bytes: u64,
 }
 
 /// The others.
@@ -63,7 +55,12 @@ impl Peers {
         }
         let mut loads = self.loads.write();
         for load in &pulse.loads {
-            loads.insert(load.shard.into(), Load { rows: load.rows, bytes: load.bytes });
+            let known = loads.entry(load.shard.into()).or_default();
+            (known.rows, known.bytes) = (load.rows, load.bytes);
+            // A herald that has just begun does not know; what the last one said holds until it does.
+            if load.measured {
+                (known.reads, known.writes) = (load.reads_per_s, load.writes_per_s);
+            }
         }
     }
 
@@ -103,7 +100,7 @@ impl Peers {
         claims.max_by_key(|(_, term)| *term)
     }
 
-    /// A shard's size, as last heard.
+    /// A shard's load, as last heard.
     pub fn load(&self, shard: ShardId) -> Option<Load> {
         self.loads.read().get(&shard).copied()
     }

@@ -107,7 +107,17 @@ fn compose(cluster: &Cluster, with_loads: bool) -> pb::Pulse {
             let view = order.view();
             for shard in cluster.map.topology().shards_of(order.id()) {
                 if let Ok(Some(meta)) = shard_meta(view.as_ref(), order.id(), shard) {
-                    pulse.loads.push(pb::ShardLoad { shard: shard.0, rows: meta.rows, bytes: meta.bytes });
+                    let rates = order.rates(shard);
+                    let measured = rates.is_some();
+                    let rates = rates.unwrap_or_default();
+                    pulse.loads.push(pb::ShardLoad {
+                        shard: shard.0,
+                        rows: meta.rows,
+                        bytes: meta.bytes,
+                        measured,
+                        reads_per_s: rates.reads,
+                        writes_per_s: rates.writes,
+                    });
                 }
             }
         }

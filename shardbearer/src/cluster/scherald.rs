@@ -17,9 +17,11 @@ use shardbearer_core::topology::Topology;
 use shardbearer_proto::pb;
 use shardbearer_state::membership::ask::{self, Action, Answer};
 use shardbearer_state::membership::plan::{self, Facts, Kind, Seen};
+use shardbearer_state::placement::rebalance::Rest;
 
 use super::Cluster;
 use super::control::{self, ControlSeat};
+use super::rebalance::Spread;
 use crate::config::Config;
 use crate::engine::Engines;
 
@@ -36,6 +38,10 @@ pub struct Settings {
     kinds: BTreeMap<String, Kind>,
     suspicion_ms: u64,
     grace_ms: u64,
+    /// When shards are moved automatically.
+    pub(super) rest: Rest,
+    /// What that has to gain, by load.
+    pub(super) gain_min_percent: u32,
 }
 
 impl Settings {
@@ -54,7 +60,14 @@ impl Settings {
             kinds: kinds.collect(),
             suspicion_ms: config.membership.suspicion_ms,
             grace_ms: config.membership.down_grace_ms,
+            rest: Rest { settle_ms: config.rebalance.settle_ms, cool_down_ms: config.rebalance.cool_down_ms },
+            gain_min_percent: config.rebalance.gain_min_percent,
         }
+    }
+
+    /// Whether there is such an engine here.
+    pub(super) fn knows(&self, engine: &str) -> bool {
+        self.kinds.contains_key(engine)
     }
 
     /// How the members of an engine's orders change.
@@ -87,6 +100,7 @@ struct Watch {
     since_ns: u64,
     looked_ns: u64,
     leading: bool,
+    shards: Spread,
 }
 
 impl Watch {
@@ -94,14 +108,16 @@ impl Watch {
         let now = cluster.world.monotonic_ns();
         if !self.leading || now.saturating_sub(self.looked_ns) > STOOD_STILL_NS {
             self.since_ns = now;
+            self.shards = Spread::default();
         }
         (self.leading, self.looked_ns) = (leading, now);
         leading
     }
 
-    async fn step(&self, cluster: &Cluster, seat: &ControlSeat) {
+    async fn step(&mut self, cluster: &Cluster, seat: &ControlSeat) {
         let topology = cluster.map.topology();
-        let plan = plan::next(&topology, &facts(cluster, &topology, self.since_ns));
+        let mut plan = plan::next(&topology, &facts(cluster, &topology, self.since_ns));
+        plan.blockers.extend(self.shards.step(cluster, seat).await);
         {
             let mut blockers = cluster.blockers.lock();
             for blocker in plan.blockers.iter().filter(|blocker| !blockers.contains(blocker)) {
@@ -132,7 +148,7 @@ impl Watch {
 /// What is seen from here. Nobody counts as silent for longer than since `since_ns`.
 fn facts(cluster: &Cluster, topology: &Topology, since_ns: u64) -> Facts {
     let now = cluster.world.monotonic_ns();
-    let Settings { kinds, suspicion_ms, grace_ms } = cluster.membership.clone();
+    let Settings { kinds, suspicion_ms, grace_ms, .. } = cluster.membership.clone();
     let mut facts = Facts { kinds, suspicion_ms, grace_ms, ..Facts::default() };
     for radiant in &topology.radiants {
         let heard = cluster.peers.of(radiant.id).unwrap_or_default();
@@ -175,9 +191,19 @@ pub(super) async fn answer(
     let invalid = |why: String| RequestError::Refused(Refused::Invalid(why));
     let radiant = named(&topology, &request.radiant).map_err(invalid)?;
     let action = action(&topology, &request).map_err(invalid)?;
-    let Answer { change, steps, mut blockers } =
+    let Answer { change, steps, mut blockers, forced, effects, dangers } =
         ask::ask(&topology, &facts(cluster, &topology, 0), radiant, action);
-    let mut answer = pb::MemberResponse { epoch: topology.epoch.0, steps, ..pb::MemberResponse::default() };
+    let change = match request.force {
+        true => change.or(forced),
+        false => change.filter(|_| dangers.is_empty()),
+    };
+    let mut answer = pb::MemberResponse {
+        epoch: topology.epoch.0,
+        steps,
+        effects,
+        dangers,
+        ..pb::MemberResponse::default()
+    };
     if let (Some(change), false) = (change, request.dry_run) {
         let who = if request.who.is_empty() { "operator".to_owned() } else { request.who };
         let command = ControlCommand {

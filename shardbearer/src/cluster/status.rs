@@ -112,6 +112,8 @@ pub fn of_cluster(cluster: &Cluster) -> pb::StatusResponse {
                 shards: topology.shards_of(order.id).into_iter().map(|shard| shard.0).collect(),
                 applied: applied.unwrap_or(0),
                 state: state.into(),
+                weight: topology.policy.weight(order.id),
+                removing: topology.policy.removing.contains(&order.id),
             }
         })
         .collect();
@@ -127,6 +129,9 @@ pub fn of_cluster(cluster: &Cluster) -> pb::StatusResponse {
                 state: if served { "serving" } else { "down" }.into(),
                 rows: load.rows,
                 bytes: load.bytes,
+                reads_per_s: load.reads,
+                writes_per_s: load.writes,
+                pin: topology.policy.pins.get(&shard.id).map_or(0, |order| order.0),
             }
         })
     });
@@ -149,6 +154,7 @@ pub fn of_cluster(cluster: &Cluster) -> pb::StatusResponse {
         answered_by: cluster.name.clone(),
         health: health.into(),
         problems,
+        rebalance: Some(super::rebalance::status(cluster)),
         migration: cluster.migrations.last().as_ref().map(Into::into),
     }
 }

@@ -28,6 +28,7 @@ pub(super) fn check(config: &Config, engines: &Engines) -> Vec<Broken> {
         bootstrap(config),
         consensus(config, engines),
         membership(config),
+        rebalance(config),
         limits(config),
     ];
     checks.into_iter().filter_map(Result::err).collect()
@@ -188,6 +189,13 @@ fn membership(config: &Config) -> Result<(), Broken> {
     Ok(())
 }
 
+fn rebalance(config: &Config) -> Result<(), Broken> {
+    if !(1..=100).contains(&config.rebalance.gain_min_percent) {
+        return broken("rebalance", "gain_min_percent", "must be between 1 and 100");
+    }
+    Ok(())
+}
+
 fn limits(config: &Config) -> Result<(), Broken> {
     if !(1..=GROWN_VALUE_BYTES_MAX).contains(&config.limits.value_bytes_max) {
         return broken("limits", "value_bytes_max", format!("must be between 1 and {GROWN_VALUE_BYTES_MAX}"));
@@ -228,6 +236,7 @@ mod tests {
             ("[membership]\nsuspicion_ms = 900", "at least 1000"),
             ("[membership]\nsuspicion_ms = 2000\n[consensus]\nelection_timeout_ms = 1500", "at least 3000"),
             ("[membership]\ndown_grace_ms = 1500", "at least suspicion_ms"),
+            ("[rebalance]\ngain_min_percent = 0", "between 1 and 100"),
             ("[limits]\nvalue_bytes_max = 100000000", "between"),
         ];
         for (text, expected) in cases {

@@ -47,6 +47,7 @@ pub struct Config {
     pub bootstrap: Bootstrap,
     pub consensus: Consensus,
     pub membership: Membership,
+    pub rebalance: Rebalance,
     pub storage: Storage,
     pub limits: Limits,
     pub telemetry: Telemetry,
@@ -107,6 +108,15 @@ pub struct Consensus {
 pub struct Membership {
     pub suspicion_ms: u64,
     pub down_grace_ms: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs)] // see `Config`
+pub struct Rebalance {
+    pub settle_ms: u64,
+    pub cool_down_ms: u64,
+    pub gain_min_percent: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -194,6 +204,12 @@ impl Default for Consensus {
 impl Default for Membership {
     fn default() -> Self {
         Membership { suspicion_ms: 2_000, down_grace_ms: 30_000 }
+    }
+}
+
+impl Default for Rebalance {
+    fn default() -> Self {
+        Rebalance { settle_ms: 5_000, cool_down_ms: 60_000, gain_min_percent: 10 }
     }
 }
 

@@ -125,6 +125,24 @@ pub const KEYS: &[Key] = &[
         "Silence after which a radiant's seats are given to one that has fewer, if there is one that has none of that order. Longer than a restart takes, because filling a new replica is work.",
     ),
     key(
+        "rebalance",
+        "settle_ms",
+        "5000",
+        "For so long nothing may have changed about orders, weights, pins and who leads before shards are moved automatically, so that a series of changes is one plan. Read by the radiant that leads the control order; so are the next two.",
+    ),
+    key(
+        "rebalance",
+        "cool_down_ms",
+        "60000",
+        "Between two automatic plans by count, and between two automatic moves by load, whose effect has to be measured first: shards do not go to and fro.",
+    ),
+    key(
+        "rebalance",
+        "gain_min_percent",
+        "10",
+        "What a move by load has to take off the fuller of its two orders at least, in percent of what an order has on average; 1 to 100. Less would follow noise.",
+    ),
+    key(
         "storage",
         "engine",
         "\"fjall\"",

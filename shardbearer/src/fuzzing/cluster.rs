@@ -6,6 +6,7 @@ use shardbearer_core::control::{Change, ControlCommand};
 use shardbearer_core::ids::{ClusterId, Epoch, Incarnation, OrderId, RadiantId, ShardId, TableId};
 use shardbearer_core::membership::{MemberChange, Roster, Standing};
 use shardbearer_core::migration::{MigrationChange, Report};
+use shardbearer_core::rebalancing::{Mode, Reason, RebalanceChange};
 use shardbearer_core::topology::{Doors, Order, Radiant, Shard, Table, Topology};
 use shardbearer_proto::convert;
 use shardbearer_state::bootstrap::{Effect, Event, Machine, Settings};
@@ -36,6 +37,7 @@ pub fn control(bytes: &[u8]) {
 fn change(source: &mut Source<'_>) -> ControlCommand {
     let change = match source.below(8) {
         0 => Change::Found(topology(source)),
+        5 => Change::Rebalance(rebalance(source)),
         6 | 7 => Change::Migration(migration(source)),
         1 | 2 => {
             let on = Epoch(source.below(8).into());
@@ -87,6 +89,27 @@ fn member_change(source: &mut Source<'_>) -> MemberChange {
         2 => MemberChange::Abandon { order },
         3 => MemberChange::List { order, members: radiants(source), learners: radiants(source) },
         _ => MemberChange::Stand { radiant: RadiantId(source.number()), standing: standing(source) },
+    }
+}
+
+fn rebalance(source: &mut Source<'_>) -> RebalanceChange {
+    let order = OrderId(source.number());
+    let shard = ShardId(source.number());
+    let mode = [Mode::Off, Mode::Manual, Mode::Count, Mode::Load][usize::from(source.below(4))];
+    match source.below(10) {
+        0 => RebalanceChange::Mode(mode),
+        1 => RebalanceChange::Run(Some(mode).filter(|_| source.flag())),
+        2 => RebalanceChange::Pause(source.flag()),
+        3 => RebalanceChange::Pin { shard, to: order },
+        4 => RebalanceChange::Weight { order, weight: source.number() as u32 },
+        5 => RebalanceChange::Create { engine: source.text(), members: radiants(source) },
+        6 => RebalanceChange::Remove { order, remove: source.flag() },
+        7 => RebalanceChange::Removed { order },
+        8 => {
+            let reason = Reason { predicted: source.text(), alternatives: vec![source.text()] };
+            RebalanceChange::Move { on: Epoch(source.below(8).into()), shard, to: order, reason }
+        }
+        _ => RebalanceChange::Measured { id: Epoch(source.below(8).into()), effect: source.text() },
     }
 }
 
@@ -146,6 +169,7 @@ fn topology(source: &mut Source<'_>) -> Topology {
                 .map(|_| Shard { id: ShardId(source.number()), order: OrderId(source.number()) })
                 .collect(),
         }],
+        ..Topology::default()
     }
 }
 

@@ -53,6 +53,16 @@ pub trait Overview: Send + Sync {
         Err(Refused::Invalid("nothing is remembered here".into()).into())
     }
 
+    /// Spreads shards over the orders, says how that is to be done, or what would come of it.
+    async fn rebalance(&self, _: pb::RebalanceRequest) -> Result<pb::RebalanceResponse, RequestError> {
+        Err(Refused::Invalid("shards cannot be spread here".into()).into())
+    }
+
+    /// Every move of a shard: why, what else could have been done, what came of it.
+    async fn explain(&self, _: pb::ExplainRequest) -> Result<pb::ExplainResponse, RequestError> {
+        Err(Refused::Invalid("moves cannot be explained here".into()).into())
+    }
+
     /// Gives a radiant another part in the cluster, or says what would come of it.
     async fn member(&self, _: pb::MemberRequest) -> Result<pb::MemberResponse, RequestError> {
         Err(Refused::Invalid("membership cannot be changed here".into()).into())

@@ -103,6 +103,8 @@ fn unexpected(said: Said) -> String {
         | Said::Story(_)
         | Said::Reply(_)
         | Said::Members(_)
-        | Said::Migration(_) => "an answer to another question".into(),
+        | Said::Migration(_)
+        | Said::Rebalance(_)
+        | Said::Explain(_) => "an answer to another question".into(),
     }
 }

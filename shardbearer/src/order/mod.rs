@@ -15,6 +15,7 @@
 pub mod applier;
 pub mod codec;
 pub(crate) mod fuzz;
+mod load;
 pub mod queue;
 pub mod reads;
 pub mod registry;
@@ -37,6 +38,8 @@ use shardbearer_core::world::World;
 use shardbearer_state::shard::ShardMachine;
 
 use self::applier::MachineApplier;
+use self::load::Meter;
+pub use self::load::Rates;
 use self::queue::Queue;
 use self::verify::Digest;
 use crate::kv::CallResult;
@@ -50,6 +53,7 @@ pub struct Order {
     queue: Arc<Queue>,
     world: World,
     disk_full: Arc<AtomicBool>,
+    meter: Meter,
 }
 
 impl Order {
@@ -63,7 +67,7 @@ impl Order {
         disk_full: Arc<AtomicBool>,
     ) -> Arc<Order> {
         let queue = Queue::start(id, engine.clone(), world.clone());
-        Arc::new(Order { id, me, engine, applier, queue, world, disk_full })
+        Arc::new(Order { id, me, engine, applier, queue, world, disk_full, meter: Meter::default() })
     }
 
     /// Carries the items out in their order; a result each. Writes of one call share one log entry, so
@@ -75,6 +79,7 @@ impl Order {
             let hint = status.herald.filter(|herald| *herald != self.me);
             return all(items.len(), not_herald(self.id, hint));
         }
+        self.meter.count(&items);
         let count = items.len();
         let result = if items.iter().any(|item| item.command.is_write()) {
             self.write(items, deadline).await
@@ -126,6 +131,11 @@ impl Order {
     pub fn serves(&self, shard: ShardId) -> bool {
         let found = shardbearer_state::shard::shard_meta(self.view().as_ref(), self.id, shard);
         found.ok().flatten().is_some_and(|meta| meta.standing.serves())
+    }
+
+    /// How much a shard is read and written here; `None` as long as that cannot be told.
+    pub fn rates(&self, shard: ShardId) -> Option<Rates> {
+        self.meter.rates(shard, self.world.monotonic_ns())
     }
 
     /// Removes what has expired, for each of the shards where something has. Returns whether anything was due.

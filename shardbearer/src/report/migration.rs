@@ -24,6 +24,15 @@ pub struct Migration {
     pub who: String,
     /// Why.
     pub why: String,
+    /// What it should change.
+    #[serde(default)]
+    pub predicted: Option<String>,
+    /// What else could have been done.
+    #[serde(default)]
+    pub alternatives: Vec<String>,
+    /// What it really changed.
+    #[serde(default)]
+    pub effect: Option<String>,
     /// Why it is called off.
     pub called_off: Option<String>,
     /// Why it does not go on at the moment.
@@ -53,6 +62,7 @@ pub struct Migration {
 impl From<pb::Migration> for Migration {
     fn from(migration: pb::Migration) -> Self {
         let report = migration.report.unwrap_or_default();
+        let reason = migration.reason.unwrap_or_default();
         let over = matches!(migration.phase.as_str(), "collected" | "returned");
         let left = report.bytes_total.saturating_sub(report.bytes);
         let estimate_ms = left.saturating_mul(1_000).checked_div(report.rate);
@@ -66,6 +76,9 @@ impl From<pb::Migration> for Migration {
             paused: migration.paused,
             who: migration.who,
             why: migration.why,
+            predicted: Some(reason.predicted).filter(|text| !text.is_empty()),
+            alternatives: reason.alternatives,
+            effect: Some(migration.effect).filter(|text| !text.is_empty()),
             called_off: Some(migration.called_off).filter(|why| !why.is_empty()),
             blocker: Some(report.blocker).filter(|why| !why.is_empty() && !over),
             rows: report.rows,

@@ -8,3 +8,4 @@ mod harness;
 mod members;
 mod moves;
 mod moves_crashes;
+mod rebalance;

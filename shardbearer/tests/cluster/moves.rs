@@ -58,7 +58,7 @@ fn another(running: &Running, order: OrderId) -> OrderId {
 }
 
 /// Clients that add 1 to a key each, through different radiants, until told to stop.
-struct Writers {
+pub struct Writers {
     stop: Arc<AtomicBool>,
     slowest_ms: Arc<AtomicU64>,
     tasks: Vec<JoinHandle<u64>>,
@@ -66,12 +66,17 @@ struct Writers {
 
 impl Writers {
     fn start(radiants: &[Radiant], keys: usize) -> Writers {
+        Writers::start_on(radiants, keys, "{moving}-")
+    }
+
+    /// The same on keys that begin so.
+    pub fn start_on(radiants: &[Radiant], keys: usize, prefix: &str) -> Writers {
         let (stop, slowest_ms) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let tasks = (0..keys).map(|i| {
             let running = radiants[i % radiants.len()].running.clone();
             let (stop, slowest_ms) = (stop.clone(), slowest_ms.clone());
+            let key = Bytes::from(format!("{prefix}{i}"));
             tokio::spawn(async move {
-                let key = Bytes::from(format!("{{moving}}-{i}"));
                 let (mut count, mut revision_last) = (0, 0);
                 while !stop.load(Ordering::Relaxed) {
                     let began = Instant::now();
@@ -91,7 +96,7 @@ impl Writers {
     }
 
     /// Stops them; how much each has written.
-    async fn stop(self) -> Vec<u64> {
+    pub async fn stop(self) -> Vec<u64> {
         self.stop.store(true, Ordering::Relaxed);
         let mut counts = Vec::new();
         for task in self.tasks {

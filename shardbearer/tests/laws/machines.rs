@@ -7,6 +7,7 @@ use shardbearer_core::control::{Change, ControlCommand};
 use shardbearer_core::ids::{ClusterId, Epoch, Incarnation, OrderId, RadiantId, SessionId, ShardId, TableId};
 use shardbearer_core::kv::{Command, Condition, Entry, ExpireWhen, Expiry, Item, RequestId, Scan};
 use shardbearer_core::membership::{MemberChange, Standing};
+use shardbearer_core::rebalancing::{Mode, Reason, RebalanceChange};
 use shardbearer_core::topology::{Doors, Order, Radiant, Shard, Table, Topology};
 use shardbearer_sim::conformance::machine::{Subject, check};
 use shardbearer_state::controller::ControlMachine;
@@ -127,6 +128,31 @@ fn members(rng: &mut StdRng) -> MemberChange {
     }
 }
 
+fn rebalance(rng: &mut StdRng) -> RebalanceChange {
+    let order = OrderId(rng.random_range(0..5));
+    let shard = ShardId(rng.random_range(0..6));
+    let modes = [Mode::Off, Mode::Manual, Mode::Count, Mode::Load];
+    let mode = modes[rng.random_range(0..4)];
+    match rng.random_range(0..10) {
+        0 => RebalanceChange::Mode(mode),
+        1 => RebalanceChange::Run(Some(mode).filter(|_| rng.random())),
+        2 => RebalanceChange::Pause(rng.random()),
+        3 => RebalanceChange::Pin { shard, to: order },
+        4 => RebalanceChange::Weight { order, weight: rng.random_range(0..4) },
+        5 => {
+            let members = (0..rng.random_range(0..3)).map(|_| RadiantId(rng.random_range(0..5))).collect();
+            RebalanceChange::Create { engine: "openraft".into(), members }
+        }
+        6 => RebalanceChange::Remove { order, remove: rng.random() },
+        7 => RebalanceChange::Removed { order },
+        8 => {
+            let reason = Reason { predicted: "better".into(), alternatives: vec!["to wait".into()] };
+            RebalanceChange::Move { on: Epoch(rng.random_range(0..12)), shard, to: order, reason }
+        }
+        _ => RebalanceChange::Measured { id: Epoch(rng.random_range(0..12)), effect: "good".into() },
+    }
+}
+
 /// A change of the configuration, some before the founding and some after.
 fn control(rng: &mut StdRng, step: u64) -> ControlCommand {
     let name = |rng: &mut StdRng| format!("r{}", rng.random_range(0..4));
@@ -162,6 +188,8 @@ fn control(rng: &mut StdRng, step: u64) -> ControlCommand {
     } else if rng.random() {
         // Sometimes on the configuration in force, mostly on one that is over or not there yet.
         Change::Members { on: Epoch(rng.random_range(0..12)), change: members(rng) }
+    } else if rng.random() {
+        Change::Rebalance(rebalance(rng))
     } else {
         Change::Welcome {
             name: name(rng),

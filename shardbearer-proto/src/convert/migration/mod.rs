@@ -54,6 +54,8 @@ impl From<&Migration> for pb::Migration {
             discarded: migration.discarded,
             version: migration.version,
             report: Some((&migration.report).into()),
+            reason: Some((&migration.reason).into()),
+            effect: migration.effect.clone(),
         }
     }
 }
@@ -89,6 +91,8 @@ impl TryFrom<pb::Migration> for Migration {
             discarded: migration.discarded,
             version: migration.version,
             report: migration.report.unwrap_or_default().into(),
+            reason: migration.reason.unwrap_or_default().into(),
+            effect: migration.effect,
         })
     }
 }

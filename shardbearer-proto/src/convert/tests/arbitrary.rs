@@ -2,6 +2,7 @@
 //! document (sessions are not zero, numbers count from 1, batches do not nest, "nobody" is 0).
 
 pub(super) mod migration;
+mod rebalancing;
 
 use bytes::Bytes;
 use proptest::collection::vec;
@@ -282,15 +283,22 @@ fn table() -> impl Strategy<Value = Table> {
 }
 
 pub(super) fn topology() -> impl Strategy<Value = Topology> {
-    (any::<u128>(), any::<u64>(), vec(radiant(), 0..4), vec(order(), 0..4), vec(table(), 0..3)).prop_map(
-        |(cluster, epoch, radiants, orders, tables)| Topology {
+    (
+        any::<u128>(),
+        any::<u64>(),
+        vec(radiant(), 0..4),
+        vec(order(), 0..4),
+        vec(table(), 0..3),
+        rebalancing::policy(),
+    )
+        .prop_map(|(cluster, epoch, radiants, orders, tables, policy)| Topology {
             cluster: ClusterId(cluster),
             epoch: Epoch(epoch),
             radiants,
             orders,
             tables,
-        },
-    )
+            policy,
+        })
 }
 
 pub(super) fn control_command() -> impl Strategy<Value = ControlCommand> {
@@ -302,6 +310,7 @@ pub(super) fn control_command() -> impl Strategy<Value = ControlCommand> {
             doors
         }),
         migration::change().prop_map(Change::Migration),
+        rebalancing::change().prop_map(Change::Rebalance),
         member_change(),
     ];
     (text(), text(), any::<u64>(), change).prop_map(|(who, why, at_ms, change)| ControlCommand {

@@ -4,7 +4,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use shardbearer_core::ids::Epoch;
 use shardbearer_core::migration::{Migration, Phase, Report};
 
-use super::{VERSION, long, put_text, text, versioned};
+use super::{VERSION, VERSION_WITHOUT_POLICY, long, many, put_count, put_text, text, versioned};
 
 /// A migration as a row.
 pub(in crate::controller) fn encode(migration: &Migration) -> Bytes {
@@ -35,13 +35,17 @@ pub(in crate::controller) fn encode(migration: &Migration) -> Bytes {
     for text in [&migration.who, &migration.why, &migration.called_off, &report.blocker] {
         put_text(&mut out, text);
     }
+    put_text(&mut out, &migration.effect);
+    put_text(&mut out, &migration.reason.predicted);
+    put_count(&mut out, migration.reason.alternatives.len());
+    migration.reason.alternatives.iter().for_each(|text| put_text(&mut out, text));
     out.put_slice(&report.cursor);
     out.freeze()
 }
 
 /// The inverse of [`encode`].
 pub(in crate::controller) fn decode(row: &Bytes) -> Option<Migration> {
-    let mut rest = versioned(row)?;
+    let (version, mut rest) = versioned(row)?;
     let mut migration = Migration {
         id: long(&mut rest)?.into(),
         shard: long(&mut rest)?.into(),
@@ -77,6 +81,11 @@ pub(in crate::controller) fn decode(row: &Bytes) -> Option<Migration> {
     migration.why = text(&mut rest)?;
     migration.called_off = text(&mut rest)?;
     migration.report.blocker = text(&mut rest)?;
+    if version != VERSION_WITHOUT_POLICY {
+        migration.effect = text(&mut rest)?;
+        migration.reason.predicted = text(&mut rest)?;
+        migration.reason.alternatives = many(&mut rest, text)?;
+    }
     migration.report.cursor = rest.to_vec();
     Some(migration)
 }

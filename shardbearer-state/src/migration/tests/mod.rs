@@ -51,6 +51,7 @@ impl World {
             radiants: vec![],
             orders: [OrderId::CONTROL, ORDERS[0], ORDERS[1]].map(order).into(),
             tables: vec![Table { id: TableId::DEFAULT, name, scheme, shards }],
+            ..Topology::default()
         };
         let mut world = World { control: Stored::default(), orders: [Stored::default(), Stored::default()] };
         world.control(Change::Found(topology), "to see");

@@ -42,6 +42,32 @@ impl Admin for AdminService {
         answer(async { Ok(pb::EpochsResponse { epochs: overview.epochs().await? }) }).await
     }
 
+    async fn rebalance(
+        &self,
+        request: Request<pb::RebalanceRequest>,
+    ) -> Result<Response<pb::RebalanceResponse>, Status> {
+        let overview = self.overview()?;
+        let deadline = Duration::from_millis(limits::REQUEST_MS_DEFAULT);
+        match tokio::time::timeout(deadline, overview.rebalance(request.into_inner())).await {
+            Ok(Ok(answer)) => Ok(Response::new(answer)),
+            Ok(Err(error)) => Err(status_of(&error)),
+            Err(_) => Err(Status::deadline_exceeded("the control order did not answer in time")),
+        }
+    }
+
+    async fn explain(
+        &self,
+        request: Request<pb::ExplainRequest>,
+    ) -> Result<Response<pb::ExplainResponse>, Status> {
+        let overview = self.overview()?;
+        let deadline = Duration::from_millis(limits::REQUEST_MS_DEFAULT);
+        match tokio::time::timeout(deadline, overview.explain(request.into_inner())).await {
+            Ok(Ok(answer)) => Ok(Response::new(answer)),
+            Ok(Err(error)) => Err(status_of(&error)),
+            Err(_) => Err(Status::deadline_exceeded("the control order did not answer in time")),
+        }
+    }
+
     async fn member(
         &self,
         request: Request<pb::MemberRequest>,

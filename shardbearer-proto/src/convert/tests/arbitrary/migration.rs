@@ -7,6 +7,7 @@ use shardbearer_core::ids::Epoch;
 use shardbearer_core::kv::{Import, Migrate, Migrated, MovedRow, Part, Progress, Seal, Standing, Step};
 use shardbearer_core::migration::{Migration, MigrationChange, Phase, Report};
 
+use super::rebalancing::reason;
 use super::{bytes, text};
 
 fn epoch() -> impl Strategy<Value = Epoch> {
@@ -138,8 +139,9 @@ pub(in super::super) fn migration() -> impl Strategy<Value = Migration> {
         Just(Phase::Returning),
         Just(Phase::Returned),
     ];
-    (any::<[u64; 8]>(), phase, any::<[bool; 3]>(), [text(), text(), text()], report()).prop_map(
-        |(numbers, phase, [paused, released, discarded], [who, why, called_off], report)| {
+    let texts = [text(), text(), text(), text()];
+    (any::<[u64; 8]>(), phase, any::<[bool; 3]>(), texts, report(), reason()).prop_map(
+        |(numbers, phase, [paused, released, discarded], [who, why, called_off, effect], report, reason)| {
             let [id, shard, from, to, started_ms, changed_ms, ended, version] = numbers;
             Migration {
                 id: Epoch(id),
@@ -158,6 +160,8 @@ pub(in super::super) fn migration() -> impl Strategy<Value = Migration> {
                 discarded,
                 version,
                 report,
+                reason,
+                effect,
             }
         },
     )

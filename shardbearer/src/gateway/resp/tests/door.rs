@@ -216,6 +216,7 @@ fn topology() -> Topology {
         radiants: (1..=3).map(radiant).collect(),
         orders: vec![order(FIRST), order(SECOND)],
         tables: vec![table],
+        ..Topology::default()
     }
 }
 
