@@ -12,7 +12,7 @@ use shardbearer_proto::pb::control_request::Kind as Ask;
 use shardbearer_proto::pb::control_response::Kind as Said;
 
 use super::NodeError;
-use crate::bootstrap::{Beacons, Identity};
+use crate::bootstrap::{Beacons, Bootstrap, Identity, Outcome};
 use crate::cluster::control;
 
 /// For one call; the far side has to reach the scherald within it.
@@ -21,9 +21,46 @@ const CALL_DEADLINE: Duration = Duration::from_secs(6);
 const LOOKS: usize = 50;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
+/// How long it may take to be let in before that is a problem.
+const PATIENCE_NS: u64 = 10_000_000_000;
+
+/// Finds the radiant's place: who it is, the configuration, and whether the cluster was founded just now.
+pub(super) async fn find_cluster(
+    bootstrap: &Bootstrap,
+    identity: &Identity,
+    doors: &Doors,
+    world: &World,
+    beacons: &dyn Beacons,
+) -> Result<(RadiantId, Topology, bool), NodeError> {
+    let mut warn_ns = world.monotonic_ns() + PATIENCE_NS;
+    loop {
+        match bootstrap.run().await? {
+            Outcome::Founded { radiant, topology } => return Ok((radiant, topology, true)),
+            Outcome::Rejoin { radiant, topology } => return Ok((radiant, topology, false)),
+            Outcome::Join { cluster, via } => {
+                tracing::info!(%cluster, "found a cluster; asking to be let in");
+                if let Some((radiant, topology)) =
+                    join(cluster, &via, identity, doors, world, beacons).await?
+                {
+                    bootstrap.belongs(&topology).await?;
+                    return Ok((radiant, topology, false));
+                }
+                if world.monotonic_ns() >= warn_ns {
+                    warn_ns = world.monotonic_ns() + PATIENCE_NS;
+                    tracing::warn!(
+                        "nobody of cluster {cluster} at {} lets this radiant in; trying on. Has the control order a \
+                         majority of its members?",
+                        via.join(", ")
+                    );
+                }
+            }
+        }
+    }
+}
+
 /// Asks members, the best first, until one lets the radiant in. `None` if none could; an error if the
 /// cluster said no.
-pub(super) async fn join(
+async fn join(
     cluster: ClusterId,
     via: &[String],
     identity: &Identity,

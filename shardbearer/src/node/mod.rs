@@ -13,7 +13,7 @@
 //! - [`founding`]: the first configuration as this radiant would have it
 //! - [`home`]: log and data of the radiant
 //! - [`inbound`]: frames of peers to whom they concern; strangers
-//! - [`join`]: being welcomed by a cluster that exists
+//! - [`join`]: finding the radiant's place, and being welcomed by a cluster that exists
 //! - [`members`]: making an order's members those of the configuration
 //! - [`seats`]: opening and closing the orders in which this radiant has a seat
 //! - [`tend`]: what a radiant does for each of its orders all the time
@@ -34,8 +34,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use shardbearer_core::ids::{ClusterId, RadiantId};
-use shardbearer_core::topology::{Doors, Topology};
+use shardbearer_core::ids::ClusterId;
+use shardbearer_core::topology::Doors;
 use shardbearer_core::world::World;
 use shardbearer_proto::convert;
 use thiserror::Error;
@@ -45,7 +45,7 @@ use tokio_util::sync::CancellationToken;
 use self::environment::{Environment, Front, Machine, Reception};
 use self::home::Home;
 use self::inbound::{Dispatch, Strangers};
-use crate::bootstrap::{self, Beacons, Bootstrap, BootstrapError, Identity, IdentityError, Outcome};
+use crate::bootstrap::{self, Beacons, Bootstrap, BootstrapError, Identity, IdentityError};
 use crate::cluster::{self, Cluster, addresses, control, pulse, scherald};
 use crate::config::Config;
 use crate::door::DataDoor;
@@ -256,7 +256,7 @@ impl Life {
         let (me, topology, fresh) = tokio::select! {
             biased;
             () = stop.cancelled() => return Ok(None),
-            found = find_cluster(&bootstrap, &identity, &doors, &world, beacons.as_ref()) => found?,
+            found = join::find_cluster(&bootstrap, &identity, &doors, &world, beacons.as_ref()) => found?,
         };
         let home = Arc::new(folders.open(environment.clone(), &config).await?);
         let map = Arc::new(Map::new(topology.clone()).map_err(NodeError::Home)?);
@@ -369,42 +369,5 @@ impl Resident {
     async fn close(self) {
         stop::close(&self.running.cluster, self.home).await;
         self.dispatch.close();
-    }
-}
-
-/// How long it may take to be let in before that is a problem.
-const PATIENCE_NS: u64 = 10_000_000_000;
-
-/// Finds the radiant's place: who it is, the configuration, and whether the cluster was founded just now.
-async fn find_cluster(
-    bootstrap: &Bootstrap,
-    identity: &Identity,
-    doors: &Doors,
-    world: &World,
-    beacons: &dyn Beacons,
-) -> Result<(RadiantId, Topology, bool), NodeError> {
-    let mut warn_ns = world.monotonic_ns() + PATIENCE_NS;
-    loop {
-        match bootstrap.run().await? {
-            Outcome::Founded { radiant, topology } => return Ok((radiant, topology, true)),
-            Outcome::Rejoin { radiant, topology } => return Ok((radiant, topology, false)),
-            Outcome::Join { cluster, via } => {
-                tracing::info!(%cluster, "found a cluster; asking to be let in");
-                if let Some((radiant, topology)) =
-                    join::join(cluster, &via, identity, doors, world, beacons).await?
-                {
-                    bootstrap.belongs(&topology).await?;
-                    return Ok((radiant, topology, false));
-                }
-                if world.monotonic_ns() >= warn_ns {
-                    warn_ns = world.monotonic_ns() + PATIENCE_NS;
-                    tracing::warn!(
-                        "nobody of cluster {cluster} at {} lets this radiant in; trying on. Has the control order a \
-                         majority of its members?",
-                        via.join(", ")
-                    );
-                }
-            }
-        }
     }
 }
