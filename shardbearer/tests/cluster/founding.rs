@@ -80,7 +80,8 @@ async fn radiants_that_all_moved_at_once_find_each_other() {
                 let mut listed: Vec<_> =
                     topology.radiants.iter().map(|radiant| radiant.doors.grpc.clone()).collect();
                 let mut real: Vec<_> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
-                (listed.sort(), real.sort());
+                listed.sort();
+                real.sort();
                 assert!(!real.contains(&former));
                 listed == real
             })
