@@ -32,8 +32,9 @@ pub(super) fn table(orders: &[report::Order], radiants: &[report::Radiant]) -> T
         None => id.to_string(),
     };
     let names = |ids: &[u64]| ids.iter().map(|id| name(*id)).collect::<Vec<_>>().join(", ");
-    let mut table =
-        output::table(&["order", "state", "herald", "members", "weight", "shards", "engine", "term", "applied"]);
+    let mut table = output::table(&[
+        "order", "state", "herald", "members", "weight", "shards", "engine", "term", "applied",
+    ]);
     for order in orders {
         let title = if order.control { format!("{} (control)", order.id) } else { order.id.to_string() };
         table.add_row([
