@@ -22,6 +22,7 @@ use crate::map::Refresher;
 use crate::retry::{Journey, Next};
 use crate::route::{Links, Routes};
 use crate::session::{Sessions, Ticket};
+use crate::stream::MARGIN_MAX;
 
 /// Room for framing beside the commands in a message.
 const FRAMING_BYTES: usize = 256 << 10;
@@ -137,7 +138,8 @@ impl Client {
                 self.inner.refresher.want();
             }
             let wait = if again.at_once { Duration::ZERO } else { journey.wait() };
-            if Instant::now() + wait >= end {
+            // An attempt whose answer may not make it in time could turn a refusal into an unknown outcome.
+            if Instant::now() + wait + MARGIN_MAX.min(self.timeout / 8) >= end {
                 return Err(journey.give_up());
             }
             if !wait.is_zero() {

@@ -182,11 +182,13 @@ impl Talk {
     }
 }
 
+/// At most so much of the time that callers wait is kept for the answer's way.
+pub(crate) const MARGIN_MAX: Duration = Duration::from_millis(500);
+
 /// How long the radiant is given of the time that the callers wait: a little less, so that what it can say in the end,
 /// such as that nothing was done, arrives before they stop waiting and know nothing.
 fn deadline_ms(left: Duration) -> u32 {
-    const MARGIN_MAX: Duration = Duration::from_millis(500);
-    let given = left - (left / 8).min(MARGIN_MAX);
+    let given = left - (left / 4).min(MARGIN_MAX);
     u32::try_from(given.as_millis()).unwrap_or(u32::MAX).max(1)
 }
 

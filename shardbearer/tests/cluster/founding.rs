@@ -113,7 +113,8 @@ async fn a_herald_without_a_majority_is_none() {
     .await;
     // A write gets no further than a proposal would begin, and its client is told so.
     let client = shardbearer_client::Client::builder().endpoint(&cluster.doors.grpc);
-    let client = client.timeout(std::time::Duration::from_secs(2)).connect().await.expect("it answers");
+    let time = std::time::Duration::from_secs(4);
+    let client = client.timeout(time).attempt_timeout(time).connect().await.expect("it answers");
     let error = client.put("key", "value").await.expect_err("nobody is left to agree");
     assert!(!error.may_have_happened(), "{error}");
     let error = client.with_timeout(PATIENCE).epochs().await.expect_err("nobody is left to ask").to_string();
