@@ -227,6 +227,10 @@ impl StorageEngine for Behind {
     fn drop_space(&self, space: Space) -> Result<(), StorageError> {
         let mut live = self.shared.settled(self.shared.live.lock())?;
         Arc::make_mut(&mut live.gathering).forget(space);
+        if live.gathering.is_empty() {
+            // Or commits would wait for room that nobody makes.
+            live.bytes = 0;
+        }
         let live = self.shared.change(live, Arc::default(), || self.shared.below.drop_space(space));
         live.failure.clone().map_or(Ok(()), Err)
     }

@@ -169,6 +169,24 @@ fn after_a_failure_below_nothing_is_taken_and_nothing_is_hidden() {
 }
 
 #[test]
+fn what_is_dropped_takes_no_room() {
+    let rig = rig();
+    put(&rig.engine, "a", vec![0; FULL_BYTES]).expect("taken");
+    assert_eq!(rig.begun.recv_timeout(PATIENCE), Ok(1));
+    put(&rig.engine, "b", vec![0; FULL_BYTES]).expect("there is room for as much again");
+    std::thread::scope(|scope| {
+        let engine = &rig.engine;
+        let dropping = scope.spawn(move || engine.drop_space(SPACE));
+        rig.through.send(Ok(())).expect("waits");
+        // Either order is fine: the second goes down, or is forgotten before.
+        rig.through.send(Ok(())).expect("waits");
+        dropping.join().expect("no panic").expect("dropped");
+    });
+    assert!(!rig.engine.is_full());
+    assert_eq!(seen(rig.engine.view().as_ref()), []);
+}
+
+#[test]
 fn a_dropped_space_is_gone_from_every_layer() {
     let rig = rig();
     for _ in 0..3 {
