@@ -1,4 +1,4 @@
-//! Which order has which shard: what operators ask of it ([`ask`]), and what the scherald does about it ([`Spread`]).
+//! Which order has which shard: what operators ask of it (`ask`), and what the scherald does about it ([`Spread`]).
 //!
 //! The plan is [`shardbearer_state::placement::rebalance`]; a move of it is a migration like any other. It is made
 //! anew, from the configuration and what heralds say of loads, before every move: whoever is the scherald then goes on.
