@@ -5,8 +5,8 @@
 //!   policy, placement, loads ──▶ plan ──▶ the first of its moves ──▶ a migration ──▶ a new placement ──▶ plan ...
 //! ```
 //!
-//! - [`count`](self::count): every order has its share of the shards by weight, within one; the fewest moves
-//! - [`load`](self::load): every order has its share of the load, within a least gain
+//! - [`mod@count`]: every order has its share of the shards by weight, within one; the fewest moves
+//! - [`mod@load`]: every order has its share of the load, within a least gain
 //! - [`Pace`]: when the scherald begins, and when it waits, so that shards do not go to and fro
 //!
 //! A plan is made anew before each of its moves, so nothing of it has to survive a crash. What is not here: moving.
