@@ -211,7 +211,7 @@ impl Client {
     /// [`Client::status`].
     pub async fn move_shard(&self, request: pb::MoveRequest) -> Result<Option<pb::Migration>, Error> {
         let ask = async |mut admin: crate::map::Admin| admin.r#move(request.clone()).await;
-        let answer = self.inner.refresher.ask(self.timeout, ask).await?;
+        let answer = self.inner.refresher.ask_to_change(self.timeout, ask).await?;
         match answer.refused.is_empty() {
             true => Ok(answer.migration),
             false => Err(Error::Refused(shardbearer_core::error::Refused::Invalid(answer.refused))),
@@ -233,7 +233,7 @@ impl Client {
     /// Takes back what one epoch changed, by new epochs, or says what would come of it.
     pub async fn revert(&self, request: pb::RevertRequest) -> Result<pb::RevertResponse, Error> {
         let ask = async |mut admin: crate::map::Admin| admin.revert(request.clone()).await;
-        self.inner.refresher.ask(self.timeout, ask).await
+        self.inner.refresher.ask_to_change(self.timeout, ask).await
     }
 
     /// What all radiants remember of elections, epochs, moves and failures, in one order.
@@ -246,7 +246,7 @@ impl Client {
     /// the answer.
     pub async fn rebalance(&self, request: pb::RebalanceRequest) -> Result<pb::RebalanceResponse, Error> {
         let ask = async |mut admin: crate::map::Admin| admin.rebalance(request.clone()).await;
-        self.inner.refresher.ask(self.timeout, ask).await
+        self.inner.refresher.ask_to_change(self.timeout, ask).await
     }
 
     /// Every move of a shard, oldest first: why, what else could have been done, what came of it.
@@ -258,6 +258,6 @@ impl Client {
     /// Gives a radiant another part in the cluster, or says what would come of it.
     pub async fn member(&self, request: pb::MemberRequest) -> Result<pb::MemberResponse, Error> {
         let ask = async |mut admin: crate::map::Admin| admin.member(request.clone()).await;
-        self.inner.refresher.ask(self.timeout, ask).await
+        self.inner.refresher.ask_to_change(self.timeout, ask).await
     }
 }

@@ -61,7 +61,7 @@ impl Refresher {
     /// Fetches the map from the first radiant that answers.
     pub(crate) async fn fetch(&self) -> Result<(), Error> {
         let map = self
-            .first_answer(self.timeout, async |mut admin: Admin| admin.map(pb::MapRequest {}).await)
+            .first_answer(self.timeout, false, async |mut admin: Admin| admin.map(pb::MapRequest {}).await)
             .await?;
         let next = self.routes.load().with(map.clone()).map_err(Error::invalid)?;
         self.links.keep(&next);
@@ -77,15 +77,29 @@ impl Refresher {
         question: impl AsyncFn(Admin) -> Result<Response<T>, Status>,
     ) -> Result<T, Error> {
         // One that hangs must leave time to ask another.
-        match tokio::time::timeout(timeout, self.first_answer(timeout / 3, question)).await {
+        match tokio::time::timeout(timeout, self.first_answer(timeout / 3, false, question)).await {
             Ok(answer) => answer,
             Err(_) => Err(Error::Refused(Refused::Unavailable("no radiant answered in time".into()))),
+        }
+    }
+
+    /// The same for what changes something: where an answer may only be late, it may have been done, and is not asked
+    /// for a second time.
+    pub(crate) async fn ask_to_change<T>(
+        &self,
+        timeout: Duration,
+        question: impl AsyncFn(Admin) -> Result<Response<T>, Status>,
+    ) -> Result<T, Error> {
+        match tokio::time::timeout(timeout, self.first_answer(timeout, true, question)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Error::Unknown("no answer in time; `status` and `epochs` tell".into())),
         }
     }
 
     async fn first_answer<T>(
         &self,
         each: Duration,
+        changes: bool,
         question: impl AsyncFn(Admin) -> Result<Response<T>, Status>,
     ) -> Result<T, Error> {
         let mut why = "no radiant is known".to_owned();
@@ -97,6 +111,9 @@ impl Refresher {
                 // It has asked whoever it concerns, and another could do no better.
                 Ok(Err(status)) if is_final(&status) => {
                     return Err(Error::invalid(status.message()));
+                }
+                Ok(Err(status)) if changes && status.code() == Code::DeadlineExceeded => {
+                    return Err(Error::Unknown(status.message().to_owned()));
                 }
                 // One that answers tells more than those that do not.
                 Ok(Err(status)) if std::error::Error::source(&status).is_none() => {

@@ -124,9 +124,12 @@ impl SimLog {
         if self.life.is_dead() {
             return Err(LogError::Poisoned("the radiant is dead".into()));
         }
-        match lock(&self.disk.state).trouble {
+        let mut state = lock(&self.disk.state);
+        match state.trouble {
             Trouble::None => Ok(()),
-            Trouble::Failing => Err(LogError::Io("the disk fails".into())),
+            // Others are taken, and fail when they are to be durable.
+            Trouble::Failing if state.rng.random_bool(0.5) => Err(LogError::Io("the disk fails".into())),
+            Trouble::Failing => Ok(()),
         }
     }
 
@@ -148,6 +151,8 @@ impl SimLog {
                 // Nothing that waited became durable, and nothing ever will in this life.
                 let pending: Vec<_> = {
                     let mut state = lock(&disk.state);
+                    // What comes now fails in its turn.
+                    state.log.syncing = false;
                     state.log.pending.iter_mut().filter_map(|(_, _, report)| report.take()).collect()
                 };
                 disk.universe.trace.cover("sync failed");

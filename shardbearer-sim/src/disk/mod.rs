@@ -64,7 +64,7 @@ impl Pace {
 pub enum Trouble {
     /// Nothing.
     None,
-    /// The next write to the log fails, and all after it.
+    /// The next write to the log fails, or its sync does, and all after it.
     Failing,
 }
 

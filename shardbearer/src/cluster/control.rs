@@ -206,8 +206,11 @@ pub async fn request(
                 answer
             }
         };
-        let again = answer.kind.is_none() || error_of(&answer).is_some_and(|error| error.is_retryable());
-        if !again {
+        let error = error_of(&answer);
+        let again = answer.kind.is_none() || error.as_ref().is_some_and(RequestError::is_retryable);
+        // It may have been done, and would be done a second time.
+        let once = adds(&request) && !matches!(error, Some(RequestError::Refused(_)));
+        if !again || once {
             return answer;
         }
         if Instant::now() >= end {
@@ -215,6 +218,15 @@ pub async fn request(
         }
         cluster.leads.changed(NEWS_WAIT).await;
         turn += 1;
+    }
+}
+
+/// Whether carrying a request out twice does more than once. The others say what shall be, not what to add.
+fn adds(request: &pb::ControlRequest) -> bool {
+    use pb::rebalance_request::Kind;
+    match &request.kind {
+        Some(control_request::Kind::Rebalance(asked)) => matches!(asked.kind, Some(Kind::Create(_))),
+        _ => false,
     }
 }
 

@@ -65,10 +65,13 @@ pub(super) async fn revert(
     let Some((record, after)) = past(cluster, request.epoch).await? else {
         return Ok(refused(format!("there is no epoch {}", request.epoch)));
     };
-    let (before, present) = match past(cluster, request.epoch.saturating_sub(1)).await? {
-        Some((_, before)) => (before, cluster.map.topology()),
-        // Before the first there was nothing; the way back says so.
-        None => (Topology::default(), cluster.map.topology()),
+    // Before the first there was nothing; the way back says so.
+    let before = past(cluster, request.epoch.saturating_sub(1)).await?.map(|(_, before)| before);
+    let before = before.unwrap_or_default();
+    // Not the map of this radiant, which may not have heard of the latest.
+    let last = epochs(cluster).await?.last().map_or(0, |record| record.epoch);
+    let Some((_, present)) = past(cluster, last).await? else {
+        return Err(unavailable("the history changed meanwhile; try again"));
     };
     let undo = match way_back(&record, &before, &after, &present) {
         Ok(undo) => undo,

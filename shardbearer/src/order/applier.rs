@@ -215,7 +215,7 @@ impl<M: StateMachine> Applier for MachineApplier<M> {
         if entries.is_empty() {
             return Ok(Vec::new());
         }
-        if self.storage.is_full() {
+        while self.storage.is_full() {
             // Not here: this thread has heartbeats to carry.
             let storage = self.storage.clone();
             self.world.block(move || storage.make_room()).await;

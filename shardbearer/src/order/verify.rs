@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::ShardId;
 use shardbearer_core::machine::StateMachine;
@@ -133,19 +133,31 @@ impl Marks {
     }
 }
 
+/// Applying a batch takes less. An image is installed for longer, and this thread has heartbeats to carry.
+const HELD_WITHIN: Duration = Duration::from_millis(20);
+
+fn failed(why: &str) -> RequestError {
+    Refused::Unavailable(why.to_owned()).into()
+}
+
 impl<M: StateMachine> MachineApplier<M> {
+    fn held(&self) -> Result<MutexGuard<'_, Applying<M>>, RequestError> {
+        let held = self.state.try_lock_for(HELD_WITHIN);
+        held.ok_or_else(|| failed("an image is being installed here, or the disk is slow"))
+    }
+
     /// What is held here right after entry `at`, or, if that has passed or does not come within a moment, now. For
     /// 0 only how far it is.
     pub async fn digest(&self, at: u64) -> Result<Digest, RequestError> {
         if at == 0 {
-            return Ok(Digest { at: self.state.lock().applied.position.index, parts: Vec::new() });
+            return Ok(Digest { at: self.held()?.applied.position.index, parts: Vec::new() });
         }
         let busy = |_| Refused::Busy(format!("{AT_ONCE} comparisons are under way already"));
         let _turn = self.marks.turns.try_acquire().map_err(busy)?;
         let installs = self.installs.load(Ordering::SeqCst);
         let (wanted, shown) = oneshot::channel();
         {
-            let state = self.state.lock();
+            let state = self.held()?;
             let mark = Mark { index: at, wanted };
             match state.applied.position.index >= at {
                 true => mark.show(self.look_at(&state)),
@@ -153,11 +165,14 @@ impl<M: StateMachine> MachineApplier<M> {
             }
         }
         let shown = tokio::time::timeout(COMES_WITHIN, shown).await.ok().and_then(Result::ok);
-        let digest = match shown.unwrap_or_else(|| self.look_at(&self.state.lock())) {
+        let shown = match shown {
+            Some(shown) => shown,
+            None => self.look_at(&*self.held()?),
+        };
+        let digest = match shown {
             Look::State(state) => self.world.block(move || state.digest()).await,
             Look::Done(digest) => Some(digest),
         };
-        let failed = |why: &str| RequestError::from(Refused::Unavailable(why.to_owned()));
         // Also an error may come from rows of two states.
         if installs % 2 == 1 || self.installs.load(Ordering::SeqCst) != installs {
             return Err(failed("an image is being installed here"));

@@ -44,13 +44,13 @@ async fn radiants_that_are_started_one_after_another_become_one_cluster() {
     }
 }
 
-/// The radiant gives up with exit code 1 and this in the last line of its log, without a backtrace.
-async fn refuses(radiant: &mut Radiant, says: &[&str]) {
+/// The radiant gives up with this exit code and words in the last line of its log, without a backtrace.
+async fn refuses(radiant: &mut Radiant, code: i32, says: &[&str]) {
     let before = radiant.log().len();
     radiant.start();
     let status = radiant.ended().await;
     let log = radiant.log()[before..].to_owned();
-    assert_eq!(status.code(), Some(1), "{log}");
+    assert_eq!(status.code(), Some(code), "{log}");
     let last = log.lines().last().unwrap_or_default();
     assert!(last.starts_with("shardbearer: "), "{log}");
     assert!(says.iter().all(|words| last.contains(words)), "{says:?} is not in {last:?}");
@@ -71,22 +71,24 @@ async fn what_is_wrong_is_said_in_a_sentence_with_its_place() {
     std::fs::write(&radiant.file, &typo).unwrap();
     refuses(
         radiant,
+        2,
         &[&line_of(&typo, "reserve_mb"), "no key \"reserve_mb\"", "did you mean \"reserve_mib\"?"],
     )
     .await;
     let wrong = good.replace("expect = 1", "expect = \"one\"");
     std::fs::write(&radiant.file, &wrong).unwrap();
-    refuses(radiant, &[&line_of(&wrong, "expect"), "expected u32"]).await;
+    refuses(radiant, 2, &[&line_of(&wrong, "expect"), "expect must be a whole number", "the text \"one\""])
+        .await;
     std::fs::remove_file(&radiant.file).unwrap();
-    refuses(radiant, &["r1.toml: cannot be read"]).await;
+    refuses(radiant, 2, &["r1.toml: cannot be read"]).await;
     std::fs::write(&radiant.file, &good).unwrap();
     radiant.settings = vec!["storage.engine=paper".into()];
-    refuses(radiant, &["[storage] engine", "\"paper\""]).await;
+    refuses(radiant, 2, &["[storage] engine", "\"paper\""]).await;
     radiant.settings.clear();
 
     let taken = std::net::TcpListener::bind(&radiant.resp).unwrap();
     let listen = format!("the resp door cannot listen on {}", radiant.resp);
-    refuses(radiant, &[&listen, "another process does already"]).await;
+    refuses(radiant, 1, &[&listen, "another process does already"]).await;
     drop(taken);
 
     let shut = folder.join("shut");
@@ -96,7 +98,7 @@ async fn what_is_wrong_is_said_in_a_sentence_with_its_place() {
         println!("SKIPPED: a data directory without permission, because root may write everywhere");
     } else {
         radiant.settings = vec![format!("radiant.data_dir={}", shut.join("data").display())];
-        refuses(radiant, &["Permission denied", "shut/data"]).await;
+        refuses(radiant, 1, &["Permission denied", "shut/data"]).await;
         radiant.settings.clear();
     }
 
@@ -143,7 +145,10 @@ async fn a_nearly_full_disk_refuses_writes_in_words_and_goes_on_with_the_rest() 
     assert_eq!(call(radiant, &["GET", "b"]).await, Reply::Bulk(None));
     let status = radiant.status().await.unwrap();
     assert_eq!(status["radiants"][0]["disk_full"], true, "{status:#}");
-    assert!(status["problems"].to_string().contains("the disk of radiant r1 is nearly full"), "{status:#}");
+    assert!(
+        status["problems"].to_string().contains("less than its [storage] reserve_mib: writes are refused"),
+        "{status:#}"
+    );
 
     cluster.stop().await;
     cluster.radiants[0].settings.clear();

@@ -48,7 +48,15 @@ struct Shared {
 
 struct Live {
     gathering: Arc<Layer>,
+    /// Which layer that is; they are written in order.
+    number: u64,
     bytes: usize,
+    /// All layers up to this one are below.
+    written: u64,
+    /// Somebody waits until this one is.
+    wanted: u64,
+    /// So many wait to drop a space, or do; no layer begins to be written meanwhile.
+    dropping: usize,
     /// On its way down.
     writing: Option<Arc<Layer>>,
     below: Arc<dyn View>,
@@ -66,7 +74,11 @@ impl Behind {
     fn with(below: Arc<dyn StorageEngine>, age_max: Duration) -> Result<Behind, StorageError> {
         let live = Live {
             gathering: Arc::default(),
+            number: 1,
             bytes: 0,
+            written: 0,
+            wanted: 0,
+            dropping: 0,
             writing: None,
             below: below.view().into(),
             failure: None,
@@ -94,16 +106,16 @@ impl Drop for Behind {
 }
 
 impl Shared {
-    /// The thread: writes when enough has gathered or it is old enough, and what is left at the end.
+    /// The thread: writes when enough has gathered, it is old enough or wanted below, and what is left at the end.
     fn write_all(&self) {
         let mut live = self.live.lock();
         let mut old = false;
         while live.failure.is_none() {
             let waits = !live.gathering.is_empty();
-            if live.writing.is_some() {
-                // Somebody else writes; it tells when it is done.
+            let due = old || live.closing || live.bytes >= FULL_BYTES || live.wanted >= live.number;
+            if live.writing.is_some() || live.dropping > 0 {
                 self.changed.wait(&mut live);
-            } else if waits && (old || live.closing || live.bytes >= FULL_BYTES) {
+            } else if waits && due {
                 live = self.write(live);
                 old = false;
             } else if waits {
@@ -119,8 +131,15 @@ impl Shared {
     /// Writes what has gathered. Nothing else may be on its way.
     fn write<'a>(&'a self, mut live: MutexGuard<'a, Live>) -> MutexGuard<'a, Live> {
         let rows = std::mem::take(&mut live.gathering);
-        live.bytes = 0;
-        self.change(live, rows.clone(), || self.below.commit(rows.to_batch(), Durability::Buffered))
+        let number = live.begin_another();
+        // There is room again.
+        self.changed.notify_all();
+        live = self.change(live, rows.clone(), || self.below.commit(rows.to_batch(), Durability::Buffered));
+        if live.failure.is_none() {
+            live.written = number;
+            self.changed.notify_all();
+        }
+        live
     }
 
     /// Changes the engine below, while readers see `writing` over what it was. Nothing else may be on its way.
@@ -142,13 +161,17 @@ impl Shared {
         live
     }
 
-    /// Waits until nothing is on its way down.
-    fn settled<'a>(&self, mut live: MutexGuard<'a, Live>) -> Result<MutexGuard<'a, Live>, StorageError> {
+    /// Waits until something is so, or never will be.
+    fn until<'a>(
+        &self,
+        mut live: MutexGuard<'a, Live>,
+        so: impl Fn(&Live) -> bool,
+    ) -> Result<MutexGuard<'a, Live>, StorageError> {
         loop {
             if let Some(failure) = &live.failure {
                 return Err(failure.clone());
             }
-            if live.writing.is_none() {
+            if so(&live) {
                 return Ok(live);
             }
             self.changed.wait(&mut live);
@@ -180,16 +203,41 @@ impl Shared {
         Ok(())
     }
 
+    /// Waits for what has gathered until now, and not for what others add meanwhile.
     fn sync(&self) -> Result<(), StorageError> {
-        let mut live = self.settled(self.live.lock())?;
-        if !live.gathering.is_empty() {
-            live = self.write(live);
-            if let Some(failure) = &live.failure {
-                return Err(failure.clone());
-            }
-        }
-        drop(live);
+        let mut live = self.live.lock();
+        let last = if live.gathering.is_empty() { live.number - 1 } else { live.number };
+        live.wanted = live.wanted.max(last);
+        self.changed.notify_all();
+        drop(self.until(live, |live| live.written >= last)?);
         self.below.commit(Batch::default(), Durability::Synced)
+    }
+
+    fn drop_space(&self, space: Space) -> Result<(), StorageError> {
+        let mut live = self.live.lock();
+        live.dropping += 1;
+        let idle = self.until(live, |live| live.writing.is_none());
+        let dropped = idle.and_then(|mut live| {
+            Arc::make_mut(&mut live.gathering).forget(space);
+            if live.gathering.is_empty() {
+                // There is nothing to write, and who waits for it or for room need not.
+                live.written = live.begin_another();
+            }
+            let live = self.change(live, Arc::default(), || self.below.drop_space(space));
+            live.failure.clone().map_or(Ok(()), Err)
+        });
+        self.live.lock().dropping -= 1;
+        self.changed.notify_all();
+        dropped
+    }
+}
+
+impl Live {
+    /// What gathers from now on is another layer; returns the number of the former.
+    fn begin_another(&mut self) -> u64 {
+        self.bytes = 0;
+        self.number += 1;
+        self.number - 1
     }
 }
 
@@ -225,14 +273,7 @@ impl StorageEngine for Behind {
     }
 
     fn drop_space(&self, space: Space) -> Result<(), StorageError> {
-        let mut live = self.shared.settled(self.shared.live.lock())?;
-        Arc::make_mut(&mut live.gathering).forget(space);
-        if live.gathering.is_empty() {
-            // Or commits would wait for room that nobody makes.
-            live.bytes = 0;
-        }
-        let live = self.shared.change(live, Arc::default(), || self.shared.below.drop_space(space));
-        live.failure.clone().map_or(Ok(()), Err)
+        self.shared.drop_space(space)
     }
 
     fn spaces(&self) -> Result<Vec<Space>, StorageError> {

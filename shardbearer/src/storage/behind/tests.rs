@@ -169,6 +169,26 @@ fn after_a_failure_below_nothing_is_taken_and_nothing_is_hidden() {
 }
 
 #[test]
+fn who_waits_until_all_is_below_does_not_wait_for_what_comes_after() {
+    let rig = rig();
+    let big = Bytes::from(vec![0; FULL_BYTES]);
+    put(&rig.engine, "a", "1").expect("taken");
+    std::thread::scope(|scope| {
+        let engine = &rig.engine;
+        let synced = scope.spawn(move || engine.commit(Batch::default(), Durability::Synced));
+        assert_eq!(rig.begun.recv_timeout(PATIENCE), Ok(1), "it is wanted, so it goes");
+        // From now on there is always enough for the next write.
+        let filling = scope.spawn(move || (0..4).try_for_each(|_| put(engine, "b", big.clone())));
+        rig.through.send(Ok(())).expect("waits");
+        synced.join().expect("no panic").expect("it is below, whatever others do");
+        for _ in 0..4 {
+            rig.through.send(Ok(())).expect("waits");
+        }
+        filling.join().expect("no panic").expect("taken");
+    });
+}
+
+#[test]
 fn what_is_dropped_takes_no_room() {
     let rig = rig();
     put(&rig.engine, "a", vec![0; FULL_BYTES]).expect("taken");
