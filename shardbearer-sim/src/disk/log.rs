@@ -125,7 +125,8 @@ impl SimLog {
             return Err(LogError::Poisoned("the radiant is dead".into()));
         }
         let mut state = lock(&self.disk.state);
-        match state.trouble {
+        let trouble = state.trouble;
+        match trouble {
             Trouble::None => Ok(()),
             // Others are taken, and fail when they are to be durable.
             Trouble::Failing if state.rng.random_bool(0.5) => Err(LogError::Io("the disk fails".into())),
