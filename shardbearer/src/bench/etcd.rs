@@ -21,8 +21,8 @@ const RANGE: &str = "/etcdserverpb.KV/Range";
 
 /// Between attempts at a call that was refused for overload.
 const BACK_OFF: Duration = Duration::from_millis(20);
-/// Ten seconds of them.
-const ATTEMPTS_MAX: u32 = 500;
+/// A hundred seconds of them.
+const ATTEMPTS_MAX: u32 = 5_000;
 
 #[derive(Clone, PartialEq, Message)]
 struct PutRequest {
