@@ -3,12 +3,15 @@
 //! The log is what makes writes durable; a storage engine may lose the latest batches at a loss of
 //! power, but only as a suffix, and the applied position goes with them, so that the log can replay.
 
+mod stored;
+
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use bytes::Bytes;
 use thiserror::Error;
 
+pub use self::stored::Stored;
 use crate::ids::{OrderId, ShardId};
 
 /// A named set of rows that can be dropped as a whole.

@@ -14,6 +14,3 @@ pub mod membership;
 pub mod migration;
 pub mod placement;
 pub mod shard;
-
-#[cfg(test)]
-mod testing;

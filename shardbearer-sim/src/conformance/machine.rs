@@ -16,7 +16,7 @@ use rand::{Rng, SeedableRng};
 use shardbearer_core::ids::{OrderId, ShardId};
 use shardbearer_core::log::LogPos;
 use shardbearer_core::machine::{StateMachine, Workspace};
-use shardbearer_core::storage::{Batch, KeyRange, Rows, Space, StorageError, View};
+use shardbearer_core::storage::{Batch, Space, Stored};
 
 use super::suite::{self, Law, suite};
 use super::{Broken, ensure, ensure_eq};
@@ -67,47 +67,15 @@ where
     suite::check(&laws(), subject);
 }
 
-/// Rows in memory.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Store(BTreeMap<Space, BTreeMap<Bytes, Bytes>>);
-
-impl Store {
-    fn commit(&mut self, batch: Batch) {
-        for (space, key, value) in batch.into_rows() {
-            let rows = self.0.entry(space).or_default();
-            match value {
-                Some(value) => rows.insert(key, value),
-                None => rows.remove(&key),
-            };
-        }
-        self.0.retain(|_, rows| !rows.is_empty());
-    }
-}
-
-impl View for Store {
-    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
-        Ok(self.0.get(&space).and_then(|rows| rows.get(key).cloned()))
-    }
-
-    fn scan(&self, space: Space, range: &KeyRange) -> Rows<'_> {
-        let (start, end) = (range.start.clone(), range.end.clone());
-        let wanted = move |key: &Bytes| *key >= start && end.as_ref().is_none_or(|end| *key < *end);
-        let rows = self.0.get(&space).into_iter().flatten();
-        Box::new(
-            rows.filter(move |(key, _)| wanted(key)).map(|(key, value)| Ok((key.clone(), value.clone()))),
-        )
-    }
-}
-
 /// A machine over its rows, as an order runs it.
 struct Replica<M> {
     machine: M,
-    store: Store,
+    store: Stored,
     index: u64,
 }
 
 impl<M: StateMachine> Replica<M> {
-    fn open(subject: &Subject<'_, M>, store: Store) -> Result<Replica<M>, Broken> {
+    fn open(subject: &Subject<'_, M>, store: Stored) -> Result<Replica<M>, Broken> {
         let mut machine = (subject.new)();
         machine.load(&store)?;
         Ok(Replica { machine, store, index: 0 })
@@ -158,7 +126,7 @@ where
     for seed in 0..SEEDS {
         let mut rng = StdRng::seed_from_u64(seed ^ 0x5eed);
         let (mut one, mut other) =
-            (Replica::open(subject, Store::default())?, Replica::open(subject, Store::default())?);
+            (Replica::open(subject, Stored::default())?, Replica::open(subject, Stored::default())?);
         for (step, command) in history(subject, seed).into_iter().enumerate() {
             meanwhile(&mut other, &mut rng)?;
             let replies = one.apply(vec![command.clone()])?;
@@ -175,8 +143,8 @@ where
     Ok(())
 }
 
-fn ensure_same(one: &Store, other: &Store, when: &str) -> Result<(), Broken> {
-    let all = |store: &Store| -> Vec<(Space, Bytes, Bytes)> {
+fn ensure_same(one: &Stored, other: &Stored, when: &str) -> Result<(), Broken> {
+    let all = |store: &Stored| -> Vec<(Space, Bytes, Bytes)> {
         let rows = |(space, rows): (&Space, &BTreeMap<Bytes, Bytes>)| {
             let space = *space;
             rows.iter().map(move |(key, value)| (space, key.clone(), value.clone())).collect::<Vec<_>>()
@@ -219,7 +187,7 @@ where
     for seed in 0..SEEDS {
         let mut rng = StdRng::seed_from_u64(seed);
         let (mut one, mut other) =
-            (Replica::open(subject, Store::default())?, Replica::open(subject, Store::default())?);
+            (Replica::open(subject, Stored::default())?, Replica::open(subject, Stored::default())?);
         let mut rest = history(subject, seed);
         while !rest.is_empty() {
             let batch: Vec<_> = rest.drain(..rng.random_range(1..=rest.len().min(9))).collect();
@@ -249,7 +217,7 @@ where
         let foreign = spaces.iter().find(|space| space.order() != subject.order);
         ensure_eq!(foreign, None, "a space of another order");
         if rng.random_ratio(1, 5) {
-            let image = Store(replica.store.0.clone());
+            let image = Stored(replica.store.0.clone());
             let index = replica.index;
             *replica = Replica { index, ..Replica::open(subject, image)? };
         }
@@ -283,7 +251,7 @@ where
     M::Command: Clone + Debug,
     M::Reply: PartialEq + Debug,
 {
-    let foreign = |store: &mut Store, rng: &mut StdRng| {
+    let foreign = |store: &mut Stored, rng: &mut StdRng| {
         let key = Bytes::from(vec![rng.random_range(0..9), rng.random()]);
         let other = OrderId(subject.order.0 + 1);
         for space in [Space::Order(other), Space::Shard { order: other, shard: ShardId(1), generation: 1 }] {
@@ -293,8 +261,8 @@ where
     for seed in 0..SEEDS {
         let mut rng = StdRng::seed_from_u64(seed);
         let (mut one, mut other) =
-            (Replica::open(subject, Store::default())?, Replica::open(subject, Store::default())?);
-        let mut theirs = Store::default();
+            (Replica::open(subject, Stored::default())?, Replica::open(subject, Stored::default())?);
+        let mut theirs = Stored::default();
         (0..30).for_each(|_| foreign(&mut theirs, &mut rng));
         other.store.0.extend(theirs.0.clone());
         for command in history(subject, seed) {
@@ -308,8 +276,8 @@ where
         }
         let (mine, rest): (BTreeMap<_, _>, BTreeMap<_, _>) =
             other.store.0.into_iter().partition(|(space, _)| space.order() == subject.order);
-        ensure_same(&theirs, &Store(rest), "of another order")?;
-        ensure_same(&one.store, &Store(mine), "beside others' rows")?;
+        ensure_same(&theirs, &Stored(rest), "of another order")?;
+        ensure_same(&one.store, &Stored(mine), "beside others' rows")?;
     }
     Ok(())
 }
@@ -322,7 +290,7 @@ where
 {
     for seed in 0..SEEDS {
         let mut rng = StdRng::seed_from_u64(seed);
-        let mut replica = Replica::open(subject, Store::default())?;
+        let mut replica = Replica::open(subject, Stored::default())?;
         replica.apply(history(subject, seed))?;
         for _ in 0..50 {
             let mut store = replica.store.clone();

@@ -4,10 +4,10 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 use shardbearer_core::ids::{ClusterId, ShardId, TableId};
+use shardbearer_core::storage::Stored;
 use shardbearer_core::topology::{Order, Shard, Table};
 
 use super::*;
-use crate::testing::Stored;
 
 #[derive(Default)]
 struct Replica {

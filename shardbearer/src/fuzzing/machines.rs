@@ -9,12 +9,12 @@ use shardbearer_core::kv::{Command, Condition, Entry, ExpireWhen, Expiry, Item, 
 use shardbearer_core::kv::{Import, Migrate, MovedRow, Progress, Seal, Step};
 use shardbearer_core::log::LogPos;
 use shardbearer_core::machine::{StateMachine, Workspace};
+use shardbearer_core::storage::Stored;
 use shardbearer_proto::convert;
 use shardbearer_state::keys;
 use shardbearer_state::shard::{ShardMachine, query};
 
 use super::Source;
-use super::rows::Stored;
 
 const ORDER: OrderId = OrderId(2);
 
@@ -53,7 +53,7 @@ impl<M: StateMachine> Replica<M> {
     /// The rows as an image holds them.
     fn image(&self) -> Stored {
         let spaces = self.machine.spaces();
-        let rows = self.stored.0.iter().filter(|(space, rows)| spaces.contains(space) && !rows.is_empty());
+        let rows = self.stored.0.iter().filter(|(space, _)| spaces.contains(space));
         Stored(rows.map(|(space, rows)| (*space, rows.clone())).collect())
     }
 }

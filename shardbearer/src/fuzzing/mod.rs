@@ -12,13 +12,11 @@
 mod cluster;
 mod machines;
 mod messages;
-mod rows;
 mod source;
 
 pub use self::cluster::{bootstrap, control};
 pub use self::machines::data;
 pub use self::messages::{config, protobuf};
-pub(crate) use self::rows::Stored;
 pub(crate) use self::source::Source;
 pub use crate::engine::fuzz::{chain, engines};
 pub use crate::gateway::http::fuzz::http;

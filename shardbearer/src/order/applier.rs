@@ -123,16 +123,19 @@ impl<M: StateMachine> MachineApplier<M> {
         if self.installs.load(Ordering::SeqCst) == before { found.map(Some) } else { Ok(None) }
     }
 
-    fn apply_all(&self, entries: Vec<Committed>) -> Result<Vec<Bytes>, StorageError> {
+    /// The replies, and what is to be dropped.
+    fn apply_all(&self, entries: Vec<Committed>) -> Result<(Vec<Bytes>, Vec<Space>), StorageError> {
         let mut state = self.state.lock();
         if let Some(failure) = &state.failure {
             return Err(failure.clone());
         }
-        let result = self.apply_by_marks(&mut state, entries);
-        if let Err(error) = &result {
-            state.failure = Some(error.clone());
+        match self.apply_by_marks(&mut state, entries) {
+            Ok(replies) => Ok((replies, state.machine.take_dropped())),
+            Err(error) => {
+                state.failure = Some(error.clone());
+                Err(error)
+            }
         }
-        result
     }
 
     /// In parts, if somebody wants to see the state between two of the entries.
@@ -192,16 +195,24 @@ impl<M: StateMachine> MachineApplier<M> {
         };
         self.storage.commit(batch, Durability::Buffered)?;
         state.applied = applied;
-        let dropped = state.machine.take_dropped();
-        if !dropped.is_empty() {
-            // A drop is durable at once. Were the commit above lost and replayed without the dropped rows, what the
-            // replay makes of them could differ from what the other replicas have.
-            self.storage.commit(Batch::default(), Durability::Synced)?;
-        }
-        for space in dropped {
-            self.storage.drop_space(space)?;
-        }
         Ok(replies)
+    }
+
+    /// Drops what the applied commands gave up, on a thread that may wait for the disk.
+    async fn drop_spaces(&self, spaces: Vec<Space>) -> Result<(), StorageError> {
+        let storage = self.storage.clone();
+        let work = move || {
+            // A drop is durable at once. Were the commit before it lost and replayed without the dropped rows, what the
+            // replay makes of them could differ from what the other replicas have.
+            storage.commit(Batch::default(), Durability::Synced)?;
+            spaces.into_iter().try_for_each(|space| storage.drop_space(space))
+        };
+        let dropped = self.world.block(work).await;
+        let dropped = dropped.unwrap_or_else(|| Err(StorageError::Io("dropping a shard panicked".into())));
+        if let Err(error) = &dropped {
+            self.state.lock().failure.get_or_insert(error.clone());
+        }
+        dropped
     }
 }
 
@@ -220,7 +231,11 @@ impl<M: StateMachine> Applier for MachineApplier<M> {
             let storage = self.storage.clone();
             self.world.block(move || storage.make_room()).await;
         }
-        self.apply_all(entries)
+        let (replies, dropped) = self.apply_all(entries)?;
+        if !dropped.is_empty() {
+            self.drop_spaces(dropped).await?;
+        }
+        Ok(replies)
     }
 
     async fn persist(&self) -> Result<Applied, StorageError> {

@@ -6,10 +6,10 @@ use bytes::{BufMut, Bytes};
 use shardbearer_core::engine::{Applied, SnapshotReader};
 use shardbearer_core::ids::{OrderId, ShardId};
 use shardbearer_core::log::LogPos;
-use shardbearer_core::storage::{Batch, Space};
+use shardbearer_core::storage::{Batch, Space, Stored};
 
 use super::snapshot::{self, ImageReader};
-use crate::fuzzing::{Source, Stored};
+use crate::fuzzing::Source;
 
 /// The bytes of an image: as they are, with checksums that fit, or made from rows and then damaged.
 pub fn images(bytes: &[u8]) {

@@ -14,11 +14,11 @@ use shardbearer_core::kv::{Command, Entry, Item, Migrate, Migrated, Reply, Reque
 use shardbearer_core::log::LogPos;
 use shardbearer_core::machine::{StateMachine, Workspace};
 use shardbearer_core::migration::{Migration, MigrationChange};
+use shardbearer_core::storage::Stored;
 use shardbearer_core::topology::{Order, Shard, Table, Topology};
 
 use crate::controller::{self, ControlMachine};
 use crate::shard::{QueryOutcome, ShardMachine, query};
-use crate::testing::Stored;
 
 const SHARD: ShardId = ShardId(1);
 /// The source and the destination of the first migration.

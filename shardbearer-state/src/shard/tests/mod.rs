@@ -12,9 +12,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use shardbearer_core::kv::RequestId;
+use shardbearer_core::storage::Stored;
 
 use super::*;
-use crate::testing::Stored;
 
 const ORDER: OrderId = OrderId(2);
 const SHARD: ShardId = ShardId(1);
