@@ -148,7 +148,12 @@ pub const KEYS: &[Key] = &[
         "\"fjall\"",
         "Where applied data live: `fjall` (log-structured, one keyspace per shard), `sled` (B+ tree), `memory` (an image on disk at each compaction; all data must fit in memory).",
     ),
-    key("storage", "cache_mib", "128", "Memory for blocks read from the data store."),
+    key(
+        "storage",
+        "cache_mib",
+        "128",
+        "Memory for rows written last to the data store, and for blocks read from it.",
+    ),
     key(
         "storage",
         "log_segment_mib",

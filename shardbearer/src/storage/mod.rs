@@ -22,7 +22,11 @@ pub const ENGINES: [&str; 3] = ["fjall", "sled", "memory"];
 /// Opens the engine called `kind` in a folder of its own, which is created if need be.
 pub fn open(kind: &str, dir: &Path, cache_bytes: u64) -> Result<Arc<dyn StorageEngine>, StorageError> {
     match kind {
-        "fjall" => Ok(Arc::new(behind::Behind::new(Arc::new(fjall::Fjall::open(dir, cache_bytes)?))?)),
+        "fjall" => {
+            // One half for the rows written last, the other for blocks that are read from disk.
+            let below = fjall::Fjall::open(dir, cache_bytes / 2)?;
+            Ok(Arc::new(behind::Behind::new(Arc::new(below), cache_bytes / 2)?))
+        }
         "sled" => Ok(Arc::new(sled::Sled::open(dir, cache_bytes)?)),
         "memory" => Ok(Arc::new(memory::Memory::open(dir)?)),
         other => Err(StorageError::Io(format!(

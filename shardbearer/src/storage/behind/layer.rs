@@ -74,13 +74,16 @@ impl Layer {
         set.map(|(space, _)| *space)
     }
 
+    /// All of it.
+    pub(super) fn rows(&self) -> impl Iterator<Item = (Space, &Bytes, &Option<Bytes>)> + '_ {
+        self.spaces.iter().flat_map(|(space, rows)| rows.iter().map(|(key, value)| (*space, key, value)))
+    }
+
     /// All of it, to be written below.
     pub(super) fn to_batch(&self) -> Batch {
         let mut batch = Batch::default();
-        for (space, rows) in &self.spaces {
-            for (key, value) in rows.iter() {
-                batch.set(*space, key.clone(), value.clone());
-            }
+        for (space, key, value) in self.rows() {
+            batch.set(space, key.clone(), value.clone());
         }
         batch
     }

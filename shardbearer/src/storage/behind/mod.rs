@@ -7,9 +7,10 @@
 //! and since the batches go down in order and whole, a crash takes a suffix. A synced commit waits until all is below.
 //!
 //! A view is three pointers: to what gathers, to what is being written, and to one view of the engine below, which is
-//! taken anew only when something was written there.
+//! taken anew only when something was written there. Rows that went down lately are also kept in a cache ([`recent`]).
 
 mod layer;
+mod recent;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +26,7 @@ use shardbearer_core::storage::{
 };
 
 use self::layer::{Layer, Over};
+use self::recent::Recent;
 
 /// So much gathers at most; as much again may be on its way down. Then commits wait.
 const FULL_BYTES: usize = 8 << 20;
@@ -40,6 +42,7 @@ pub struct Behind {
 
 struct Shared {
     below: Arc<dyn StorageEngine>,
+    recent: Arc<Recent>,
     age_max: Duration,
     live: Mutex<Live>,
     /// Something is to be written, or was.
@@ -66,12 +69,16 @@ struct Live {
 }
 
 impl Behind {
-    /// Changes gather over `below`, which must not be changed by anybody else.
-    pub fn new(below: Arc<dyn StorageEngine>) -> Result<Behind, StorageError> {
-        Behind::with(below, AGE_MAX)
+    /// Changes gather over `below`, which must not be changed by anybody else; about `cache_bytes` of rows are kept.
+    pub fn new(below: Arc<dyn StorageEngine>, cache_bytes: u64) -> Result<Behind, StorageError> {
+        Behind::with(below, cache_bytes, AGE_MAX)
     }
 
-    fn with(below: Arc<dyn StorageEngine>, age_max: Duration) -> Result<Behind, StorageError> {
+    fn with(
+        below: Arc<dyn StorageEngine>,
+        cache_bytes: u64,
+        age_max: Duration,
+    ) -> Result<Behind, StorageError> {
         let live = Live {
             gathering: Arc::default(),
             number: 1,
@@ -84,7 +91,8 @@ impl Behind {
             failure: None,
             closing: false,
         };
-        let shared = Arc::new(Shared { below, age_max, live: Mutex::new(live), changed: Condvar::new() });
+        let (recent, live, changed) = (Arc::new(Recent::new(cache_bytes)), Mutex::new(live), Condvar::new());
+        let shared = Arc::new(Shared { below, recent, age_max, live, changed });
         let writer = shared.clone();
         #[allow(clippy::disallowed_methods)] // it waits for the disk; simulations have a storage without it
         let thread = std::thread::Builder::new()
@@ -134,7 +142,11 @@ impl Shared {
         let number = live.begin_another();
         // There is room again.
         self.changed.notify_all();
-        live = self.change(live, rows.clone(), || self.below.commit(rows.to_batch(), Durability::Buffered));
+        live = self.change(live, rows.clone(), || {
+            self.below.commit(rows.to_batch(), Durability::Buffered)?;
+            self.recent.take(&rows, number);
+            Ok(())
+        });
         if live.failure.is_none() {
             live.written = number;
             self.changed.notify_all();
@@ -223,7 +235,10 @@ impl Shared {
                 // There is nothing to write, and who waits for it or for room need not.
                 live.written = live.begin_another();
             }
-            let live = self.change(live, Arc::default(), || self.below.drop_space(space));
+            let live = self.change(live, Arc::default(), || {
+                self.recent.clear();
+                self.below.drop_space(space)
+            });
             live.failure.clone().map_or(Ok(()), Err)
         });
         self.live.lock().dropping -= 1;
@@ -248,6 +263,8 @@ impl StorageEngine for Behind {
             gathering: live.gathering.clone(),
             writing: live.writing.clone(),
             below: live.below.clone(),
+            recent: self.shared.recent.clone(),
+            seen: live.written,
         })
     }
 
@@ -293,6 +310,9 @@ struct Picture {
     gathering: Arc<Layer>,
     writing: Option<Arc<Layer>>,
     below: Arc<dyn View>,
+    recent: Arc<Recent>,
+    /// `below` has the layers up to this one.
+    seen: u64,
 }
 
 impl View for Picture {
@@ -300,7 +320,10 @@ impl View for Picture {
         let layers = std::iter::once(&self.gathering).chain(&self.writing);
         match layers.into_iter().find_map(|layer| layer.look(space, key)) {
             Some(changed) => Ok(changed),
-            None => self.below.get(space, key),
+            None => match self.recent.get(space, key, self.seen) {
+                Some(value) => Ok(Some(value)),
+                None => self.below.get(space, key),
+            },
         }
     }
 

@@ -2,12 +2,16 @@
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use shardbearer_core::ids::OrderId;
 
 use super::*;
 use crate::storage::memory::Memory;
 
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes of rows that are kept.
+const CACHE: u64 = 1 << 20;
 const SPACE: Space = Space::Order(OrderId(1));
 
 /// In memory; each commit with rows waits to be let through, or fails.
@@ -60,7 +64,12 @@ fn aged(age_max: Duration) -> Rig {
     let (begin, begun) = sync_channel(100);
     let (through, told) = sync_channel(100);
     let below = Gated { rows, begun: begin, through: Mutex::new(told) };
-    Rig { engine: Behind::with(Arc::new(below), age_max).expect("starts"), begun, through, _folder: folder }
+    Rig {
+        engine: Behind::with(Arc::new(below), CACHE, age_max).expect("starts"),
+        begun,
+        through,
+        _folder: folder,
+    }
 }
 
 fn put(engine: &Behind, key: &'static str, value: impl Into<Bytes>) -> Result<(), StorageError> {
@@ -221,4 +230,49 @@ fn a_dropped_space_is_gone_from_every_layer() {
     assert_eq!(seen(rig.engine.view().as_ref()), []);
     put(&rig.engine, "new", "1").expect("taken");
     assert_eq!(seen(rig.engine.view().as_ref()), [("new".into(), "1".into())]);
+}
+
+/// Whether each row that a look finds is what a scan finds, which no cache answers.
+fn agrees(view: &dyn View, keys: &[&'static str]) {
+    let rows = seen(view);
+    for key in keys {
+        let scanned = rows.iter().find(|(found, _)| found == key).map(|(_, value)| value.clone());
+        assert_eq!(view.get(SPACE, key.as_bytes()), Ok(scanned), "{key}");
+    }
+}
+
+#[test]
+fn whatever_is_written_each_view_finds_what_it_had() {
+    const KEYS: [&str; 5] = ["a", "b", "c", "d", "e"];
+    let rig = rig();
+    let mut random = StdRng::seed_from_u64(7);
+    let mut views = Vec::new();
+    for round in 0..400 {
+        let mut batch = Batch::default();
+        let key = KEYS[random.random_range(0..KEYS.len())];
+        match random.random_range(0..8) {
+            0 => batch.delete(SPACE, key),
+            // Too large to be kept: what was kept of the row before must not be found.
+            1 => batch.put(SPACE, key, vec![7; 20_000 + round]),
+            _ => batch.put(SPACE, key, format!("{round}")),
+        }
+        rig.engine.commit(batch, Durability::Buffered).expect("taken");
+        if random.random_ratio(1, 20) {
+            rig.engine.drop_space(SPACE).expect("dropped");
+        } else if random.random_ratio(1, 3) {
+            rig.through.send(Ok(())).expect("waits");
+            rig.engine.commit(Batch::default(), Durability::Synced).expect("is below");
+            assert_eq!(rig.begun.recv_timeout(PATIENCE).map(|rows| rows > 0), Ok(true));
+        }
+        let view = rig.engine.view();
+        views.push((rig.engine.view(), seen(view.as_ref())));
+        if views.len() > 10 {
+            views.remove(random.random_range(0..views.len()));
+        }
+        for (view, rows) in &views {
+            assert_eq!(seen(view.as_ref()), *rows, "a view stays");
+            agrees(view.as_ref(), &KEYS);
+        }
+    }
+    rig.through.send(Ok(())).expect("waits");
 }
