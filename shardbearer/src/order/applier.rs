@@ -6,8 +6,8 @@
 //! [`Applier::persist`] made durable.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -20,6 +20,7 @@ use shardbearer_core::log::LogPos;
 use shardbearer_core::machine::{StateMachine, Workspace};
 use shardbearer_core::storage::{Batch, Durability, Space, StorageEngine, StorageError, View};
 use shardbearer_core::world::World;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::snapshot::{self, ImageReader, ImageWriter};
 use super::spool::Spool;
@@ -44,22 +45,27 @@ const INSTALLING: &[u8] = b"\xffinstalling";
 /// Format version of the two rows above.
 const VERSION: u8 = 1;
 
-/// The machine and how far it is.
+/// The machine and what stops it.
 pub(super) struct Applying<M> {
     pub(super) machine: M,
-    pub(super) applied: Applied,
     /// Set by the first failure of the disk; nothing is applied after it.
     pub(super) failure: Option<StorageError>,
 }
 
 /// Applies an order's entries to a machine over a storage engine.
 pub struct MachineApplier<M: StateMachine> {
+    /// Itself, for work on a thread that may wait for the disk.
+    this: Weak<Self>,
     order: OrderId,
     pub(super) storage: Arc<dyn StorageEngine>,
     codec: Box<dyn Codec<M>>,
     snapshots: PathBuf,
     pub(super) world: World,
     pub(super) state: Mutex<Applying<M>>,
+    /// What is applied. Changed only by who holds `state`, and apart from it, because an install holds that for long.
+    applied: Mutex<Applied>,
+    /// Had by who changes rows on a thread of its own, which goes on when nobody waits for it any more.
+    elsewhere: Arc<Semaphore>,
     /// Counts beginnings and ends of installs: odd while the rows are being replaced, in more than one commit.
     pub(super) installs: AtomicU64,
     /// Who wants to see the state right after which entry.
@@ -97,9 +103,31 @@ impl<M: StateMachine> MachineApplier<M> {
                 storage.drop_space(space)?;
             }
         }
-        let state = Mutex::new(Applying { machine, applied, failure: None });
-        let (codec, installs, marks) = (Box::new(codec), AtomicU64::new(0), Marks::default());
-        Ok(Arc::new(MachineApplier { order, storage, codec, snapshots, world, state, installs, marks }))
+        Ok(Arc::new_cyclic(|this| MachineApplier {
+            this: this.clone(),
+            order,
+            storage,
+            codec: Box::new(codec),
+            snapshots,
+            world,
+            state: Mutex::new(Applying { machine, failure: None }),
+            applied: Mutex::new(applied),
+            elsewhere: Arc::new(Semaphore::new(1)),
+            installs: AtomicU64::new(0),
+            marks: Marks::default(),
+        }))
+    }
+
+    /// Waits for an install or a drop that is under way, and lets none begin any more. To be called once the engine is
+    /// closed, and before anybody else touches the order's rows.
+    pub async fn close(&self) {
+        let _last = self.elsewhere.acquire().await;
+        self.elsewhere.close();
+    }
+
+    async fn elsewhere(&self) -> Result<OwnedSemaphorePermit, StorageError> {
+        let turn = self.elsewhere.clone().acquire_owned().await;
+        turn.map_err(|_| StorageError::Io(format!("order {} is closed", self.order)))
     }
 
     /// A view of what is applied; while an image is being installed, of any part of it. For looks that do no harm
@@ -165,7 +193,7 @@ impl<M: StateMachine> MachineApplier<M> {
 
     fn apply_in(&self, state: &mut Applying<M>, entries: Vec<Committed>) -> Result<Vec<Bytes>, StorageError> {
         let mut replies = Vec::with_capacity(entries.len());
-        let mut applied = state.applied.clone();
+        let mut applied = self.applied();
         let batch = {
             let view = self.storage.view();
             let mut work = Workspace::new(view.as_ref());
@@ -194,14 +222,15 @@ impl<M: StateMachine> MachineApplier<M> {
             // The view ends here: an engine without snapshots could not commit under it.
         };
         self.storage.commit(batch, Durability::Buffered)?;
-        state.applied = applied;
+        *self.applied.lock() = applied;
         Ok(replies)
     }
 
     /// Drops what the applied commands gave up, on a thread that may wait for the disk.
     async fn drop_spaces(&self, spaces: Vec<Space>) -> Result<(), StorageError> {
-        let storage = self.storage.clone();
+        let (turn, storage) = (self.elsewhere().await?, self.storage.clone());
         let work = move || {
+            let _turn = turn;
             // A drop is durable at once. Were the commit before it lost and replayed without the dropped rows, what the
             // replay makes of them could differ from what the other replicas have.
             storage.commit(Batch::default(), Durability::Synced)?;
@@ -219,7 +248,7 @@ impl<M: StateMachine> MachineApplier<M> {
 #[async_trait]
 impl<M: StateMachine> Applier for MachineApplier<M> {
     fn applied(&self) -> Applied {
-        self.state.lock().applied.clone()
+        self.applied.lock().clone()
     }
 
     async fn apply(&self, entries: Vec<Committed>) -> Result<Vec<Bytes>, StorageError> {
@@ -246,17 +275,9 @@ impl<M: StateMachine> Applier for MachineApplier<M> {
     }
 
     async fn snapshot(&self) -> Result<Box<dyn SnapshotReader>, StorageError> {
-        let (view, spaces, applied) = {
-            let state = self.state.lock();
-            (self.storage.view(), state.machine.spaces(), state.applied.clone())
-        };
-        let image = ImageReader::new(view, spaces, applied);
-        if !self.storage.views_hold_commits_up() {
-            return Ok(Box::new(image));
-        }
-        let folder = self.snapshots.clone();
-        let spooled = self.world.block(move || Spool::of(image, &folder)).await;
-        Ok(Box::new(spooled.ok_or_else(|| StorageError::Io("writing the image failed".into()))??))
+        let this = self.this();
+        let image = self.world.block(move || this.image()).await;
+        image.unwrap_or_else(|| Err(StorageError::Io("taking an image panicked".into())))
     }
 
     async fn receive_snapshot(&self) -> Result<Box<dyn SnapshotWriter>, StorageError> {
@@ -264,16 +285,45 @@ impl<M: StateMachine> Applier for MachineApplier<M> {
     }
 
     async fn install(&self, received: ReceivedSnapshot) -> Result<(), StorageError> {
+        let (turn, this) = (self.elsewhere().await?, self.this());
+        // It takes as long as the disk takes for all of an order's data, and this thread has heartbeats to carry.
+        let installed = self.world.block(move || {
+            let _turn = turn;
+            this.install_now(&received)
+        });
+        installed.await.unwrap_or_else(|| Err(StorageError::Io("installing an image panicked".into())))
+    }
+}
+
+/// What waits for the disk.
+impl<M: StateMachine> MachineApplier<M> {
+    fn this(&self) -> Arc<Self> {
+        self.this.upgrade().expect("it is made in an Arc and given to nobody without it")
+    }
+
+    fn image(&self) -> Result<Box<dyn SnapshotReader>, StorageError> {
+        let (view, spaces, applied) = {
+            let state = self.state.lock();
+            (self.storage.view(), state.machine.spaces(), self.applied())
+        };
+        let image = ImageReader::new(view, spaces, applied);
+        if self.storage.views_hold_commits_up() {
+            return Ok(Box::new(Spool::of(image, &self.snapshots)?));
+        }
+        Ok(Box::new(image))
+    }
+
+    fn install_now(&self, received: &ReceivedSnapshot) -> Result<(), StorageError> {
         let mut state = self.state.lock();
         if let Some(failure) = &state.failure {
             return Err(failure.clone());
         }
-        if received.applied.position.index <= state.applied.position.index {
+        if received.applied.position.index <= self.applied().position.index {
             snapshot::discard(&received.place);
             return Ok(());
         }
         self.installs.fetch_add(1, Ordering::SeqCst);
-        let installed = self.install_in(&mut state, &received.place);
+        let installed = self.replace_rows(&mut state, &received.place);
         match &installed {
             Ok(()) => {
                 self.installs.fetch_add(1, Ordering::SeqCst);
@@ -283,10 +333,8 @@ impl<M: StateMachine> Applier for MachineApplier<M> {
         }
         installed
     }
-}
 
-impl<M: StateMachine> MachineApplier<M> {
-    fn install_in(&self, state: &mut Applying<M>, place: &str) -> Result<(), StorageError> {
+    fn replace_rows(&self, state: &mut Applying<M>, place: &str) -> Result<(), StorageError> {
         // From this commit on the old rows may go: whatever happens, the image replaces them.
         let mut marker = Batch::default();
         marker.put(Space::Order(self.order), Bytes::from_static(INSTALLING), seal(place.as_bytes()));
@@ -294,7 +342,7 @@ impl<M: StateMachine> MachineApplier<M> {
         load_image(self.storage.as_ref(), self.order, place)?;
         let view = self.storage.view();
         state.machine.load(view.as_ref())?;
-        state.applied = read_applied(view.as_ref(), self.order)?;
+        *self.applied.lock() = read_applied(view.as_ref(), self.order)?;
         Ok(())
     }
 }

@@ -175,6 +175,7 @@ impl Order {
     pub async fn close(&self) {
         self.queue.close();
         self.engine.close().await;
+        self.applier.close().await;
     }
 }
 

@@ -131,7 +131,6 @@ impl Openraft {
         };
         let transfers = Transfers::default();
         let machine = OrderMachine {
-            world: context.world.clone(),
             applier: context.applier.clone(),
             current: Arc::default(),
             transfers: transfers.clone(),
