@@ -5,7 +5,7 @@
 //! hold. The commit is not fsynced: the log has the entries, and is purged only up to what
 //! [`Applier::persist`] made durable.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -22,6 +22,7 @@ use shardbearer_core::storage::{Batch, Durability, Space, StorageEngine, Storage
 use shardbearer_core::world::World;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::install;
 use super::snapshot::{self, ImageReader, ImageWriter};
 use super::spool::Spool;
 use super::verify::Marks;
@@ -39,8 +40,8 @@ pub trait Codec<M: StateMachine>: Send + Sync + 'static {
 }
 
 /// Reserved keys in an order's space; machines keep away from `ff`.
-const APPLIED: &[u8] = b"\xffapplied";
-const INSTALLING: &[u8] = b"\xffinstalling";
+pub(super) const APPLIED: &[u8] = b"\xffapplied";
+pub(super) const INSTALLING: &[u8] = b"\xffinstalling";
 
 /// Format version of the two rows above.
 const VERSION: u8 = 1;
@@ -56,14 +57,14 @@ pub(super) struct Applying<M> {
 pub struct MachineApplier<M: StateMachine> {
     /// Itself, for work on a thread that may wait for the disk.
     this: Weak<Self>,
-    order: OrderId,
+    pub(super) order: OrderId,
     pub(super) storage: Arc<dyn StorageEngine>,
     codec: Box<dyn Codec<M>>,
     snapshots: PathBuf,
     pub(super) world: World,
     pub(super) state: Mutex<Applying<M>>,
     /// What is applied. Changed only by who holds `state`, and apart from it, because an install holds that for long.
-    applied: Mutex<Applied>,
+    pub(super) applied: Mutex<Applied>,
     /// Had by who changes rows on a thread of its own, which goes on when nobody waits for it any more.
     elsewhere: Arc<Semaphore>,
     /// Counts beginnings and ends of installs: odd while the rows are being replaced, in more than one commit.
@@ -85,12 +86,7 @@ impl<M: StateMachine> MachineApplier<M> {
     ) -> Result<Arc<Self>, StorageError> {
         std::fs::create_dir_all(&snapshots)
             .map_err(|error| StorageError::Io(format!("cannot create {}: {error}", snapshots.display())))?;
-        let interrupted = storage.view().get(Space::Order(order), INSTALLING)?;
-        if let Some(row) = interrupted {
-            let place = String::from_utf8(unseal(&row, "install record")?.to_vec())
-                .map_err(|_| StorageError::Corrupt("the record of an install is unreadable".into()))?;
-            load_image(storage.as_ref(), order, &here(&snapshots, &place)?)?;
-        }
+        install::finish(storage.as_ref(), order, &snapshots)?;
         snapshot::clean(&snapshots);
         let applied = {
             let view = storage.view();
@@ -312,91 +308,9 @@ impl<M: StateMachine> MachineApplier<M> {
         }
         Ok(Box::new(image))
     }
-
-    fn install_now(&self, received: &ReceivedSnapshot) -> Result<(), StorageError> {
-        let mut state = self.state.lock();
-        if let Some(failure) = &state.failure {
-            return Err(failure.clone());
-        }
-        if received.applied.position.index <= self.applied().position.index {
-            snapshot::discard(&received.place);
-            return Ok(());
-        }
-        self.installs.fetch_add(1, Ordering::SeqCst);
-        let installed = self.replace_rows(&mut state, &received.place);
-        match &installed {
-            Ok(()) => {
-                self.installs.fetch_add(1, Ordering::SeqCst);
-            }
-            // Nothing is answered any more from what may be half of an image.
-            Err(error) => state.failure = Some(error.clone()),
-        }
-        installed
-    }
-
-    fn replace_rows(&self, state: &mut Applying<M>, place: &str) -> Result<(), StorageError> {
-        // From this commit on the old rows may go: whatever happens, the image replaces them.
-        let mut marker = Batch::default();
-        marker.put(Space::Order(self.order), Bytes::from_static(INSTALLING), seal(place.as_bytes()));
-        self.storage.commit(marker, Durability::Synced)?;
-        load_image(self.storage.as_ref(), self.order, place)?;
-        let view = self.storage.view();
-        state.machine.load(view.as_ref())?;
-        *self.applied.lock() = read_applied(view.as_ref(), self.order)?;
-        Ok(())
-    }
 }
 
-/// The place of an image whose record may have been written when the data directory was elsewhere.
-fn here(snapshots: &Path, place: &str) -> Result<String, StorageError> {
-    let name = Path::new(place).file_name();
-    let found = name.map(|name| snapshots.join(name)).and_then(|path| path.to_str().map(str::to_owned));
-    found.ok_or_else(|| StorageError::Corrupt(format!("the record of an install names no file: {place:?}")))
-}
-
-/// Replaces an order's rows by an image; may be repeated from any point.
-fn load_image(storage: &dyn StorageEngine, order: OrderId, place: &str) -> Result<(), StorageError> {
-    const BYTES_AT_ONCE: usize = 4 << 20;
-    let image = snapshot::open(place)?;
-    // The shards' spaces first. The order's own keeps the marker, so it is emptied row by row.
-    for space in storage.spaces()? {
-        if space.order() == order && space != Space::Order(order) {
-            storage.drop_space(space)?;
-        }
-    }
-    let own = Space::Order(order);
-    let mut batch = Batch::default();
-    for row in storage.view().scan(own, &shardbearer_core::storage::KeyRange::all()) {
-        let (key, _) = row?;
-        if key != INSTALLING {
-            batch.delete(own, key);
-        }
-    }
-    let applied = image.applied().clone();
-    let mut bytes = 0;
-    for row in image {
-        let (space, key, value) = row?;
-        if space.order() != order {
-            return Err(StorageError::Corrupt(format!("{place} holds rows of another order")));
-        }
-        if space == own && key.first() == Some(&0xff) {
-            continue; // the sender's own bookkeeping
-        }
-        bytes += key.len() + value.len();
-        batch.put(space, key, value);
-        if bytes > BYTES_AT_ONCE {
-            storage.commit(std::mem::take(&mut batch), Durability::Buffered)?;
-            bytes = 0;
-        }
-    }
-    batch.put(own, Bytes::from_static(APPLIED), encode_applied(&applied));
-    batch.delete(own, Bytes::from_static(INSTALLING));
-    storage.commit(batch, Durability::Synced)?;
-    snapshot::discard(place);
-    Ok(())
-}
-
-fn read_applied(view: &dyn View, order: OrderId) -> Result<Applied, StorageError> {
+pub(super) fn read_applied(view: &dyn View, order: OrderId) -> Result<Applied, StorageError> {
     let Some(row) = view.get(Space::Order(order), APPLIED)? else { return Ok(Applied::default()) };
     let mut body = unseal(&row, "applied position")?;
     if body.len() < 16 {
@@ -406,7 +320,7 @@ fn read_applied(view: &dyn View, order: OrderId) -> Result<Applied, StorageError
     Ok(Applied { position, note: body })
 }
 
-fn encode_applied(applied: &Applied) -> Bytes {
+pub(super) fn encode_applied(applied: &Applied) -> Bytes {
     let mut body = BytesMut::with_capacity(16 + applied.note.len());
     body.put_u64(applied.position.term);
     body.put_u64(applied.position.index);
@@ -415,7 +329,7 @@ fn encode_applied(applied: &Applied) -> Bytes {
 }
 
 /// Version, checksum, body.
-fn seal(body: &[u8]) -> Bytes {
+pub(super) fn seal(body: &[u8]) -> Bytes {
     let mut out = BytesMut::with_capacity(5 + body.len());
     out.put_u8(VERSION);
     out.put_u32(crc32fast::hash(body));
@@ -423,7 +337,7 @@ fn seal(body: &[u8]) -> Bytes {
     out.freeze()
 }
 
-fn unseal(row: &Bytes, what: &str) -> Result<Bytes, StorageError> {
+pub(super) fn unseal(row: &Bytes, what: &str) -> Result<Bytes, StorageError> {
     let mut rest = row.clone();
     let damaged = || StorageError::Corrupt(format!("the {what} is damaged"));
     if rest.len() < 5 || rest.get_u8() != VERSION {
