@@ -105,7 +105,9 @@ pub async fn receive(shared: &Shared, transfer: u64, number: u64, last: bool, by
 
 /// One transfer at a time: a new one takes over, because its sender knows nothing of the old one.
 async fn take(shared: &Shared, transfer: u64, number: u64, last: bool, bytes: Bytes) -> Result<(), String> {
-    let mut images = shared.images.lock().await;
+    // An install takes longer than its sender waits before it asks again. Once that one has certainly left, so does this.
+    let images = tokio::time::timeout(2 * CHUNK_DEADLINE, shared.images.lock()).await;
+    let mut images = images.map_err(|_| "another piece is being written or installed")?;
     if images.installed == Some(transfer) {
         return Ok(());
     }

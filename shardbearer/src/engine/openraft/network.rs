@@ -29,7 +29,7 @@ use super::wire::{self, Request, Response};
 const APPEND_DEADLINE: Duration = Duration::from_secs(5);
 
 /// A chunk of an image that is not acknowledged by then is sent again; the receiver knows it by its number.
-const CHUNK_DEADLINE: Duration = Duration::from_secs(2);
+pub(super) const CHUNK_DEADLINE: Duration = Duration::from_secs(2);
 
 /// How often. The last is answered when the image is installed, which takes as long as writing the data: ten minutes.
 const CHUNK_ATTEMPTS: usize = 5;

@@ -220,3 +220,19 @@ async fn a_deposed_sender_of_an_image_is_told_so() {
     assert!(matches!(engine.answer(next).await, Response::Chunk(_)), "the transfer goes on");
     engine.close().await;
 }
+
+/// Each holds a megabyte, and an install may take minutes.
+#[tokio::test]
+async fn a_chunk_that_comes_again_during_an_install_does_not_wait_for_its_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let engine = open(folder.path(), log(folder.path()), Alone, &[1, 2, 3]).await;
+    let vote = Vote { leader_id: LeaderId { term: 5, voted_for: 2 }, committed: true };
+    let installing = engine.receiving.lock().await;
+    tokio::time::pause();
+    let chunk = Request::Chunk { vote, transfer: 1, number: 0, last: true, bytes: Bytes::new() };
+    let answer = tokio::time::timeout(Duration::from_secs(60), engine.answer(chunk)).await;
+    assert!(matches!(answer, Ok(Response::ChunkRefused(_))));
+    tokio::time::resume();
+    drop(installing);
+    engine.close().await;
+}
