@@ -19,7 +19,23 @@ pub mod solo;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use shardbearer_core::engine::EngineFactory;
+use shardbearer_core::engine::{EngineContext, EngineFactory};
+
+/// Whether the data reach to where the log begins, which they do unless something was taken away; otherwise the sentence
+/// that says what to do.
+fn without_gap(context: &EngineContext) -> Result<(), String> {
+    let applied = context.applier.applied().position.index;
+    let purged = context.log.bounds(context.order).purged.index;
+    if applied >= purged {
+        return Ok(());
+    }
+    Err(format!(
+        "the data end at entry {applied}, and the log begins after entry {purged}: what is between is lost; \
+         do not put an older copy of the data directory back, which would not know what was promised since: \
+         start another radiant under another [radiant] name with an empty one, and `shardbearer radiant replace \
+         OLD NEW`"
+    ))
+}
 
 /// The engines a radiant can run, by name.
 #[derive(Clone)]
