@@ -5,6 +5,7 @@
 //! - [`solo`]: the smallest protocol: one radiant
 //! - [`openraft`]: Raft by the library of that name, the default
 //! - [`omnipaxos`]: Paxos by the library of that name
+//! - [`pieces`], [`room`]: images in pieces and a log that is full for a moment, for all of them
 //!
 //! A protocol of your own: implement `Protocol` in your crate, open it by [`driver::open`] in an `EngineFactory`, and
 //! hand that to [`Engines::register`]; configuration then finds it by name.
@@ -14,6 +15,8 @@ pub mod driver;
 pub(crate) mod fuzz;
 pub mod omnipaxos;
 pub mod openraft;
+mod pieces;
+mod room;
 pub mod solo;
 
 use std::collections::BTreeMap;
