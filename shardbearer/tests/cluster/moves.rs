@@ -59,7 +59,10 @@ async fn halted(running: &Running, shard: ShardId) -> (u64, OrderId, OrderId) {
         let begun = ask(running, Kind::Plan(Plan { shard: shard.0, to: to.0 })).await.expect("nothing moves");
         match ask(running, Kind::Pause(begun.id)).await {
             Ok(record) => {
-                assert!(record.paused && matches!(record.phase.as_str(), "planned" | "copying"), "{record:?}");
+                assert!(
+                    record.paused && matches!(record.phase.as_str(), "planned" | "copying"),
+                    "{record:?}"
+                );
                 return (begun.id, from, to);
             }
             Err(why) => assert!(why.contains("only the copying can be paused"), "{why}"),

@@ -116,7 +116,10 @@ fn a_flipped_byte_is_found_wherever_it_is() {
         flipped += 1;
         fs::write(&path, &good).expect("writable");
     }
-    assert!(refused * 10 > flipped * 9, "{refused} of {flipped} were refused: more than padding carries nothing");
+    assert!(
+        refused * 10 > flipped * 9,
+        "{refused} of {flipped} were refused: more than padding carries nothing"
+    );
 }
 
 #[test]
