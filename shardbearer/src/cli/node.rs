@@ -6,6 +6,7 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 use crate::config::{self, Config, LogFormat};
@@ -35,7 +36,7 @@ impl Node {
         let config = config::load(self.config.as_deref(), std::env::vars(), &self.settings, &engines)?;
         start_logs(&config)?;
         let stop = CancellationToken::new();
-        tokio::spawn(on_signals(stop.clone()));
+        let _signals = AbortOnDropHandle::new(tokio::spawn(on_signals(stop.clone())));
         let prepared = node::prepare(config, engines)?;
         let doors = prepared.doors();
         tracing::info!(grpc = doors.grpc, resp = doors.resp, http = doors.http, "doors");

@@ -10,6 +10,7 @@ use shardbearer_core::topology::Topology;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 use super::node::{on_signals, start_logs};
@@ -81,7 +82,7 @@ impl Up {
         self.print_doors(&prepared);
 
         let stop = CancellationToken::new();
-        tokio::spawn(on_signals(stop.clone()));
+        let _signals = AbortOnDropHandle::new(tokio::spawn(on_signals(stop.clone())));
         let (opened, mut running) = mpsc::channel(usize::from(self.radiants));
         let mut radiants = JoinSet::new();
         for prepared in prepared {
