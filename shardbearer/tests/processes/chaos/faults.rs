@@ -264,7 +264,14 @@ impl Scene<'_> {
         }
         let no_space = |stage: &Stage| which.iter().all(|radiant| stage.control(*radiant).no_space() > 0);
         let start = Instant::now();
-        while !no_space(self.stage) && start.elapsed() < 4 * REACHED_MAX {
+        while !no_space(self.stage) && start.elapsed() < 6 * REACHED_MAX {
+            let late = start.elapsed() > 2 * REACHED_MAX;
+            for radiant in
+                which.iter().filter(|radiant| late && self.stage.control(**radiant).no_space() == 0)
+            {
+                // It writes too little to fill what it was given.
+                self.stage.control(*radiant).small(0);
+            }
             sleep(Duration::from_millis(10)).await;
         }
         self.tally.note(if no_space(self.stage) {
