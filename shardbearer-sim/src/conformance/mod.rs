@@ -6,7 +6,8 @@
 //!
 //! A law is a function that returns what is broken. [`check`] runs all of a suite, prints those that do
 //! not apply, and panics with everything that is broken. Each law has been seen to fail on a
-//! deliberately broken double (`shardbearer-sim/tests`).
+//! deliberately broken double: those of engines in `shardbearer/tests/laws/doubles`, all others in
+//! `shardbearer-sim/tests/doubles`.
 
 pub mod engine;
 pub mod log;

@@ -232,17 +232,27 @@ fn a_view_never_sees_half_a_batch(subject: &Storages<'_>, place: &str) -> Result
     commit(&*storage, 0)?;
     let (over, committing) = (Arc::new(AtomicBool::new(false)), storage.clone());
     let ended = over.clone();
+    let (look, looked) = std::sync::mpsc::sync_channel(1);
     #[allow(clippy::disallowed_methods)] // a law about threads
     let thread = std::thread::spawn(move || {
-        let outcome = (1..=300).try_for_each(|number| commit(&*committing, number));
+        let outcome = (1..=300).try_for_each(|number| {
+            if number % 50 == 0 {
+                // However fast this is, the other side looks meanwhile; at the end there is nobody to wait for.
+                let _ = looked.try_recv();
+                let _ = looked.recv();
+            }
+            commit(&*committing, number)
+        });
         ended.store(true, Ordering::SeqCst);
         outcome
     });
     let mut seen = Ok(());
     while seen.is_ok() && !over.load(Ordering::SeqCst) {
         seen = same_number_everywhere(&*storage.view());
+        let _ = look.try_send(());
         std::thread::yield_now();
     }
+    drop(look);
     let outcome = thread.join().map_err(|_| Broken("the committing thread panicked".into()))?;
     outcome?;
     seen?;

@@ -262,8 +262,22 @@ fn unreachable_means_that_it_never_arrived(subject: &Subject<'_>) -> Result<(), 
                 calls.push((asked, call));
             }
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        // Some have arrived, and some have not been made.
+        let (before, start) = (lab.desk(TWO).seen().len(), Instant::now());
+        while lab.desk(TWO).seen().len() < before + 50 {
+            ensure!(start.elapsed() < PATIENCE, "fewer than 50 calls arrive in {PATIENCE:?}");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         (lab.wires.stop)(TWO).await;
+        for channel in subject.requests() {
+            let (way, asked) = (lab.way(ONE), frame(channel, ECHO, format!("{channel:?}, after the end")));
+            let late = asked.clone();
+            calls.push((
+                asked,
+                tokio::spawn(async move { way.call(TWO, late, Duration::from_secs(1)).await }),
+            ));
+        }
+        let (mut answered, mut unreachable) = (0, 0);
         for (asked, call) in calls {
             let times = |body| lab.desk(TWO).times(body);
             match call.await.map_err(|error| Broken(error.to_string()))? {
@@ -272,8 +286,10 @@ fn unreachable_means_that_it_never_arrived(subject: &Subject<'_>) -> Result<(), 
                         answer == echo(ONE, &asked) && times(&asked.body) == 1,
                         "{answer:?} to {asked:?}"
                     );
+                    answered += 1;
                 }
                 Err(CallError::Unreachable { why, .. }) => {
+                    unreachable += 1;
                     ensure_eq!(times(&asked.body), 0, "deliveries of a request that was unreachable ({why})");
                 }
                 Err(CallError::Unknown { .. }) => {
@@ -281,6 +297,8 @@ fn unreachable_means_that_it_never_arrived(subject: &Subject<'_>) -> Result<(), 
                 }
             }
         }
+        ensure!(answered > 0, "no call was answered before the other went away");
+        ensure!(unreachable > 0, "nobody who called after that was told that the other is unreachable");
         Ok(())
     })
 }

@@ -2,7 +2,9 @@
 //! sled's batches are atomic only within a tree.
 //!
 //! Its trade-offs: a dropped shard's rows are deleted one by one and the file does not shrink; three times the CPU
-//! of the default; its last release is of 2021, and corruption after abrupt stops was reported. sled has no
+//! of the default; its last release is of 2021, and corruption after abrupt stops was reported. It flushes with
+//! `sync_file_range` and does not sync large values' files, so that a power cut may take what it said is durable; nor is
+//! what a start reads settled, as `settle` does for the default. sled has no
 //! snapshots: a view here keeps commits waiting until it is dropped, so scans of other tasks delay writes.
 
 use std::ops::Bound;

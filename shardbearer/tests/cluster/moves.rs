@@ -50,6 +50,29 @@ async fn owned(running: &Running, order: OrderId) {
     eventually("the configuration says so", || owner(running, "{moving}").1 == order).await;
 }
 
+/// A migration of the shard that is halted while it copies; its id, and the orders from and to which it goes. One
+/// that is through before the word arrives is followed by another.
+async fn halted(running: &Running, shard: ShardId) -> (u64, OrderId, OrderId) {
+    for _ in 0..10 {
+        let from = owner(running, "{moving}").1;
+        let to = another(running, from);
+        let begun = ask(running, Kind::Plan(Plan { shard: shard.0, to: to.0 })).await.expect("nothing moves");
+        match ask(running, Kind::Pause(begun.id)).await {
+            Ok(record) => {
+                assert!(
+                    record.paused && matches!(record.phase.as_str(), "planned" | "copying"),
+                    "{record:?}"
+                );
+                return (begun.id, from, to);
+            }
+            Err(why) => assert!(why.contains("only the copying can be paused"), "{why}"),
+        }
+        assert_eq!(over(running, begun.id).await, Phase::Collected);
+        owned(running, to).await;
+    }
+    panic!("ten moves were through before they were halted");
+}
+
 /// A data order other than this one.
 fn another(running: &Running, order: OrderId) -> OrderId {
     let topology = running.cluster.map.topology();
@@ -173,35 +196,35 @@ async fn an_operator_halts_calls_off_and_undoes() {
     let (shard, home) = owner(first, "{moving}");
     let there = another(first, home);
     radiants[1].put("{moving}-kept", "kept").await.expect("written");
+    // So much that a move is seldom through before it is halted.
+    for i in 0..100 {
+        radiants[i % 3].put(&format!("{{moving}}-much-{i}"), &"x".repeat(20_000)).await.expect("written");
+    }
     let refused = |kind| async move { ask(first, kind).await.expect_err("it should be refused") };
     assert!(refused(Kind::Undo(true)).await.contains("no shard was ever moved"));
     let plan = |shard: u64, to: OrderId| Kind::Plan(Plan { shard, to: to.0 });
     assert!(refused(plan(9_999, there)).await.contains("no shard 9999"));
     assert!(refused(plan(shard.0, OrderId::CONTROL)).await.contains("no data order"));
 
-    // Halted before the first row, it waits until it is called off.
-    let begun = ask(first, plan(shard.0, there)).await.expect("nothing moves");
-    let halted = ask(first, Kind::Pause(begun.id)).await;
-    if halted.is_ok() {
-        assert!(refused(plan(shard.0 + 1, there)).await.contains("one shard moves at a time"));
-        let cancelled = ask(first, Kind::Cancel(0)).await.expect("it can be called off");
-        assert_eq!(cancelled.phase, "returning");
-        assert_eq!(over(first, begun.id).await, Phase::Returned);
-        owned(first, home).await;
-        assert!(refused(Kind::Undo(true)).await.contains("nothing to undo"));
-    }
+    // Halted, it waits until it is called off.
+    let (id, from, _) = halted(first, shard).await;
+    assert!(refused(plan(shard.0 + 1, there)).await.contains("one shard moves at a time"));
+    let cancelled = ask(first, Kind::Cancel(0)).await.expect("it can be called off");
+    assert_eq!(cancelled.phase, "returning");
+    assert_eq!(over(first, id).await, Phase::Returned);
+    owned(first, from).await;
+    assert!(refused(Kind::Undo(true)).await.contains("nothing to undo"));
     radiants[2].put("{moving}-kept", "kept still").await.expect("the source takes writes");
 
-    let resumed = ask(first, plan(shard.0, there)).await.expect("nothing moves any more");
-    if ask(first, Kind::Pause(0)).await.is_ok() {
-        ask(first, Kind::Resume(resumed.id)).await.expect("it goes on");
-    }
-    assert_eq!(over(first, resumed.id).await, Phase::Collected);
-    owned(first, there).await;
+    let (id, from, to) = halted(first, shard).await;
+    let resumed = ask(first, Kind::Resume(id)).await.expect("it goes on");
+    assert!(!resumed.paused, "{resumed:?}");
+    assert_eq!(over(first, id).await, Phase::Collected);
+    owned(first, to).await;
     assert!(refused(Kind::Cancel(0)).await.contains("owns the shard already"));
     let undone = ask(first, Kind::Undo(true)).await.expect("there is something to undo");
     assert_eq!(over(first, undone.id).await, Phase::Collected);
-    owned(first, home).await;
+    owned(first, from).await;
     assert_eq!(radiants[1].get("{moving}-kept").await.as_deref(), Some("kept still"));
     for radiant in radiants {
         radiant.stop().await;

@@ -15,6 +15,11 @@ use super::harness::*;
 /// other things too; on an idle one it takes about two seconds.
 const ENDS_WITHIN: Duration = Duration::from_secs(20);
 
+/// What is kept under a key, in no other the same.
+fn value(i: usize) -> String {
+    format!("{i:04} ").repeat(1_000)
+}
+
 /// Adds 1 to a counter again and again, and checks that each addition was applied once.
 async fn count(client: Client, stop: Arc<AtomicBool>) -> i64 {
     let mut count = 0;
@@ -59,7 +64,7 @@ async fn a_migration_survives_the_death_of_anybody_at_any_time() {
     let mut processes: Vec<Option<Killed>> = (0..3).map(start).collect();
     let client = connect(&ports).await;
     for i in 0..200 {
-        client.put(format!("{{moving}}-{i}"), "x".repeat(5_000)).await.expect("written");
+        client.put(format!("{{moving}}-{i}"), value(i)).await.expect("written");
     }
     let (stop, shard) = (Arc::new(AtomicBool::new(false)), shard_of_the_keys(&client).await);
     let counting = tokio::spawn(count(connect(&ports).await, stop.clone()));
@@ -80,17 +85,21 @@ async fn a_migration_survives_the_death_of_anybody_at_any_time() {
         victims.for_each(|i| processes[i] = start(i));
         match ended(&client, begun).await.as_str() {
             "collected" => collected += 1,
-            _ => returned += 1,
+            "returned" => returned += 1,
+            other => panic!("round {round} ended as {other:?}"),
         }
     }
     println!("{collected} moves were completed and {returned} called off");
+    assert!(collected > 0, "no shard changed hands: {returned} moves were called off");
     stop.store(true, Ordering::Relaxed);
     let counted = counting.await.expect("no call failed");
     let record = client.get("{moving}-counter").await.expect("read").expect("it was written");
     assert_eq!(record.value, counted.to_string());
     assert!(counted > 20, "the client wrote meanwhile: {counted}");
     for i in 0..200 {
-        assert!(client.get(format!("{{moving}}-{i}")).await.expect("read").is_some(), "key {i}");
+        let record = client.get(format!("{{moving}}-{i}")).await.expect("read");
+        let record = record.unwrap_or_else(|| panic!("key {i} is gone"));
+        assert!(record.value == value(i), "key {i} has another value of {} bytes", record.value.len());
     }
 }
 

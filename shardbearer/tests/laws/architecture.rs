@@ -121,6 +121,8 @@ fn a_file_that_knows_too_much_is_found() {
         ("shardbearer/src/order/mod.rs", "//! x\nuse omnipaxos::OmniPaxos;"),
         ("shardbearer/src/order/mod.rs", "//! x\nuse shardbearer_sim::conformance;"),
         ("shardbearer/src/order/mod.rs", "//! x\nfn f() { tokio::spawn(g()); }"),
+        ("shardbearer/src/cli/node.rs", "//! x\nfn f() {\n    tokio::spawn(g());\n}"),
+        ("shardbearer-client/src/link.rs", "//! x\nfn f() {\n    tokio::spawn(g());\n}"),
         ("shardbearer/src/order/mod.rs", "//! x\nfn f() { select! { () = g() => {} } }"),
         ("shardbearer/src/order/mod.rs", "use bytes::Bytes;"),
         ("shardbearer/src/order/mod.rs", ""),
@@ -135,6 +137,7 @@ fn a_file_that_knows_too_much_is_found() {
         ),
         ("shardbearer-state/src/shard/tests/script.rs", "//! x\nuse std::fs;"),
         ("shardbearer/src/engine/openraft/mod.rs", "//! x\nuse openraft::Raft;"),
+        ("shardbearer-client/src/link.rs", "//! x\nfn f() {\n    let task = tokio::spawn(g());\n}"),
         ("shardbearer/src/order/mod.rs", "//! x\nfn f() { select! { biased; () = g() => {} } }"),
     ] {
         assert!(violations(path, text).is_empty(), "{path}: {text:.60}");
@@ -237,6 +240,10 @@ fn violations(path: &str, text: &str) -> Vec<String> {
         if fair {
             banned(&["select! {"], "begin it with `biased;`, the alternative draws lots");
         }
+    }
+    let alone = code.lines().any(|line| line.trim_start().starts_with("tokio::spawn("));
+    if (tool || path.starts_with("shardbearer-client/src/")) && !test && alone {
+        banned(&["tokio::spawn("], "who does not keep the handle cannot end the task");
     }
     if path.starts_with("shardbearer/src/") && !test && !path.ends_with("/cli/conformance.rs") {
         banned(&["shardbearer_sim"], "what serves knows no test");

@@ -54,3 +54,65 @@ fn every_link_between_files_leads_somewhere() {
 fn a_broken_link_would_be_seen() {
     assert_eq!(links("see [a](b.md), [c](https://d), [e](#f) and [g](h.md#i)"), ["b.md", "h.md#i"]);
 }
+
+/// What is quoted in backticks and looks like a file of the project: folders, a name, an ending that ours have.
+fn quoted(text: &str) -> Vec<&str> {
+    let prose = text.split("```").step_by(2);
+    let quotes = prose.flat_map(|prose| prose.split('`').skip(1).step_by(2));
+    let one_of_ours = |quote: &&str| {
+        let parts: Vec<&str> = quote.split('/').collect();
+        let named = |part: &&str| {
+            let sound = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+            !part.is_empty() && part.bytes().all(sound)
+        };
+        let ending = parts.last().and_then(|name| name.rsplit_once('.')).map(|(_, ending)| ending);
+        let ours = ["c", "jq", "md", "proto", "py", "rs", "sh", "toml", "txt"];
+        parts.len() > 1 && parts.iter().all(named) && ending.is_some_and(|ending| ours.contains(&ending))
+    };
+    quotes.filter(one_of_ours).collect()
+}
+
+/// All files of the project, by their paths from the root.
+fn files() -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders = vec![root()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("there").flatten() {
+            let path = entry.path();
+            let foreign = [".git", "target", "node_modules"].iter().any(|name| path.ends_with(name));
+            if path.is_dir() && !foreign {
+                folders.push(path);
+            } else if path.is_file() {
+                let path = path.strip_prefix(root()).expect("below the root");
+                found.push(path.to_string_lossy().into_owned());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn every_file_that_is_quoted_is_there() {
+    let files = files();
+    let mut missing = Vec::new();
+    let mut seen = 0;
+    for document in documents() {
+        let text = std::fs::read_to_string(&document).expect("readable");
+        for quote in quoted(&text) {
+            seen += 1;
+            // From the root, or from any folder that the sentence is about.
+            let end = format!("/{quote}");
+            if !files.iter().any(|file| file == quote || file.ends_with(&end)) {
+                missing.push(format!("{}: {quote}", document.display()));
+            }
+        }
+    }
+    assert!(seen > 40, "only {seen} files are quoted: the search is broken");
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
+#[test]
+fn only_what_looks_like_a_file_of_ours_is_taken_for_one() {
+    let text = "see `a/b.rs`, `c.rs`, `d/e`, `data/LOG.old`, `f g/h.rs` and `x/*.rs`\n```\n`i/j.rs`\n```\nand `k/l-m.sh`";
+    assert_eq!(quoted(text), ["a/b.rs", "k/l-m.sh"]);
+}

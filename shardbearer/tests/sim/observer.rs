@@ -1,7 +1,7 @@
 //! Stands between a radiant and its engines, and between engines and the data: counts the rare things, and asks at each
 //! acknowledgement whether it is true.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -30,13 +30,14 @@ pub fn engines(
     universe: &Arc<Universe>,
     disks: &Arc<[Arc<Disk>]>,
     disk: &Arc<Disk>,
+    wished: &Arc<Wished>,
     defects: &Defects,
 ) -> Engines {
     let mut engines = Engines::default();
     for name in ENGINES {
         let factory = engines.find(name).expect("it is built in");
-        let (universe, disks) = (universe.clone(), disks.clone());
-        let observed = Arc::new(ObservedFactory { factory, universe, disks, asked: Arc::default() });
+        let (universe, disks, wished) = (universe.clone(), disks.clone(), wished.clone());
+        let observed = Arc::new(ObservedFactory { factory, universe, disks, wished, asked: Arc::default() });
         engines.register(match defects.engine {
             // Outside, since it may change what is proposed.
             Some(defect) => doubles::defective(defect, observed, disk),
@@ -46,6 +47,9 @@ pub fn engines(
     engines
 }
 
+/// The members that an order was last asked to have, on any machine. Until it has them its members are being changed.
+pub type Wished = Mutex<BTreeMap<OrderId, BTreeSet<RadiantId>>>;
+
 /// Requests by session and number: how often proposed here, and where first applied here.
 type Asked = Mutex<BTreeMap<(OrderId, SessionId, u64), (u32, Option<LogPos>)>>;
 
@@ -53,6 +57,7 @@ struct ObservedFactory {
     factory: Arc<dyn EngineFactory>,
     universe: Arc<Universe>,
     disks: Arc<[Arc<Disk>]>,
+    wished: Arc<Wished>,
     asked: Arc<Asked>,
 }
 
@@ -75,7 +80,7 @@ impl EngineFactory for ObservedFactory {
         context.applier = Arc::new(ObservedApplier { inner: context.applier, universe, order, asked });
         let inner = self.factory.open(context).await?;
         let (universe, disks, asked) = (self.universe.clone(), self.disks.clone(), self.asked.clone());
-        Ok(Arc::new(Observed { inner, universe, disks, order, asked }))
+        Ok(Arc::new(Observed { inner, universe, disks, order, wished: self.wished.clone(), asked }))
     }
 }
 
@@ -93,7 +98,22 @@ struct Observed {
     universe: Arc<Universe>,
     disks: Arc<[Arc<Disk>]>,
     order: OrderId,
+    wished: Arc<Wished>,
     asked: Arc<Asked>,
+}
+
+impl Observed {
+    fn members(&self) -> BTreeSet<RadiantId> {
+        self.inner.status().members.into_iter().collect()
+    }
+
+    /// Of a proposal during which the members were these at first.
+    fn members_since(&self, then: &BTreeSet<RadiantId>) -> durable::Members {
+        let now = self.members();
+        let wished = self.wished.lock().get(&self.order).cloned();
+        let settled = |members| wished.as_ref().is_none_or(|wished| wished == members);
+        durable::Members { count: then.len().min(now.len()), changing: !(settled(then) && settled(&now)) }
+    }
 }
 
 #[async_trait]
@@ -109,11 +129,12 @@ impl ConsensusEngine for Observed {
             }
         }
         let before = durable::purged(&self.disks, self.order);
-        let members = self.inner.status().members.len();
+        let members = self.members();
         let outcome = self.inner.propose(entry.clone()).await;
         match &outcome {
             Ok(_) => {
-                let judged = durable::check(&self.disks, self.order, members, &entry, &before);
+                let members = self.members_since(&members);
+                let judged = durable::check(&self.disks, self.order, &members, &entry, &before);
                 judged.unwrap_or_else(|why| trace.broken(why));
             }
             Err(RequestError::Unknown(_)) => trace.cover("proposal of unknown outcome"),
@@ -140,6 +161,7 @@ impl ConsensusEngine for Observed {
     }
 
     async fn reconfigure(&self, members: Vec<RadiantId>) -> Result<(), RequestError> {
+        self.wished.lock().insert(self.order, members.iter().copied().collect());
         self.inner.reconfigure(members).await
     }
 

@@ -36,8 +36,19 @@ pub async fn operator(cluster: Arc<Cluster>, until_ms: u64) {
     while cluster.universe.now_ms() < until_ms {
         tokio::time::sleep(Duration::from_millis(rng.random_range(50..900))).await;
         let (wish, at) = (draw(&mut rng), rng.random_range(0..RADIANTS));
-        ask(&cluster, at, wish).await;
+        let plans = matches!(&wish, Wish::Move(request) if matches!(request.kind, Some(Kind::Plan(_))));
+        if ask(&cluster, at, wish).await && plans && rng.random_bool(0.4) {
+            think_again(&cluster, &mut rng, at).await;
+        }
     }
+}
+
+/// Halts a move that has just begun, since it is soon through; and then it goes on, or is called off.
+async fn think_again(cluster: &Cluster, rng: &mut StdRng, at: usize) {
+    ask(cluster, at, Wish::Move(moving(Kind::Pause(0)))).await;
+    tokio::time::sleep(Duration::from_millis(rng.random_range(0..600))).await;
+    let kind = if rng.random_bool(0.5) { Kind::Resume(0) } else { Kind::Cancel(0) };
+    ask(cluster, rng.random_range(0..RADIANTS), Wish::Move(moving(kind))).await;
 }
 
 /// Everybody is to have seats again, and nothing is to stay paused; returns when the cluster has come to rest.

@@ -23,6 +23,7 @@ mod lists;
 mod membership;
 pub mod net;
 mod reads;
+mod repetition;
 mod shutdown;
 mod snapshots;
 pub mod world;
@@ -39,6 +40,7 @@ use shardbearer_core::engine::{Capabilities, EngineFactory, EngineLimits, Timing
 use shardbearer_core::log::LogStore;
 
 use self::group::Group;
+use self::net::Sent;
 use super::Broken;
 
 /// Puts something between an engine and its log: the log, and whether the member lived before.
@@ -70,6 +72,7 @@ pub struct Lab<'a> {
     timing: Timing,
     limits: Cell<EngineLimits>,
     rng: RefCell<StdRng>,
+    noted: RefCell<Option<Vec<Sent>>>,
 }
 
 impl<'a> Lab<'a> {
@@ -84,6 +87,7 @@ impl<'a> Lab<'a> {
             timing: if subject.virtual_time { Timing::default() } else { real },
             limits: Cell::default(),
             rng: RefCell::new(StdRng::seed_from_u64(subject.seed)),
+            noted: RefCell::default(),
         }
     }
 
@@ -100,6 +104,11 @@ impl<'a> Lab<'a> {
             keep_entries: entries / 4,
             ..EngineLimits::default()
         });
+    }
+
+    /// Notes what has to be the same when the law runs again. It does, in a runtime of its own.
+    fn note(&self, sent: Vec<Sent>) {
+        self.noted.replace(Some(sent));
     }
 
     fn draw(&self) -> u64 {
@@ -199,6 +208,7 @@ pub const LAWS: &[Law] = laws! {
         agreement::rubbish_from_a_peer_has_no_effect
         durability::acknowledged_writes_survive_a_crash_of_all
         durability::members_restarted_in_turn_lose_nothing
+        repetition::the_same_seed_gives_the_same_trace
         shutdown::a_closed_member_says_so_and_refuses;
     [Needs::Others] =>
         elections::nobody_leads_without_a_quorum
@@ -252,8 +262,20 @@ pub fn violation(law: &Law, subject: &Subject) -> Option<Result<(), Broken>> {
     if law.lacks(&*subject.factory).is_some() {
         return None;
     }
+    Some(run(law, subject).and_then(|noted| match noted {
+        // Without virtual time the machine decides as well.
+        Some(once) if subject.virtual_time => {
+            repetition::compare(&once, &run(law, subject)?.unwrap_or_default())
+        }
+        Some(_) | None => Ok(()),
+    }))
+}
+
+/// Runs a law once; what it noted for a second time.
+fn run(law: &Law, subject: &Subject) -> Result<Option<Vec<Sent>>, Broken> {
     let lab = Lab::new(subject);
-    Some(in_runtime(subject, (law.run)(&lab)))
+    in_runtime(subject, (law.run)(&lab))?;
+    Ok(lab.noted.take())
 }
 
 /// Runs a future in a runtime of its own, on virtual time if the subject allows it.

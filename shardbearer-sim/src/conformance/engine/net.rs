@@ -2,6 +2,7 @@
 //! or both; a member that stands still neither hears nor speaks until it goes on.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use shardbearer_core::engine::ConsensusEngine;
 use shardbearer_core::ids::RadiantId;
 use shardbearer_core::transport::{CallError, Frame, Transport};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// How a network treats frames.
 #[derive(Clone, Copy, Debug)]
@@ -44,8 +46,28 @@ pub struct Net {
     bytes: AtomicU64,
 }
 
+/// A frame that was sent: when, from whom to whom, and what was in it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Sent {
+    at: Duration,
+    from: RadiantId,
+    to: RadiantId,
+    body: Bytes,
+}
+
+impl fmt::Debug for Sent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Sent { at, from, to, body } = self;
+        let some = body.get(..40).unwrap_or(body);
+        write!(f, "{from} to {to} after {at:?}: {} bytes, {some:?}", body.len())
+    }
+}
+
 struct State {
     weather: Weather,
+    start: Instant,
+    /// All frames, if they are to be kept.
+    sent: Option<Vec<Sent>>,
     rng: StdRng,
     cut: BTreeSet<(RadiantId, RadiantId)>,
     members: BTreeMap<RadiantId, Arc<dyn ConsensusEngine>>,
@@ -57,6 +79,8 @@ impl Net {
         Arc::new(Net {
             state: Mutex::new(State {
                 weather: Weather::FAIR,
+                start: Instant::now(),
+                sent: None,
                 rng: StdRng::seed_from_u64(seed),
                 cut: BTreeSet::new(),
                 members: BTreeMap::new(),
@@ -74,6 +98,16 @@ impl Net {
     /// Changes how frames are treated from now on.
     pub fn weather(&self, weather: Weather) {
         self.state().weather = weather;
+    }
+
+    /// Keeps every frame from now on.
+    pub fn keep(&self) {
+        self.state().sent = Some(Vec::new());
+    }
+
+    /// What was kept.
+    pub fn kept(&self) -> Vec<Sent> {
+        self.state().sent.clone().unwrap_or_default()
     }
 
     /// Frames sent so far, answers included.
@@ -138,10 +172,14 @@ impl Net {
     }
 
     /// What becomes of a frame: how long each copy of it takes.
-    fn fate(&self, from: RadiantId, to: RadiantId, bytes: usize) -> Vec<Duration> {
+    fn fate(&self, from: RadiantId, to: RadiantId, body: &Bytes) -> Vec<Duration> {
         self.frames.fetch_add(1, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.bytes.fetch_add(body.len() as u64, Ordering::Relaxed);
         let mut state = self.state();
+        let at = state.start.elapsed();
+        if let Some(sent) = &mut state.sent {
+            sent.push(Sent { at, from, to, body: body.clone() });
+        }
         let State { weather, rng, cut, .. } = &mut *state;
         let mut copies = 1;
         if cut.contains(&(from, to)) || rng.random_ratio(weather.lost, 1_000) {
@@ -181,7 +219,7 @@ impl Transport for Way {
         if !self.alive.load(Ordering::Acquire) {
             return;
         }
-        for delay in self.net.fate(self.me, to, frame.body.len()) {
+        for delay in self.net.fate(self.me, to, &frame.body) {
             let (net, from, body) = (self.net.clone(), self.me, frame.body.clone());
             tokio::spawn(async move {
                 net.on_its_way([from, to], delay).await;
@@ -198,15 +236,15 @@ impl Transport for Way {
             return Err(CallError::Unreachable { to, why: "it is down".into() });
         }
         let (answered, mut answers) = tokio::sync::mpsc::channel(4);
-        for delay in self.net.fate(self.me, to, frame.body.len()) {
+        for delay in self.net.fate(self.me, to, &frame.body) {
             let (net, from, body, answered) =
                 (self.net.clone(), self.me, frame.body.clone(), answered.clone());
             tokio::spawn(async move {
                 net.on_its_way([from, to], delay).await;
                 let Some(engine) = net.member(to) else { return };
                 let answer = engine.receive(from, body).await;
-                let length = answer.as_ref().map_or(0, Bytes::len);
-                let Some(delay) = net.fate(to, from, length).pop() else { return };
+                let said = answer.clone().unwrap_or_default();
+                let Some(delay) = net.fate(to, from, &said).pop() else { return };
                 net.on_its_way([to, from], delay).await;
                 // The caller may have given up.
                 let _ = answered.send(answer).await;

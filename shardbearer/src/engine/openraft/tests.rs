@@ -30,6 +30,9 @@ use crate::world::Real;
 const ORDER: OrderId = OrderId(2);
 const ME: RadiantId = RadiantId(1);
 
+/// A test that waits longer has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Nobody is there.
 struct Alone;
 
@@ -94,10 +97,13 @@ async fn open(
 /// Stands for election and waits until it leads.
 async fn lead(engine: &Openraft) {
     engine.campaign().await.expect("it may");
-    let mut version = engine.status().version;
-    while !engine.status().leading {
-        version = engine.changed(version).await.version;
-    }
+    let leads = async {
+        let mut version = engine.status().version;
+        while !engine.status().leading {
+            version = engine.changed(version).await.version;
+        }
+    };
+    tokio::time::timeout(PATIENCE, leads).await.expect("it leads in time");
 }
 
 /// Writes and waits until it is on disk.
@@ -105,7 +111,8 @@ async fn write(log: &SegmentedLog, writes: Vec<LogWrite>) {
     let (done, written) = tokio::sync::oneshot::channel();
     let report = Box::new(move |outcome| drop(done.send(outcome)));
     log.write(ORDER, writes, report).expect("taken");
-    written.await.expect("reported").expect("written");
+    let reported = tokio::time::timeout(PATIENCE, written).await.expect("reported in time");
+    reported.expect("reported").expect("written");
 }
 
 /// What a herald of three members leaves behind: its vote, confirmed by a quorum, and entries of its term. The storage

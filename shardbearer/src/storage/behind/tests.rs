@@ -29,7 +29,7 @@ impl StorageEngine for Gated {
     fn commit(&self, batch: Batch, durability: Durability) -> Result<(), StorageError> {
         if !batch.is_empty() {
             self.begun.send(batch.len()).expect("heard");
-            self.through.lock().recv().expect("told")?;
+            self.through.lock().recv_timeout(PATIENCE).expect("told in time")?;
         }
         self.rows.commit(batch, durability)
     }
@@ -150,13 +150,16 @@ fn who_writes_faster_than_the_disk_waits() {
     assert!(!rig.engine.is_full());
     put(&rig.engine, "b", big.clone()).expect("there is room for as much again");
     assert!(rig.engine.is_full());
+    let (begin, entered) = sync_channel(1);
     let (done, finished) = sync_channel(1);
     std::thread::scope(|scope| {
         let engine = &rig.engine;
         scope.spawn(move || {
+            begin.send(()).expect("heard");
             put(engine, "c", big).expect("taken in the end");
             done.send(()).expect("heard");
         });
+        entered.recv_timeout(PATIENCE).expect("it runs");
         assert!(finished.recv_timeout(Duration::from_millis(50)).is_err(), "it waits");
         for _ in 0..3 {
             rig.through.send(Ok(())).expect("waits");

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use bytes::Bytes;
 use shardbearer_core::log::LogPos;
@@ -10,6 +11,9 @@ use shardbearer_core::log::LogPos;
 use super::*;
 
 const ORDER: OrderId = OrderId(2);
+
+/// A test that waits longer has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn small() -> LogOptions {
     LogOptions { segment_bytes: 64 << 10, cache_bytes: 4 << 10, queue_bytes_max: 1 << 20 }
@@ -24,7 +28,7 @@ fn append(index: u64, payload: &[u8]) -> LogWrite {
 fn write(log: &SegmentedLog, order: OrderId, writes: Vec<LogWrite>) -> Result<(), LogError> {
     let (done, result) = channel();
     log.write(order, writes, Box::new(move |outcome| done.send(outcome).expect("the test waits")))?;
-    result.recv().expect("every accepted write is answered")
+    result.recv_timeout(PATIENCE).expect("every accepted write is answered in time")
 }
 
 fn payloads(log: &SegmentedLog, order: OrderId) -> Vec<(u64, Bytes)> {
@@ -94,18 +98,28 @@ fn a_flipped_byte_is_found_wherever_it_is() {
     let used = good.iter().rposition(|byte| *byte != 0).expect("something is in it");
     // The last frame only attests the one before: to lose it loses nothing.
     let attest = used & !7;
+    let written: Vec<(u64, Bytes)> = (1..=30).map(|index| (index, vec![index as u8; 50].into())).collect();
+    let (mut flipped, mut refused) = (0, 0);
     for offset in (0..attest.saturating_sub(24)).step_by(7) {
         let mut bad = good.clone();
         bad[offset] ^= 0x40;
         fs::write(&path, &bad).expect("writable");
         match SegmentedLog::open(dir.path(), small()) {
-            Err(LogError::Corrupt { file, .. }) => assert!(file.ends_with(".log")),
+            Err(LogError::Corrupt { file, .. }) => {
+                assert!(file.ends_with(".log"));
+                refused += 1;
+            }
             Err(other) => panic!("byte {offset}: {other}"),
             // Padding and the rest of the header carry nothing.
-            Ok(log) => assert_eq!(payloads(&log, ORDER).len(), 30, "byte {offset} changed what is read"),
+            Ok(log) => assert_eq!(payloads(&log, ORDER), written, "byte {offset} changed what is read"),
         }
+        flipped += 1;
         fs::write(&path, &good).expect("writable");
     }
+    assert!(
+        refused * 10 > flipped * 9,
+        "{refused} of {flipped} were refused: more than padding carries nothing"
+    );
 }
 
 #[test]

@@ -21,6 +21,8 @@ use super::{flips, images, one_of};
 const ELECTION_TIMEOUT: Duration = Duration::from_millis(500);
 /// Within which a fault that waits for a call is given up: the radiant does not make it now.
 const REACHED_MAX: Duration = Duration::from_secs(2);
+/// How many calls are then tried, one after the other.
+const CALLS_TRIED: usize = 5;
 
 /// How notes of failed calls begin.
 const ERROR: &str = "error:";
@@ -191,11 +193,28 @@ impl Scene<'_> {
 
     /// A call fails. The radiant may stop or end; it is started again, and must then be well.
     async fn error(&mut self, one: usize) {
-        let Some((call, class)) = self.least_tried() else { return };
+        self.avoid(&[one]);
+        for _ in 0..CALLS_TRIED {
+            if self.one_call_fails(one).await {
+                self.hold().await;
+                break;
+            }
+        }
+        self.stage.control(one).heal();
+        if let Some(status) = self.stage.cluster.radiants[one].kill_if_it_runs() {
+            let last = self.last_words(one, status);
+            self.tally.note(format!("error: the radiant ended: {last}"));
+        }
+        self.stage.follow(one);
+        self.stage.start(one);
+    }
+
+    /// Makes a call fail, under load or after a new start; whether the radiant made it.
+    async fn one_call_fails(&mut self, one: usize) -> bool {
+        let (call, class) = self.least_tried();
         let errno = one_of(self.dice, &[EIO, ENOSPC]);
         let (skip, times) = (one_of(self.dice, &[0, 0, 3, 20]), one_of(self.dice, &[1, i64::MAX]));
         let rule = Rule { call, class, errno, skip, times };
-        self.avoid(&[one]);
         let starting = self.dice.random_bool(0.4);
         if starting {
             self.stage.kill(one);
@@ -208,24 +227,19 @@ impl Scene<'_> {
         while self.stage.control(one).failed() == 0 && asked.elapsed() < REACHED_MAX {
             sleep(Duration::from_millis(5)).await;
         }
+        if self.stage.control(one).failed() == 0 {
+            // So that it does not fail later, during something else.
+            self.stage.control(one).heal();
+        }
         let when = if starting { "at the start" } else { "under load" };
         let hit = self.stage.control(one).failed() > 0;
         let reached = if hit { "hit" } else { "not reached" };
         self.tally.note(format!("{ERROR} {call:?} of {class:?}: {reached} {when}"));
-        if hit {
-            self.hold().await;
-        }
-        self.stage.control(one).heal();
-        if let Some(status) = self.stage.cluster.radiants[one].kill_if_it_runs() {
-            let last = self.last_words(one, status);
-            self.tally.note(format!("error: the radiant ended: {last}"));
-        }
-        self.stage.follow(one);
-        self.stage.start(one);
+        hit
     }
 
     /// Of all calls that radiants were seen to make on files, one that was made to fail less often than others.
-    fn least_tried(&mut self) -> Option<(Call, Class)> {
+    fn least_tried(&mut self) -> (Call, Class) {
         let all = Call::ALL.iter().flat_map(|call| Class::ALL.map(|class| (*call, class)));
         let seen =
             |(call, class): &(Call, Class)| (0..3).any(|one| self.stage.control(one).seen(*call, *class) > 0);
@@ -235,9 +249,9 @@ impl Scene<'_> {
             notes.map(|(_, count)| *count).sum::<u64>()
         };
         let seen: Vec<_> = all.filter(seen).collect();
-        let least = seen.iter().map(tried).min()?;
+        let least = seen.iter().map(tried).min().expect("radiants under load write");
         let least: Vec<_> = seen.into_iter().filter(|point| tried(point) == least).collect();
-        Some(one_of(self.dice, &least))
+        one_of(self.dice, &least)
     }
 
     /// No room, and room again: the radiants must find back by themselves.
@@ -250,7 +264,14 @@ impl Scene<'_> {
         }
         let no_space = |stage: &Stage| which.iter().all(|radiant| stage.control(*radiant).no_space() > 0);
         let start = Instant::now();
-        while !no_space(self.stage) && start.elapsed() < 4 * REACHED_MAX {
+        while !no_space(self.stage) && start.elapsed() < 6 * REACHED_MAX {
+            let late = start.elapsed() > 2 * REACHED_MAX;
+            for radiant in
+                which.iter().filter(|radiant| late && self.stage.control(**radiant).no_space() == 0)
+            {
+                // It writes too little to fill what it was given.
+                self.stage.control(*radiant).small(0);
+            }
             sleep(Duration::from_millis(10)).await;
         }
         self.tally.note(if no_space(self.stage) {
@@ -267,13 +288,13 @@ impl Scene<'_> {
     async fn recover(&mut self, which: &[usize]) {
         let start = Instant::now();
         while !self.stage.cluster.leads_as_preferred().await {
-            let late = start.elapsed() > PATIENCE / 2;
+            let late = start.elapsed() > PATIENCE;
             for radiant in which.iter().copied() {
                 if !self.stage.cluster.radiants[radiant].runs() {
                     let last = self.ended(radiant).await;
                     self.tally.note(format!("full: a radiant ended: {last}"));
                 } else if late {
-                    self.tally.note("full: a radiant needs a restart");
+                    self.tally.falls_short("full: a radiant that runs does not find back without a restart");
                     self.stage.kill(radiant);
                 } else {
                     continue;

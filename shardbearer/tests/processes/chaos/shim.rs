@@ -16,18 +16,17 @@ pub struct Libraries {
 }
 
 impl Libraries {
-    /// Compiles them; `None` where there is no C compiler.
-    pub fn compile(folder: &Path) -> Option<Libraries> {
+    /// Compiles them. Where Rust links, there is a `cc`.
+    pub fn compile(folder: &Path) -> Libraries {
         let compile = |source: &str| {
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/processes").join(source);
-            let library = folder.join(path.with_extension("so").file_name()?);
+            let library = folder.join(path.with_extension("so").file_name().expect("a file"));
             let mut cc = Command::new("cc");
             cc.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(&path).arg("-ldl");
-            let done = cc.status().ok()?;
-            assert!(done.success(), "{} does not compile", path.display());
-            Some(library)
+            assert!(cc.status().expect("a C compiler").success(), "{} does not compile", path.display());
+            library
         };
-        Some(Libraries { faults: compile("chaos/faults.c")?, powercut: compile("powercut.c")? })
+        Libraries { faults: compile("chaos/faults.c"), powercut: compile("powercut.c") }
     }
 }
 

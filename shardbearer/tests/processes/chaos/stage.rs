@@ -11,7 +11,7 @@ use super::links::{Links, State};
 use super::plan::Plan;
 use super::shim::{Control, Libraries};
 
-/// What `faults.c` and `powercut.c` need; missing where there is no C compiler.
+/// What `faults.c` and `powercut.c` need.
 pub struct Machinery {
     pub controls: Vec<Control>,
     pub links: Links,
@@ -23,7 +23,8 @@ pub struct Machinery {
 /// The cluster and all that can be done to it.
 pub struct Stage {
     pub cluster: Cluster,
-    pub machinery: Option<Machinery>,
+    /// Only where a fault needs it: all others are played on processes as they are.
+    machinery: Option<Machinery>,
 }
 
 impl Stage {
@@ -34,7 +35,7 @@ impl Stage {
             plan.settle(radiant);
         }
         let machinery = match plan.needs_libraries() {
-            true => Machinery::of(&mut cluster, plan.cuts_power()).await,
+            true => Some(Machinery::of(&mut cluster, plan.cuts_power()).await),
             false => None,
         };
         for radiant in cluster.radiants.iter_mut().filter(|_| plan.lies) {
@@ -115,11 +116,8 @@ pub fn signal(radiant: &Radiant, name: &str) {
 }
 
 impl Machinery {
-    async fn of(cluster: &mut Cluster, journaled: bool) -> Option<Machinery> {
-        let Some(libraries) = Libraries::compile(cluster.folder.path()) else {
-            println!("SKIPPED: faults of disks, clocks and links, because there is no C compiler");
-            return None;
-        };
+    async fn of(cluster: &mut Cluster, journaled: bool) -> Machinery {
+        let libraries = Libraries::compile(cluster.folder.path());
         let ports: Vec<u16> = cluster.radiants.iter().map(|radiant| port(&radiant.grpc)).collect();
         let links = Links::between(&ports).await;
         let controls = cluster.radiants.iter_mut().enumerate();
@@ -128,7 +126,7 @@ impl Machinery {
         };
         let controls = controls.map(control).collect();
         let disks = cluster.radiants.iter().map(|_| None).collect();
-        Some(Machinery { controls, links, disks, journaled })
+        Machinery { controls, links, disks, journaled }
     }
 }
 

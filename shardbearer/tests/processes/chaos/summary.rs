@@ -23,6 +23,8 @@ pub struct Tally {
     pub faults: BTreeMap<&'static str, Felt>,
     /// What else happened, by what it was.
     pub notes: BTreeMap<String, u64>,
+    /// What should not have happened, whatever clients saw. The gate wants none of it.
+    pub shortfalls: Vec<String>,
     pub errors: BTreeMap<String, u64>,
     pub operations: usize,
     pub refused: usize,
@@ -50,6 +52,39 @@ impl Tally {
             what = format!("{}#{rest}", &what[..digit]);
         }
         *self.notes.entry(what).or_default() += 1;
+    }
+
+    /// Notes it, as something that should not have happened.
+    pub fn falls_short(&mut self, what: impl Into<String>) {
+        let what = what.into();
+        self.note(what.as_str());
+        self.shortfalls.push(what);
+    }
+
+    /// Whether there is a note that begins and goes on so.
+    fn noted(&self, begins: &str, has: &str) -> bool {
+        self.notes.keys().any(|note| note.starts_with(begins) && note.contains(has))
+    }
+
+    /// Of all that was to be done, what did nothing: a check that cannot have failed.
+    pub fn judge_what_was_done(&mut self, faults: &[Fault]) {
+        for fault in faults {
+            if !self.faults.contains_key(fault.name()) {
+                self.falls_short(format!("{} was not played", fault.name()));
+            }
+        }
+        if faults.contains(&Fault::Error) && !self.noted("error: ", ": hit ") {
+            self.falls_short("error: no call has failed");
+        }
+        let full = faults.iter().any(|fault| matches!(fault, Fault::Full | Fault::FullAll));
+        if full && !self.noted("full: no room was found", "") {
+            self.falls_short("full: no disk was ever full");
+        }
+        if faults.contains(&Fault::Flip)
+            && !(self.noted("flip in ", "refused") || self.noted("flip in ", "served"))
+        {
+            self.falls_short("flip: no bit was turned");
+        }
     }
 
     pub fn json(&self, plan: &Plan) -> Value {
@@ -108,6 +143,25 @@ impl fmt::Display for Tally {
         }
         Ok(())
     }
+}
+
+#[test]
+fn what_did_nothing_is_told() {
+    let mut tally = Tally::default();
+    let played = [Fault::Error, Fault::Full];
+    for fault in played {
+        tally.felt(fault, Duration::ZERO, Duration::ZERO);
+    }
+    tally.note("error: Write of Log: not reached under load");
+    tally.note("full: not filled in time");
+    tally.judge_what_was_done(&[Fault::Error, Fault::Full, Fault::Kill]);
+    let told = ["kill was not played", "error: no call has failed", "full: no disk was ever full"];
+    assert_eq!(tally.shortfalls, told);
+    tally.shortfalls.clear();
+    tally.note("error: Sync of Log: hit at the start");
+    tally.note("full: no room was found");
+    tally.judge_what_was_done(&played);
+    assert_eq!(tally.shortfalls, [""; 0]);
 }
 
 #[test]

@@ -12,11 +12,27 @@ pub fn purged(disks: &[Arc<Disk>], order: OrderId) -> Vec<LogPos> {
     disks.iter().map(|disk| disk.durable_log_of(order).0).collect()
 }
 
+/// The members of an order while a proposal was made.
+pub struct Members {
+    /// As few as there were.
+    pub count: usize,
+    /// Whether they were being changed: then `count` may be those before and after together, and a majority of each of
+    /// both is no majority of all.
+    pub changing: bool,
+}
+
+impl Members {
+    /// How many of them have to hold what is acknowledged.
+    fn quorum(&self) -> usize {
+        if self.changing { self.count.div_ceil(2) } else { self.count / 2 + 1 }
+    }
+}
+
 /// Whether an acknowledged entry is durable on enough disks.
 pub fn check(
     disks: &[Arc<Disk>],
     order: OrderId,
-    members: usize,
+    members: &Members,
     entry: &[u8],
     before: &[LogPos],
 ) -> Result<(), String> {
@@ -27,14 +43,21 @@ pub fn check(
         found || purged > **before
     };
     let holding = disks.iter().zip(before).filter(holds).count();
-    // While members change there may be one more than the majority is counted of.
-    if holding >= members.div_ceil(2) {
+    if holding >= members.quorum() {
         return Ok(());
     }
-    Err(format!("order {order}: a write was acknowledged that is durable on {holding} of {members} members"))
+    let count = members.count;
+    Err(format!("order {order}: a write was acknowledged that is durable on {holding} of {count} members"))
 }
 
 fn contains(payload: &[u8], entry: &[u8]) -> bool {
     // Mostly at one of the ends.
     payload.ends_with(entry) || payload.windows(entry.len().max(1)).any(|window| window == entry)
+}
+
+#[test]
+fn a_majority_is_more_than_half_unless_members_change() {
+    let quorums = |changing| [1, 2, 3, 4, 5].map(|count| Members { count, changing }.quorum());
+    assert_eq!(quorums(false), [1, 2, 2, 3, 3]);
+    assert_eq!(quorums(true), [1, 1, 2, 2, 3]);
 }
