@@ -11,6 +11,7 @@
 //! | [`links`] | proxies between radiants that can be cut in each direction |
 //! | [`faults`], [`flips`], [`images`] | what is done, and what must hold of the radiant that is hit |
 //! | [`clients`], [`calls`] | the load, all of which is written down |
+//! | [`moves`], [`steps`] | shards that change owners, radiants that change seats, also at the moment of a kill |
 //! | [`gaps`] | how long keys stand still, who leads |
 //! | [`strain`] | a radiant that stands still, and far too much load: what it costs |
 //! | [`summary`] | what came of it |
@@ -22,9 +23,11 @@ mod flips;
 mod gaps;
 mod images;
 mod links;
+mod moves;
 mod plan;
 pub mod shim;
 mod stage;
+mod steps;
 mod strain;
 mod summary;
 
@@ -44,6 +47,7 @@ use super::replicas::same_everywhere;
 use self::clients::{Load, Shared, read_all};
 use self::faults::Scene;
 use self::gaps::Pulse;
+use self::moves::Moves;
 use self::plan::{Fault, Plan};
 use self::stage::Stage;
 use self::summary::Tally;
@@ -82,6 +86,8 @@ async fn run(plan: &Plan) -> (Tally, Report) {
     let mut stage = Stage::started(plan).await;
     let mut faults = plan.faults.clone();
     faults.retain(|fault| stage.machinery.is_some() || !fault.needs_libraries());
+    // Both would have their say of the same seats.
+    faults.retain(|fault| !plan.members || *fault != Fault::Member);
     // Until the end is a good one.
     stage.cluster.folder.disable_cleanup(true);
     let start = Instant::now();
@@ -92,6 +98,7 @@ async fn run(plan: &Plan) -> (Tally, Report) {
     let evidence = Evidence { shared: load.shared.clone(), folder, seed: plan.seed };
     let pulse = Pulse::start(&stage.cluster);
     pulse.beats(3).await;
+    let moves = Moves::start(&stage.cluster, plan).await;
 
     faults.shuffle(&mut dice);
     let mut rounds = 0;
@@ -100,6 +107,9 @@ async fn run(plan: &Plan) -> (Tally, Report) {
         rounds += 1;
         let calls = load.calls();
         let before = Instant::now();
+        if let Some(phase) = moves.phase() {
+            tally.note(format!("{} came while a shard was on its way: {phase}", fault.name()));
+        }
         Scene {
             stage: &mut stage,
             pulse: &pulse,
@@ -116,6 +126,7 @@ async fn run(plan: &Plan) -> (Tally, Report) {
         // Some calm, so that what follows meets a cluster at work.
         tokio::time::sleep(Duration::from_millis(dice.random_range(100..600))).await;
     }
+    moves.end(&mut tally).await;
     let shared = load.end().await;
     tally.heralds = pulse.end().await;
     if plan.survives_one() {
@@ -141,7 +152,7 @@ async fn run(plan: &Plan) -> (Tally, Report) {
 
 /// Every member of an order has what its herald has: so others lead, and are read.
 async fn read_while_each_is_away(stage: &mut Stage, shared: &Arc<Shared>) {
-    for radiant in 0..3 {
+    for radiant in stage.all() {
         stage.kill(radiant);
         stage.cluster.ready_within(4 * PATIENCE).await;
         let mut doors = stage.cluster.resp_doors();
@@ -157,9 +168,13 @@ fn assert_passed(report: &Report) {
     assert!(report.passed(), "{} violations:\n{}", report.violations_count, lines.join("\n"));
 }
 
-/// But images, which take a minute to become due.
+/// But images, which take a minute to become due, and members, which change in a test of their own.
 fn quick_faults() -> Vec<Fault> {
-    Fault::ALL.iter().map(|(fault, _)| *fault).filter(|fault| *fault != Fault::Image).collect()
+    Fault::ALL
+        .iter()
+        .map(|(fault, _)| *fault)
+        .filter(|fault| !matches!(fault, Fault::Image | Fault::Member))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -170,16 +185,26 @@ async fn openraft() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn omnipaxos() {
-    let few = [Fault::Kill, Fault::Pause, Fault::Isolate, Fault::Bridge, Fault::PowerAll];
+    let few = [Fault::Kill, Fault::Pause, Fault::Isolate, Fault::Bridge, Fault::PowerAll, Fault::Move];
     let (_, report) = run(&Plan::of("omnipaxos", &few)).await;
     assert_passed(&report);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn chain() {
-    let few = [Fault::Kill, Fault::Pause, Fault::Isolate, Fault::PowerAll];
+    let few = [Fault::Kill, Fault::Pause, Fault::Isolate, Fault::PowerAll, Fault::Move];
     let (_, report) = run(&Plan::of("chain", &few)).await;
     assert_passed(&report);
+}
+
+/// The operator never rests, and radiants are killed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn moves_and_changes_of_members() {
+    let mut plan = Plan::of("openraft", &[Fault::Member, Fault::Move]);
+    plan.moves = true;
+    let (tally, report) = run(&plan).await;
+    assert_passed(&report);
+    assert!(tally.moves.completed > 0, "not one shard has moved");
 }
 
 /// The positive control: where disks only pretend to sync, the same run is judged to have lost writes.
