@@ -3,6 +3,7 @@
 //! | room | holds |
 //! |---|---|
 //! | [`harness`] | clusters of processes, their logs, who waits for what |
+//! | [`desk`] | what operators ask: moves of shards, seats |
 //! | [`resp`] | a Redis client of a few lines that tells refused from unknown |
 //! | [`history`], [`load`] | what clients did and were told, and whether the data agree |
 //! | [`kills`] | `kill -9` of one, a minority, all, under load |
@@ -15,6 +16,7 @@
 //! | [`rolling`] | restarts in order, which no client notices |
 //! | [`shell`] | starts, errors, full disks: what operators see |
 //! | [`foreign`] | redis-cli, redis-benchmark, redis-py, gRPC from Python |
+//! | [`through`] | cluster-aware clients of others, through moves and a failover |
 //! | [`files`] | import and export |
 //! | [`chaos`] | all of it together on each engine, judged by the oracle; `scripts/chaos.sh` runs it for long |
 //!
@@ -23,6 +25,7 @@
 #![allow(clippy::unwrap_used)] // a test that fails says where
 
 mod chaos;
+mod desk;
 mod disk;
 mod doubtful;
 mod files;
@@ -39,3 +42,4 @@ mod replicas;
 mod resp;
 mod rolling;
 mod shell;
+mod through;

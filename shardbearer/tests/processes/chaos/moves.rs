@@ -11,20 +11,17 @@ use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use shardbearer_client::pb::member_request::Action;
-use shardbearer_client::pb::move_request::{Kind, Plan as Aim};
-use shardbearer_client::{Client, Error, pb};
+use shardbearer_client::pb::move_request::Kind;
+use shardbearer_client::{Error, pb};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
+use super::super::desk::{Desk, ENDS_WITHIN, any_move, is_over, is_settled};
 use super::super::harness::{Cluster, PATIENCE};
 use super::one_of;
 use super::plan::Plan;
 use super::summary::Tally;
 
-/// A migration is over so long after all radiants are ready, at the latest.
-pub const ENDS_WITHIN: Duration = Duration::from_secs(30);
-/// For one question; radiants are killed and cut off.
-const ANSWER_MAX: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(15);
 /// Before what was refused is asked again.
 const BREATH: Duration = Duration::from_millis(50);
@@ -96,139 +93,6 @@ impl Moves {
 
 fn time_of(record: &pb::Migration) -> Duration {
     Duration::from_millis(record.changed_ms.saturating_sub(record.started_ms))
-}
-
-fn is_over(record: &pb::Migration) -> bool {
-    matches!(record.phase.as_str(), "collected" | "returned")
-}
-
-/// Where an operator sits: any radiant that answers.
-#[derive(Clone)]
-pub struct Desk {
-    client: Client,
-}
-
-impl Desk {
-    pub async fn at(cluster: &Cluster) -> Desk {
-        Desk { client: cluster.client().await.with_timeout(ANSWER_MAX) }
-    }
-
-    pub async fn status(&self) -> Option<pb::StatusResponse> {
-        self.client.status().await.ok()
-    }
-
-    pub async fn ask(&self, kind: Kind) -> Result<Option<pb::Migration>, Error> {
-        let why = "chaos".into();
-        self.client.move_shard(pb::MoveRequest { kind: Some(kind), why, ..Default::default() }).await
-    }
-
-    pub async fn member(&self, action: Action, radiant: &str) -> Result<(), String> {
-        let request =
-            pb::MemberRequest { action: action.into(), radiant: radiant.into(), ..Default::default() };
-        match self.client.member(request).await {
-            Ok(answer) if answer.done => Ok(()),
-            Ok(answer) => Err([answer.blockers, answer.dangers].concat().join("; ")),
-            Err(error) => Err(error.to_string()),
-        }
-    }
-
-    /// The migration under way, or one that is begun now.
-    pub async fn begun(&self, dice: &mut StdRng) -> pb::Migration {
-        let start = Instant::now();
-        loop {
-            assert!(start.elapsed() < PATIENCE, "no migration can be begun");
-            let Some(status) = self.status().await else { continue };
-            match &status.migration {
-                Some(record) if !is_over(record) => return record.clone(),
-                _ => {}
-            }
-            if let Some(aim) = any_move(&status, dice)
-                && let Ok(Some(record)) = self.ask(Kind::Plan(aim)).await
-                && !is_over(&record)
-            {
-                return record;
-            }
-            sleep(BREATH).await;
-        }
-    }
-
-    /// Waits until a migration is over, the last one if none is named; how it ended, if it is still remembered as the last.
-    pub async fn over(&self, id: Option<u64>, within: Duration) -> Option<pb::Migration> {
-        let start = Instant::now();
-        loop {
-            let last = self.status().await;
-            if let Some(status) = &last {
-                match (&status.migration, id) {
-                    (None, None) => return None,
-                    (Some(record), Some(id)) if record.id > id => return None,
-                    // Radiants may not have heard of it yet.
-                    (Some(record), Some(id)) if record.id < id => {}
-                    (Some(record), _) if is_over(record) => return Some(record.clone()),
-                    _ => {}
-                }
-            }
-            let last = last.map(|status| status.migration);
-            assert!(start.elapsed() < within, "a migration does not end within {within:?}: {last:?}");
-            sleep(LOOK).await;
-        }
-    }
-
-    /// Waits until nobody is on the way out and every order has all its members.
-    pub async fn settled(&self, within: Duration) {
-        let start = Instant::now();
-        loop {
-            let status = self.status().await.unwrap_or_default();
-            for radiant in status.radiants.iter().filter(|radiant| radiant.standing == "draining") {
-                // Said again until it is heard.
-                let _ = self.member(Action::Undrain, &radiant.name).await;
-            }
-            let draining = status.radiants.iter().any(|radiant| radiant.standing == "draining");
-            if is_settled(&status) && !draining {
-                return;
-            }
-            let state = (&status.orders, &status.radiants, &status.problems);
-            assert!(start.elapsed() < within, "seats do not come to rest within {within:?}: {state:#?}");
-            sleep(BREATH).await;
-        }
-    }
-
-    async fn all_moves(&self) -> Vec<pb::Migration> {
-        let start = Instant::now();
-        loop {
-            match self.client.explain(0).await {
-                Ok(all) => return all,
-                Err(error) => assert!(start.elapsed() < PATIENCE, "nobody tells of the moves: {error}"),
-            }
-            sleep(BREATH).await;
-        }
-    }
-}
-
-/// Whether all seats are taken, and nobody has one who is to give it away.
-pub fn is_settled(status: &pb::StatusResponse) -> bool {
-    let orders = &status.orders;
-    let whole = |order: &pb::OrderStatus| {
-        order.state == "ok" && order.members.len() == 3 && order.learners.is_empty()
-    };
-    let empty = |radiant: &pb::RadiantStatus| radiant.standing != "draining" || radiant.orders.is_empty();
-    !orders.is_empty() && orders.iter().all(whole) && status.radiants.iter().all(empty)
-}
-
-/// A shard and another order; more often than not a shard that is read or written.
-fn any_move(status: &pb::StatusResponse, dice: &mut StdRng) -> Option<Aim> {
-    let orders: Vec<u64> =
-        status.orders.iter().filter(|order| !order.control).map(|order| order.id).collect();
-    let used = |shard: &&pb::ShardStatus| shard.writes_per_s + shard.reads_per_s > 0;
-    let mut shards: Vec<&pb::ShardStatus> = status.shards.iter().filter(used).collect();
-    if shards.is_empty() || dice.random_ratio(1, 4) {
-        shards = status.shards.iter().collect();
-    }
-    if shards.is_empty() {
-        return None;
-    }
-    let shard = one_of(dice, &shards);
-    let others: Vec<u64> = orders.into_iter().filter(|order| *order != shard.order).collect();
-    (!others.is_empty()).then(|| Aim { shard: shard.id, to: one_of(dice, &others) })
 }
 
 /// A task of the operator's.

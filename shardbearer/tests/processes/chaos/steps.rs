@@ -8,9 +8,9 @@ use shardbearer_client::pb::member_request::Action;
 use shardbearer_client::pb::move_request::Kind;
 use tokio::time::{Instant, sleep};
 
+use super::super::desk::{Desk, ENDS_WITHIN, is_settled};
 use super::super::harness::PATIENCE;
 use super::faults::Scene;
-use super::moves::{Desk, ENDS_WITHIN};
 use super::one_of;
 
 /// Whom it hits.
@@ -50,16 +50,17 @@ pub async fn killed_in_a_move(scene: &mut Scene<'_>) {
     // Nobody else could take the next step at once, so that this is how far it was.
     let phase = match desk.status().await.and_then(|status| status.migration) {
         Some(record) if record.id == begun.id => record.phase,
-        _ => "already forgotten".into(),
+        _ => "the next had begun".into(),
     };
     let called_off = scene.dice.random_ratio(1, 4) && desk.ask(Kind::Cancel(begun.id)).await.is_ok();
     scene.hold().await;
     scene.stage.start(victim);
     scene.stage.cluster.ready_within(4 * PATIENCE).await;
-    let ended = desk.over(Some(begun.id), ENDS_WITHIN).await;
-    let ended = ended.map_or("over".into(), |record| record.phase);
+    desk.over(Some(begun.id), ENDS_WITHIN).await;
+    let all = desk.moves_of(begun.shard).await;
+    let ended = all.iter().find(|record| record.id == begun.id).expect("every move is remembered");
     let and = if called_off { ", called off" } else { "" };
-    scene.tally.note(format!("move: killed the herald of the {part:?} when {phase}{and}: {ended}"));
+    scene.tally.note(format!("move: killed the herald of the {part:?} when {phase}{and}: {}", ended.phase));
 }
 
 fn victim(
@@ -118,7 +119,7 @@ pub async fn killed_in_a_change_of_members(scene: &mut Scene<'_>, victim: usize)
     let start = Instant::now();
     let moved = loop {
         let status = desk.status().await.unwrap_or_default();
-        if super::moves::is_settled(&status) {
+        if is_settled(&status) {
             break true;
         }
         if start.elapsed() > PATIENCE {
