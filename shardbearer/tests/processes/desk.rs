@@ -169,4 +169,3 @@ pub fn any_move(status: &pb::StatusResponse, dice: &mut StdRng) -> Option<Aim> {
 pub fn is_over(record: &pb::Migration) -> bool {
     matches!(record.phase.as_str(), "collected" | "returned")
 }
-

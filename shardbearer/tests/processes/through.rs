@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use redis::Commands;
+use redis::AsyncCommands;
 use redis::cluster::ClusterClient;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
@@ -58,7 +58,9 @@ impl Python {
         let (mut said, mut complained) = (String::new(), String::new());
         let mut errors = self.child.stderr.take().unwrap();
         let both = async {
-            tokio::join!(self.said.read_to_string(&mut said), errors.read_to_string(&mut complained)).0.unwrap();
+            tokio::join!(self.said.read_to_string(&mut said), errors.read_to_string(&mut complained))
+                .0
+                .unwrap();
             self.child.wait().await.unwrap()
         };
         let status = timeout(PATIENCE, both).await.expect("it ends in time");
@@ -67,51 +69,51 @@ impl Python {
     }
 }
 
-/// A client from Rust, on a thread of its own.
+/// The asynchronous client of the crate `redis`. Its blocking sibling gives up at the first address that refuses it.
 struct Rust {
     stop: Arc<AtomicBool>,
     written: Arc<AtomicU64>,
-    thread: JoinHandle<Duration>,
+    task: JoinHandle<Duration>,
 }
 
 impl Rust {
     fn start(doors: &[String]) -> Rust {
         let (stop, written) = (Arc::new(AtomicBool::new(false)), Arc::<AtomicU64>::default());
-        let doors: Vec<String> = doors.iter().map(|door| format!("redis://{door}")).collect();
-        let (told, counted) = (stop.clone(), written.clone());
-        let thread = tokio::task::spawn_blocking(move || {
-            let client = ClusterClient::new(doors).unwrap();
-            let mut connection = client.get_connection().unwrap();
-            let key = |number: u64| format!("through-rust-{}", number % KEYS);
-            let (mut number, mut longest) = (0, Duration::ZERO);
-            while !told.load(Ordering::Relaxed) {
-                let began = Instant::now();
-                connection.set::<_, _, ()>(key(number), number).expect("no call fails");
-                let found: u64 = connection.get(key(number)).expect("no call fails");
-                assert_eq!(found, number, "it was acknowledged");
-                longest = longest.max(began.elapsed());
-                number += 1;
-                counted.store(number, Ordering::Relaxed);
-            }
-            for number in number.saturating_sub(KEYS)..number {
-                assert_eq!(connection.get(key(number)), Ok(number), "it was acknowledged");
-            }
-            longest
-        });
-        Rust { stop, written, thread }
+        let doors = doors.iter().map(|door| format!("redis://{door}")).collect();
+        let task = tokio::spawn(Rust::run(doors, stop.clone(), written.clone()));
+        Rust { stop, written, task }
+    }
+
+    /// The longest time of a write and its read.
+    async fn run(doors: Vec<String>, stop: Arc<AtomicBool>, written: Arc<AtomicU64>) -> Duration {
+        let mut connection = ClusterClient::new(doors).unwrap().get_async_connection().await.unwrap();
+        let key = |number: u64| format!("through-rust-{}", number % KEYS);
+        let (mut number, mut longest) = (0, Duration::ZERO);
+        while !stop.load(Ordering::Relaxed) {
+            let began = Instant::now();
+            connection.set::<_, _, ()>(key(number), number).await.expect("no call fails");
+            assert_eq!(connection.get(key(number)).await, Ok(number), "it was acknowledged");
+            longest = longest.max(began.elapsed());
+            number += 1;
+            written.store(number, Ordering::Relaxed);
+        }
+        for number in number.saturating_sub(KEYS)..number {
+            assert_eq!(connection.get(key(number)).await, Ok(number), "it was acknowledged");
+        }
+        longest
     }
 
     async fn begun(&self) {
         let start = Instant::now();
         while self.written.load(Ordering::Relaxed) < KEYS {
-            assert!(start.elapsed() < PATIENCE && !self.thread.is_finished(), "it does not begin");
+            assert!(start.elapsed() < PATIENCE && !self.task.is_finished(), "it does not begin");
             sleep(Duration::from_millis(5)).await;
         }
     }
 
     async fn end(self) -> String {
         self.stop.store(true, Ordering::Relaxed);
-        let longest = self.thread.await.expect("no call failed").as_secs_f64();
+        let longest = self.task.await.expect("no call failed").as_secs_f64();
         let count = self.written.load(Ordering::Relaxed);
         format!("redis-rs: {count} writes and reads, the longest pair {longest:.2} s\n")
     }
