@@ -10,6 +10,7 @@
 //! | [`powercut`], [`disk`] | the same, and everything that was not fsynced is gone |
 //! | [`doubtful`] | what a start reads that is on no disk yet, and a power cut after it |
 //! | [`members`] | members that change under load |
+//! | [`moving`] | what writers of a shard feel while it moves; `scripts/bench-move.sh` measures it |
 //! | [`past`] | earlier configurations, the way back, the story of the cluster |
 //! | [`pauses`] | how long keys stand still, and that heralds come back |
 //! | [`replicas`] | that they hold the same, and that it is said if they do not |
@@ -35,6 +36,7 @@ mod history;
 mod kills;
 mod load;
 mod members;
+mod moving;
 mod past;
 mod pauses;
 mod powercut;
