@@ -126,7 +126,9 @@ async fn run(plan: &Plan) -> (Tally, Report) {
         // Some calm, so that what follows meets a cluster at work.
         tokio::time::sleep(Duration::from_millis(dice.random_range(100..600))).await;
     }
-    moves.end(&mut tally).await;
+    if !plan.lies {
+        moves.end(&mut tally).await;
+    }
     let shared = load.end().await;
     tally.heralds = pulse.end().await;
     if plan.survives_one() {

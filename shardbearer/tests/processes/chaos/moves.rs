@@ -185,8 +185,8 @@ impl Worker {
             };
             match self.desk.member(action, &one.name).await {
                 Ok(()) => self.note(what),
-                Err(_) => {
-                    self.note("members: refused or no answer");
+                Err(why) => {
+                    self.note(&format!("members: not now: {why:.60}"));
                     sleep(BREATH).await;
                     continue;
                 }
