@@ -173,9 +173,9 @@ impl Worker {
     async fn change_seats(mut self) {
         while self.goes_on() {
             let Some(status) = self.desk.status().await else { continue };
-            let spares = status.radiants.iter().filter(|radiant| radiant.standing == "a spare");
+            let spare = status.radiants.iter().find(|radiant| radiant.standing == "a spare");
             let draining = status.radiants.iter().find(|radiant| radiant.standing == "draining");
-            let (action, one, what) = match (spares.last(), draining) {
+            let (action, one, what) = match (spare, draining) {
                 (Some(spare), _) => (Action::Join, spare, "members: a spare joins"),
                 (None, Some(draining)) => (Action::Undrain, draining, "members: takes seats again"),
                 (None, None) => {
