@@ -21,6 +21,7 @@ use shardbearer_core::machine::{StateMachine, Workspace};
 use shardbearer_core::storage::{Batch, Durability, Space, StorageEngine, StorageError, View};
 use shardbearer_core::world::World;
 
+use super::generation;
 use super::snapshot::{self, ImageReader, ImageWriter};
 use super::spool::Spool;
 use super::verify::Marks;
@@ -320,7 +321,7 @@ fn load_image(storage: &dyn StorageEngine, order: OrderId, place: &str) -> Resul
     let mut batch = Batch::default();
     for row in storage.view().scan(own, &shardbearer_core::storage::KeyRange::all()) {
         let (key, _) = row?;
-        if key != INSTALLING {
+        if key != INSTALLING && key != generation::ROW {
             batch.delete(own, key);
         }
     }
@@ -367,7 +368,7 @@ fn encode_applied(applied: &Applied) -> Bytes {
 }
 
 /// Version, checksum, body.
-fn seal(body: &[u8]) -> Bytes {
+pub(super) fn seal(body: &[u8]) -> Bytes {
     let mut out = BytesMut::with_capacity(5 + body.len());
     out.put_u8(VERSION);
     out.put_u32(crc32fast::hash(body));
@@ -375,7 +376,7 @@ fn seal(body: &[u8]) -> Bytes {
     out.freeze()
 }
 
-fn unseal(row: &Bytes, what: &str) -> Result<Bytes, StorageError> {
+pub(super) fn unseal(row: &Bytes, what: &str) -> Result<Bytes, StorageError> {
     let mut rest = row.clone();
     let damaged = || StorageError::Corrupt(format!("the {what} is damaged"));
     if rest.len() < 5 || rest.get_u8() != VERSION {

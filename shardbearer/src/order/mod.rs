@@ -15,6 +15,7 @@
 pub mod applier;
 pub mod codec;
 pub(crate) mod fuzz;
+pub mod generation;
 mod load;
 pub mod queue;
 pub mod reads;

@@ -7,6 +7,7 @@
 use std::io;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::{FutureExt, Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
@@ -19,7 +20,7 @@ use shardbearer_core::world::World;
 
 use super::network::Transfers;
 use super::types::{
-    Answer, LogId, Proposal, Snapshot, SnapshotMeta, StoredMembership, Types, log_id, position,
+    Answer, Entry, LogId, Proposal, Snapshot, SnapshotMeta, StoredMembership, Types, log_id, position,
 };
 use super::wire;
 
@@ -64,6 +65,22 @@ pub fn meta(applied: &Applied) -> Result<SnapshotMeta, io::Error> {
         io::Error::new(io::ErrorKind::InvalidData, "the stored membership is of an unknown version")
     })?;
     Ok(SnapshotMeta { last_log_id: log_id(applied.position), last_membership: membership })
+}
+
+/// An entry as the applier takes it.
+pub fn to_apply(entry: Entry, wanted: bool) -> Committed {
+    let position = position(&entry.log_id);
+    match entry.payload {
+        EntryPayload::Blank => Committed { position, proposal: None, wanted, note: None },
+        EntryPayload::Normal(Proposal(proposal)) => {
+            Committed { position, proposal: Some(proposal), wanted, note: None }
+        }
+        EntryPayload::Membership(membership) => {
+            let stored = StoredMembership::new(Some(entry.log_id), membership);
+            let note = Some(wire::encode_stored_membership(&stored));
+            Committed { position, proposal: None, wanted, note }
+        }
+    }
 }
 
 /// Work that takes as long as the disk takes for all of an order's data: on a thread of its own, or the heartbeats of
@@ -113,19 +130,9 @@ impl RaftStateMachine<Types> for OrderMachine {
             let (mut committed, mut responders, mut bytes) = (Vec::new(), Vec::new(), 0);
             for entry in chunk {
                 let (entry, responder) = entry?;
-                let (position, wanted) = (position(&entry.log_id), responder.is_some());
-                committed.push(match entry.payload {
-                    EntryPayload::Blank => Committed { position, proposal: None, wanted, note: None },
-                    EntryPayload::Normal(Proposal(proposal)) => {
-                        bytes += proposal.len();
-                        Committed { position, proposal: Some(proposal), wanted, note: None }
-                    }
-                    EntryPayload::Membership(membership) => {
-                        let stored = StoredMembership::new(Some(entry.log_id), membership);
-                        let note = Some(wire::encode_stored_membership(&stored));
-                        Committed { position, proposal: None, wanted, note }
-                    }
-                });
+                let entry = to_apply(entry, responder.is_some());
+                bytes += entry.proposal.as_ref().map_or(0, Bytes::len);
+                committed.push(entry);
                 responders.push(responder);
                 if bytes > BATCH_BYTES_MAX {
                     self.apply_batch(std::mem::take(&mut committed), std::mem::take(&mut responders)).await?;
