@@ -5,6 +5,9 @@
 //! those who answer are so many that every majority has one of them, the furthest of them has all of it. If they are fewer, a
 //! majority of the others may have acknowledged what none of them knows, and only people can say whether to go on.
 
+#[cfg(test)]
+mod tests;
+
 use shardbearer_core::ids::{Epoch, OrderId, RadiantId};
 use shardbearer_core::log::LogPos;
 use shardbearer_core::membership::Reset;
