@@ -19,10 +19,14 @@ use shardbearer_state::membership::reset::{self, Judgement, Known, LogEnd};
 
 use super::Cluster;
 use super::control::{self, ControlSeat};
+use super::rebalance::in_force;
 use crate::order::generation;
 
 /// For an operator's request to be brought to the scherald and decided.
 const DEADLINE: Duration = Duration::from_secs(8);
+
+/// How often what is known is looked at again, because the configuration became another meanwhile.
+const ATTEMPTS: usize = 5;
 
 /// For a member to say how far it is. All of it has to fit into one hop to the scherald.
 const SAYS_WITHIN: Duration = Duration::from_millis(800);
@@ -49,17 +53,35 @@ pub(super) async fn answer(
     seat: &ControlSeat,
     request: pb::ResetRequest,
 ) -> Result<pb::ResetResponse, RequestError> {
-    let topology = cluster.map.topology();
+    let known = known(cluster, &in_force(cluster, seat), request.order.into()).await;
+    let mut answer = pb::ResetResponse::default();
+    for _ in 0..ATTEMPTS {
+        let topology = in_force(cluster, seat);
+        answer = attempt(cluster, seat, &request, &topology, &known).await?;
+        // Something else was decided meanwhile, as happens while members change: it is looked at again on top of that.
+        if answer.done || in_force(cluster, seat).epoch == topology.epoch {
+            break;
+        }
+    }
+    Ok(answer)
+}
+
+async fn attempt(
+    cluster: &Cluster,
+    seat: &ControlSeat,
+    request: &pb::ResetRequest,
+    topology: &Topology,
+    known: &BTreeMap<RadiantId, Known>,
+) -> Result<pb::ResetResponse, RequestError> {
     let id = OrderId(request.order);
-    let known = known(cluster, &topology, id).await;
     let can = topology.order(id).is_some_and(|order| cluster.membership.can_reset(&order.engine));
     let moving = cluster.migrations.last().filter(|record| !record.phase.is_over());
     let of = |radiant| known.get(&radiant).copied().unwrap_or_default();
     let Judgement { survivor, account, blockers, dangers } =
-        reset::judge(&topology, id, can, moving.as_ref(), of);
+        reset::judge(topology, id, can, moving.as_ref(), of);
     let mut answer = pb::ResetResponse {
         epoch: topology.epoch.0,
-        members: members(&topology, id, &known),
+        members: members(topology, id, known),
         survivor: survivor.unwrap_or_default().0,
         account,
         blockers,
@@ -67,10 +89,10 @@ pub(super) async fn answer(
         ..pb::ResetResponse::default()
     };
     let Some(survivor) = survivor.filter(|_| request.force && !request.dry_run) else { return Ok(answer) };
-    let or = |text: String, default: &str| if text.is_empty() { default.to_owned() } else { text };
+    let or = |text: &str, default: &str| if text.is_empty() { default } else { text }.to_owned();
     let command = ControlCommand {
-        who: or(request.who, "operator"),
-        why: or(request.why, "most of its members are lost for good"),
+        who: or(&request.who, "operator"),
+        why: or(&request.why, "most of its members are lost for good"),
         at_ms: cluster.world.wall_ms(),
         change: Change::Members { on: topology.epoch, change: MemberChange::Reset { order: id, survivor } },
     };

@@ -102,6 +102,7 @@ async fn an_order_that_lost_its_majority_goes_on_from_the_member_that_is_left() 
         }
         // The survivor takes itself for the herald until its lease is over.
         assert!(asked.elapsed() < PATIENCE, "{dry:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     };
     let survivor = lost[0].members.iter().find(|member| !away.contains(member)).expect("one is left");
     assert!(!dry.done && dry.survivor == survivor.0 && dry.members.len() == 3, "{dry:?}");
