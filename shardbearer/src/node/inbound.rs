@@ -129,3 +129,71 @@ impl Stranger for Strangers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use shardbearer_core::engine::EngineStatus;
+    use shardbearer_core::log::LogPos;
+
+    use super::*;
+
+    /// Answers every frame.
+    struct Ear;
+
+    #[async_trait]
+    impl ConsensusEngine for Ear {
+        async fn propose(&self, _: Bytes) -> Result<Bytes, RequestError> {
+            Err(Refused::Closed.into())
+        }
+
+        async fn read_barrier(&self) -> Result<LogPos, RequestError> {
+            Err(Refused::Closed.into())
+        }
+
+        async fn receive(&self, _: RadiantId, frame: Bytes) -> Option<Bytes> {
+            Some(frame)
+        }
+
+        async fn reconfigure(&self, _: Vec<RadiantId>) -> Result<(), RequestError> {
+            Err(Refused::Closed.into())
+        }
+
+        async fn hand_over(&self, _: RadiantId) -> Result<(), RequestError> {
+            Err(Refused::Closed.into())
+        }
+
+        async fn campaign(&self) -> Result<(), RequestError> {
+            Err(Refused::Closed.into())
+        }
+
+        fn status(&self) -> EngineStatus {
+            EngineStatus::default()
+        }
+
+        async fn changed(&self, _: u64) -> EngineStatus {
+            EngineStatus::default()
+        }
+
+        async fn close(&self) {}
+    }
+
+    #[tokio::test]
+    async fn an_engine_hears_only_those_of_its_own_generation() {
+        let (order, body) = (OrderId(2), Bytes::from_static(b"vote"));
+        let channels = [
+            Channel::Engine(order),
+            Channel::Anew(order, Epoch(7)),
+            Channel::Anew(order, Epoch(9)),
+            Channel::Engine(OrderId(3)),
+        ];
+        for (generation, heard) in [(0, [true, false, false, false]), (7, [false, true, false, false])] {
+            let dispatch = Dispatch::default();
+            dispatch.register(order, Epoch(generation), Arc::new(Ear));
+            for (channel, heard) in channels.into_iter().zip(heard) {
+                let frame = Frame { channel, body: body.clone() };
+                let answer = dispatch.receive(RadiantId(1), frame).await;
+                assert_eq!(answer.is_some(), heard, "generation {generation}, {channel:?}");
+            }
+        }
+    }
+}

@@ -178,9 +178,11 @@ impl Seats {
         if id.is_control() {
             if let Some(seat) = cluster.set_control(None) {
                 seat.engine.close().await;
+                // Nothing there can panic.
+                let _ = cluster.world.block(move || seat.applier.retire()).await;
             }
         } else if let Some(order) = cluster.orders.remove(id) {
-            order.close().await;
+            order.give_up().await;
         }
         cluster.leads.doubt(id, cluster.me, None);
     }

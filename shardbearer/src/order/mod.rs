@@ -177,6 +177,14 @@ impl Order {
         self.queue.close();
         self.engine.close().await;
     }
+
+    /// [`Order::close`]; and the data are left alone from now on, see [`MachineApplier::retire`].
+    pub async fn give_up(&self) {
+        self.close().await;
+        let applier = self.applier.clone();
+        // Nothing there can panic.
+        let _ = self.world.block(move || applier.retire()).await;
+    }
 }
 
 /// Whether a command may make the data larger. What frees space is let through on a full disk.
