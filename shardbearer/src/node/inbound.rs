@@ -18,10 +18,13 @@ use crate::cluster::{Cluster, control, pulse};
 use crate::router::Router;
 use crate::transport::Stranger;
 
+/// An open engine, and of which generation of the order.
+type Open = (Epoch, Arc<dyn ConsensusEngine>);
+
 /// Hands frames on. What has no addressee yet is declined, so that the sender knows at once.
 #[derive(Default)]
 pub(super) struct Dispatch {
-    engines: ArcSwap<BTreeMap<OrderId, (Epoch, Arc<dyn ConsensusEngine>)>>,
+    engines: ArcSwap<BTreeMap<OrderId, Open>>,
     inside: ArcSwapOption<(Arc<Cluster>, Arc<Router>)>,
 }
 
