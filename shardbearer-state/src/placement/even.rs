@@ -23,7 +23,8 @@ pub fn assign(
     pins: &BTreeMap<ShardId, OrderId>,
     current: &[OrderId],
 ) -> Vec<OrderId> {
-    let known = |order: &OrderId| orders.iter().any(|one| one.id == *order);
+    let ids: BTreeSet<OrderId> = orders.iter().map(|order| order.id).collect();
+    let known = |order: &OrderId| ids.contains(order);
     let pinned: Vec<Option<OrderId>> =
         shards.iter().map(|shard| pins.get(shard).copied().filter(known)).collect();
     let mut owners: Vec<OrderId> = pinned.iter().map(|pin| pin.unwrap_or(OrderId::NONE)).collect();
@@ -49,19 +50,31 @@ pub fn assign(
 /// How many of the shards that are not pinned each order gets. An order whose pins alone are its share or more gets
 /// none, and the others share what is left.
 fn quotas(orders: &[OrderView], pinned: &[OrderId], present: &[OrderId]) -> BTreeMap<OrderId, usize> {
-    let count = |owners: &[OrderId], order: OrderId| owners.iter().filter(|owner| **owner == order).count();
+    let (pins, held) = (tally(pinned), tally(present));
+    let count = |owners: &BTreeMap<OrderId, usize>, order: OrderId| owners.get(&order).copied().unwrap_or(0);
     let mut sharing: Vec<OrderView> = orders.iter().copied().filter(|order| order.weight > 0).collect();
     loop {
         let ids: BTreeSet<OrderId> = sharing.iter().map(|order| order.id).collect();
-        let elsewhere = pinned.iter().filter(|owner| !owner.is_none() && !ids.contains(*owner)).count();
-        let shares = shares(pinned.len() - elsewhere, &sharing, |order| count(present, order));
+        let elsewhere: usize = pins
+            .iter()
+            .filter(|(owner, _)| !owner.is_none() && !ids.contains(owner))
+            .map(|(_, shards)| shards)
+            .sum();
+        let shares = shares(pinned.len() - elsewhere, &sharing, |order| count(&held, order));
         let before = sharing.len();
-        let full = |order: &OrderView| count(pinned, order.id) > shares.get(&order.id).copied().unwrap_or(0);
+        let full = |order: &OrderView| count(&pins, order.id) > shares.get(&order.id).copied().unwrap_or(0);
         sharing.retain(|order| !full(order));
         if sharing.len() == before {
-            return shares.into_iter().map(|(id, share)| (id, share - count(pinned, id))).collect();
+            return shares.into_iter().map(|(id, share)| (id, share - count(&pins, id))).collect();
         }
     }
+}
+
+/// How many shards each order has.
+fn tally(owners: &[OrderId]) -> BTreeMap<OrderId, usize> {
+    let mut shards = BTreeMap::new();
+    owners.iter().for_each(|owner| *shards.entry(*owner).or_default() += 1);
+    shards
 }
 
 /// How many shards each order gets. The remainder goes to the largest fractions; among equals to those that have one

@@ -1,4 +1,6 @@
-//! A closed-loop load generator: so many clients, each of which sends, waits for the answers, and sends again.
+//! A load generator: so many clients, each of which sends, waits for the answers, and sends again; at once, or, where a
+//! rate is asked for, when it is due. Latencies then count from when it was due: a server that stands still for a second
+//! does not get away with one slow answer.
 //!
 //! It drives Shardbearer through its RESP and gRPC doors, and Redis, Redis Cluster and etcd for comparison, all by the
 //! same loop, so that the numbers can be put side by side. Latencies are those of whole pipelines: what a caller
@@ -6,6 +8,7 @@
 
 mod driver;
 mod etcd;
+mod gaps;
 mod histogram;
 mod process;
 mod resp;
@@ -25,6 +28,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use self::driver::{Driver, Kind, Op};
+use self::gaps::Gaps;
 pub use self::histogram::Part;
 use self::histogram::Tally;
 pub use self::process::Usage;
@@ -71,6 +75,30 @@ pub struct Options {
     pub fill: bool,
     /// Processes of the servers.
     pub pids: Vec<u32>,
+    /// Operations a second of all clients together; as many as are answered without it.
+    pub rate: Option<f64>,
+    /// A hash tag that all keys have, so that they are in one shard.
+    pub tag: Option<String>,
+}
+
+impl Default for Options {
+    /// What `shardbearer bench` does unless told otherwise.
+    fn default() -> Self {
+        Options {
+            clients: 64,
+            pipeline: 1,
+            value_size: 256,
+            keys: 100_000,
+            zipf: None,
+            read_share: 0.5,
+            warm_up: Duration::from_secs(2),
+            duration: Duration::from_secs(10),
+            fill: true,
+            pids: Vec::new(),
+            rate: None,
+            tag: None,
+        }
+    }
 }
 
 /// What came out.
@@ -90,8 +118,12 @@ pub struct Report {
     pub zipf: Option<f64>,
     /// Share of reads.
     pub read_share: f64,
+    /// Operations a second that were asked for, if they were.
+    pub rate: Option<f64>,
     /// Seconds measured.
     pub seconds: f64,
+    /// Longest time in milliseconds in which no operation was finished.
+    pub longest_gap_ms: f64,
     /// Operations that failed while measuring.
     pub errors: u64,
     /// Why the last of them did.
@@ -112,8 +144,7 @@ pub struct Report {
 pub async fn run(target: Target, options: Options, say: impl Fn(&str)) -> anyhow::Result<Report> {
     // A process that does not exist is said before anything is written.
     process::cpu(&options.pids)?;
-    let workload =
-        Arc::new(Workload::new(options.keys, options.zipf, options.read_share, options.value_size));
+    let workload = Arc::new(Workload::new(&options));
     let mut drivers: Vec<Box<dyn Driver>> = Vec::new();
     for client in 0..options.clients as usize {
         drivers.push(connect(&target, client).await?);
@@ -125,6 +156,8 @@ pub async fn run(target: Target, options: Options, say: impl Fn(&str)) -> anyhow
     say(&format!("running for {:.0} s ...", (options.warm_up + options.duration).as_secs_f64()));
     let begin = Instant::now() + options.warm_up;
     let end = begin + options.duration;
+    let gaps = Arc::new(Gaps::new(begin));
+    let every = options.rate.map(|rate| every(&options, rate));
     let mut clients = JoinSet::new();
     for (number, driver) in drivers.into_iter().enumerate() {
         let client = Loop {
@@ -132,6 +165,9 @@ pub async fn run(target: Target, options: Options, say: impl Fn(&str)) -> anyhow
             workload: workload.clone(),
             rng: StdRng::seed_from_u64(number as u64),
             pipeline: options.pipeline as usize,
+            // Evenly after one another.
+            due: every.map(|every| (Instant::now() + every / options.clients * number as u32, every)),
+            gaps: gaps.clone(),
             begin,
             end,
         };
@@ -159,7 +195,9 @@ pub async fn run(target: Target, options: Options, say: impl Fn(&str)) -> anyhow
         keys: options.keys,
         zipf: options.zipf,
         read_share: options.read_share,
+        rate: options.rate,
         seconds,
+        longest_gap_ms: gaps.longest(end).as_secs_f64() * 1e3,
         errors: tally.errors,
         last_error: tally.last_error.clone(),
         all: Part::new(&all, seconds),
@@ -168,6 +206,11 @@ pub async fn run(target: Target, options: Options, say: impl Fn(&str)) -> anyhow
         generator: Usage::new(generator, rss.0, ops),
         servers: (!options.pids.is_empty()).then(|| Usage::new(servers, rss.1, ops)),
     })
+}
+
+/// How often each client has to send for so many operations a second of all.
+fn every(options: &Options, rate: f64) -> Duration {
+    Duration::from_secs_f64(f64::from(options.clients) * f64::from(options.pipeline) / rate)
 }
 
 fn name(target: &Target) -> &'static str {
@@ -225,6 +268,9 @@ struct Loop {
     workload: Arc<Workload>,
     rng: StdRng,
     pipeline: usize,
+    /// When to send next, and how long after that again; without it at once.
+    due: Option<(Instant, Duration)>,
+    gaps: Arc<Gaps>,
     begin: Instant,
     end: Instant,
 }
@@ -237,7 +283,7 @@ impl Loop {
         loop {
             ops.clear();
             ops.extend((0..self.pipeline).map(|_| self.workload.next(&mut self.rng)));
-            let sent = Instant::now();
+            let sent = self.turn().await;
             if sent >= self.end {
                 return tally;
             }
@@ -247,7 +293,10 @@ impl Loop {
             let result = result.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer in time")));
             let counts = sent >= self.begin;
             match result {
-                Ok(()) if counts => tally.record(&ops, took),
+                Ok(()) if counts => {
+                    self.gaps.finished(sent + took);
+                    tally.record(&ops, took);
+                }
                 Ok(()) => {}
                 Err(error) => {
                     if counts {
@@ -257,6 +306,17 @@ impl Loop {
                 }
             }
         }
+    }
+
+    /// Waits until the next operations are due; returns when they were.
+    async fn turn(&mut self) -> Instant {
+        let Some((due, every)) = &mut self.due else { return Instant::now() };
+        let now = *due;
+        *due += *every;
+        if now < self.end {
+            tokio::time::sleep_until(now).await;
+        }
+        now
     }
 }
 

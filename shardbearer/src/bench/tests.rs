@@ -64,11 +64,10 @@ fn options() -> Options {
         value_size: 10,
         keys: 500,
         zipf: Some(0.9),
-        read_share: 0.5,
         warm_up: Duration::from_millis(20),
         duration: Duration::from_millis(200),
-        fill: true,
         pids: vec![std::process::id()],
+        ..Options::default()
     }
 }
 
@@ -88,6 +87,16 @@ async fn redis_and_redis_cluster_are_filled_and_measured() {
         let json = serde_json::to_value(&report).expect("plain data");
         assert!(json["all"]["p999_us"].is_u64() && json["servers"]["rss_bytes"].as_u64() > Some(0));
     }
+}
+
+#[tokio::test]
+async fn with_a_rate_no_more_is_sent_than_is_due() {
+    let address = server(Store::default()).await;
+    let options =
+        Options { rate: Some(1_000.0), pipeline: 1, duration: Duration::from_millis(500), ..options() };
+    let report = run(Target::Resp(vec![address]), options, |_| {}).await.expect("it runs");
+    assert_eq!(report.errors, 0);
+    assert!((1..=501).contains(&report.all.ops), "{}", report.all.ops);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use rand::Rng;
 use rand::rngs::StdRng;
 
+use super::Options;
 use super::driver::{Kind, Op};
 
 /// Keys, values and their shares.
@@ -14,15 +15,18 @@ pub(super) struct Workload {
     pub(super) value: Bytes,
     zipf: Option<Zipf>,
     read_share: f64,
+    /// What stands before the number of a key.
+    before: String,
 }
 
 impl Workload {
-    /// `zipf`: the exponent, between 0 and 1.
-    pub(super) fn new(keys: u64, zipf: Option<f64>, read_share: f64, value_size: u32) -> Workload {
+    /// As the options say.
+    pub(super) fn new(options: &Options) -> Workload {
         let mut rng = rand::rng();
-        let value: Vec<u8> = (0..value_size).map(|_| rng.random_range(b'!'..=b'~')).collect();
-        let zipf = zipf.map(|theta| Zipf::new(keys, theta));
-        Workload { keys, value: value.into(), zipf, read_share }
+        let value: Vec<u8> = (0..options.value_size).map(|_| rng.random_range(b'!'..=b'~')).collect();
+        let zipf = options.zipf.map(|theta| Zipf::new(options.keys, theta));
+        let before = options.tag.as_ref().map_or("bench:".into(), |tag| format!("bench:{{{tag}}}:"));
+        Workload { keys: options.keys, value: value.into(), zipf, read_share: options.read_share, before }
     }
 
     /// The next operation.
@@ -38,7 +42,7 @@ impl Workload {
 
     /// The key with this number.
     pub(super) fn key(&self, index: u64) -> Bytes {
-        format!("bench:{index:010}").into()
+        format!("{}{index:010}", self.before).into()
     }
 }
 
@@ -95,7 +99,9 @@ mod tests {
     fn shares_and_keys_stay_in_bounds() {
         let mut rng = StdRng::seed_from_u64(1);
         for (share, kind) in [(0.0, Kind::Write), (1.0, Kind::Read)] {
-            let workload = Workload::new(3, Some(0.9), share, 16);
+            let options =
+                Options { keys: 3, zipf: Some(0.9), read_share: share, value_size: 16, ..Options::default() };
+            let workload = Workload::new(&options);
             assert_eq!(workload.value.len(), 16);
             for _ in 0..100 {
                 let op = workload.next(&mut rng);
@@ -103,5 +109,15 @@ mod tests {
                 assert!((0..3).any(|index| workload.key(index) == op.key));
             }
         }
+    }
+
+    #[test]
+    fn keys_with_a_tag_are_of_one_slot() {
+        let slots = |tag: Option<String>| -> std::collections::BTreeSet<_> {
+            let workload = Workload::new(&Options { tag, ..Options::default() });
+            (0..50).map(|index| shardbearer_core::slots::slot_of(&workload.key(index))).collect()
+        };
+        assert_eq!(slots(Some("a".into())).len(), 1);
+        assert!(slots(None).len() > 1);
     }
 }

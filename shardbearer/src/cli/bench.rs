@@ -12,7 +12,7 @@ use crate::bench::{self, Options, Report};
 /// Arguments of `bench`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "A closed loop: every client sends, waits for all answers, and sends again. Only ratios \
+    after_help = "A closed loop unless --rate is given: every client sends, waits for all answers, and sends again. Only ratios \
 between runs on the same machine, one after the other, mean anything.
 
 Examples:
@@ -22,7 +22,8 @@ Examples:
   shardbearer bench --endpoints 127.0.0.1:6379                a plain Redis
   shardbearer bench --redis-cluster --endpoints 127.0.0.1:7000
   shardbearer bench --target etcd --endpoints 127.0.0.1:2379
-  shardbearer bench --pids $(pgrep -d, shardbearer)           with the servers' CPU and memory"
+  shardbearer bench --pids $(pgrep -d, shardbearer)           with the servers' CPU and memory
+  shardbearer bench --rate 2000 --tag a --read-share 0        how long the writes of one shard wait"
 )]
 pub(super) struct Bench {
     /// What to drive
@@ -61,6 +62,13 @@ pub(super) struct Bench {
     /// Processes of the servers, whose CPU time and memory are to be told
     #[arg(long, value_delimiter = ',', value_name = "PID,...")]
     pids: Vec<u32>,
+    /// Operations a second of all clients together, due at fixed times from which latencies count, so that a server that
+    /// stands still is not spared
+    #[arg(long, value_name = "OPS", value_parser = rate)]
+    rate: Option<f64>,
+    /// Put all keys into one shard: the hash tag that they have in braces
+    #[arg(long, value_name = "TEXT", value_parser = tag)]
+    tag: Option<String>,
 }
 
 /// What to drive.
@@ -101,6 +109,8 @@ impl Bench {
             duration: self.duration,
             fill: !self.no_fill,
             pids: self.pids,
+            rate: self.rate,
+            tag: self.tag,
         };
         let report = bench::run(target, options, |text| eprintln!("{text}")).await?;
         match global.output {
@@ -135,6 +145,7 @@ fn print(report: &Report) -> std::io::Result<()> {
     output::right(&mut table, &[1, 2, 3, 4, 5, 6, 7]);
     output::line(table)?;
     output::line(format!("errors {}", report.errors))?;
+    output::line(format!("longest time without an answer: {:.1} ms", report.longest_gap_ms))?;
     output::line(format!("load generator: {:.1} µs of CPU per operation", report.generator.cpu_us_per_op))?;
     if let Some(servers) = &report.servers {
         output::line(format!(
@@ -151,6 +162,20 @@ fn share(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
         _ => Err("write a number from 0 to 1".into()),
+    }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if (0.1..=1e9).contains(&rate) => Ok(rate),
+        _ => Err("write operations a second, such as 2000".into()),
+    }
+}
+
+fn tag(text: &str) -> Result<String, String> {
+    match text.is_empty() || text.contains(['{', '}']) {
+        true => Err("write a text without braces".into()),
+        false => Ok(text.to_owned()),
     }
 }
 

@@ -143,12 +143,19 @@ pub fn free_ports(count: usize) -> Vec<u16> {
 
 /// A cluster of `count` radiants that all name the first and the next.
 pub async fn cluster(count: usize) -> (tempfile::TempDir, Vec<Radiant>) {
+    cluster_with(count, |_| {}).await
+}
+
+/// The same with a configuration that is changed.
+pub async fn cluster_with(count: usize, change: impl Fn(&mut Config)) -> (tempfile::TempDir, Vec<Radiant>) {
     let folder = tempfile::tempdir().expect("a folder");
     let ports = free_ports(count);
     let starting: Vec<Starting> = (0..count)
         .map(|i| {
             let neighbors = if count == 1 { vec![] } else { vec![ports[0], ports[(i + 1) % count]] };
-            start(config(folder.path(), &format!("r{i}"), ports[i], &neighbors, count as u32))
+            let mut config = config(folder.path(), &format!("r{i}"), ports[i], &neighbors, count as u32);
+            change(&mut config);
+            start(config)
         })
         .collect();
     let mut radiants = Vec::new();

@@ -208,6 +208,43 @@ async fn an_operator_halts_calls_off_and_undoes() {
     }
 }
 
+/// The orders of one cluster may run different engines, so a move is also how a shard changes its protocol while it is
+/// used: from each to each here, and back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shard_changes_its_protocol_under_writers() {
+    let engines = ["openraft", "omnipaxos", "chain"];
+    let (_folder, radiants) =
+        cluster_with(3, |config| config.consensus.engines = engines.map(String::from).to_vec()).await;
+    let first = &radiants[0].running;
+    let topology = first.cluster.map.topology();
+    let order_on = |engine: &str| {
+        let order = topology.orders.iter().find(|order| !order.id.is_control() && order.engine == engine);
+        order.expect("one each was founded").id
+    };
+    let (shard, home) = owner(first, "{moving}");
+    for i in 0..100 {
+        radiants[i % 3].put(&format!("{{moving}}-kept-{i}"), &"x".repeat(2_000)).await.expect("written");
+    }
+    let writers = Writers::start(&radiants, 6);
+    let ways = ["openraft", "omnipaxos", "chain", "openraft", "chain", "omnipaxos", "openraft"];
+    for engine in ways.into_iter().skip_while(|engine| order_on(engine) == home) {
+        let to = order_on(engine);
+        assert_eq!(moved(first, shard, to).await, Phase::Collected, "to {engine}");
+        owned(first, to).await;
+    }
+    let counts = writers.stop().await;
+    assert!(counts.iter().all(|count| *count > 20), "the writers wrote meanwhile: {counts:?}");
+    for (i, count) in counts.iter().enumerate() {
+        let value = radiants[(i + 1) % 3].get(&format!("{{moving}}-{i}")).await;
+        assert_eq!(value, Some(count.to_string()), "key {i}");
+    }
+    let kept = scan(first, shard, Bytes::new()).await;
+    assert_eq!(kept.iter().filter(|key| key.starts_with(b"{moving}-kept-")).count(), 100);
+    for radiant in radiants {
+        radiant.stop().await;
+    }
+}
+
 /// What a former owner had is gone from its disk, and the epochs tell who asked for what.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_source_keeps_nothing_but_a_record() {
