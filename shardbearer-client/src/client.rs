@@ -274,4 +274,10 @@ impl Client {
         };
         self.inner.refresher.ask_to_change(self.timeout, ask).await
     }
+
+    /// Has an order that lost its majority for good begin anew from its furthest member, or says what that would lose.
+    pub async fn reset(&self, request: pb::ResetRequest) -> Result<pb::ResetResponse, Error> {
+        let ask = async |mut admin: crate::map::Admin| admin.reset(request.clone()).await;
+        self.inner.refresher.ask_to_change(self.timeout, ask).await
+    }
 }

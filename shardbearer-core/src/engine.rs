@@ -205,6 +205,19 @@ pub trait EngineFactory: Send + Sync {
         None
     }
 
+    /// Whether an order that has lost its majority can begin anew from one member: [`EngineFactory::reset`].
+    fn can_reset(&self) -> bool {
+        false
+    }
+
+    /// Makes this radiant the only member of an order that is not open: everything in its log is applied, committed or
+    /// not, and what comes next comes after it, in `term` or a later one. Newcomers are brought up by an image, so that nobody
+    /// ever sees the members that were before. May be repeated, also after a crash in the middle.
+    async fn reset(&self, context: EngineContext, _term: u64) -> Result<(), EngineError> {
+        let why = format!("{} cannot begin anew from one member", self.name());
+        Err(EngineError { order: context.order, why })
+    }
+
     /// Opens the order. An error means that this radiant cannot run it at all.
     async fn open(&self, context: EngineContext) -> Result<Arc<dyn ConsensusEngine>, EngineError>;
 }

@@ -40,6 +40,17 @@ pub struct Roster {
     pub size: u32,
     /// They are to leave once that has been carried out. Members until then, or learners that are wanted no more.
     pub leaving: Vec<RadiantId>,
+    /// The last time that the order began anew from one of its members.
+    pub reset: Option<Reset>,
+}
+
+/// That an order which had lost its majority began anew from what one member had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Reset {
+    /// When it was decided. Tells the order from what it was before: whoever has another takes no part in it.
+    pub epoch: Epoch,
+    /// From whose log and data it went on.
+    pub survivor: RadiantId,
 }
 
 /// A change of who belongs to what.
@@ -64,6 +75,13 @@ pub enum MemberChange {
     Abandon {
         /// The order.
         order: OrderId,
+    },
+    /// An order that has lost its majority for good begins anew with `survivor` as its only member.
+    Reset {
+        /// The order.
+        order: OrderId,
+        /// Whose log and data it goes on from.
+        survivor: RadiantId,
     },
     /// A new list for an order whose engine takes it from here, in its order.
     List {
@@ -105,6 +123,11 @@ impl Order {
     /// Whether the members are the founders still, all of whom open the order as founders.
     pub fn is_as_founded(&self) -> bool {
         self.roster.epoch <= Epoch(1)
+    }
+
+    /// When the order began anew the last time; zero for one that never did.
+    pub fn generation(&self) -> Epoch {
+        self.roster.reset.map_or(Epoch(0), |reset| reset.epoch)
     }
 
     /// The founders in the order in which a chain of them stands: who should lead first comes first.

@@ -6,13 +6,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use thiserror::Error;
 
-use crate::ids::{OrderId, RadiantId};
+use crate::ids::{Epoch, OrderId, RadiantId};
 
 /// What a frame is about; decides who receives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Channel {
     /// An engine's own traffic.
     Engine(OrderId),
+    /// The same of an order that began anew in this epoch: what its members said before is not for those it has now.
+    Anew(OrderId, Epoch),
     /// Client requests on their one hop to a herald.
     Forward,
     /// Liveness, leads and loads, to everybody, a few times a second.

@@ -350,6 +350,10 @@ impl Admin for Radiant {
         Ok(Response::new(pb::MemberResponse::default()))
     }
 
+    async fn reset(&self, _: Request<pb::ResetRequest>) -> Result<Response<pb::ResetResponse>, Status> {
+        Ok(Response::new(pb::ResetResponse::default()))
+    }
+
     async fn epoch_at(
         &self,
         _: Request<pb::EpochAtRequest>,

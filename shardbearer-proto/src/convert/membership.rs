@@ -2,7 +2,7 @@
 
 use shardbearer_core::control::Change;
 use shardbearer_core::ids::{Epoch, RadiantId};
-use shardbearer_core::membership::{MemberChange, Roster, Standing};
+use shardbearer_core::membership::{MemberChange, Reset, Roster, Standing};
 
 use super::{ConvertError, missing};
 use crate::pb;
@@ -46,6 +46,8 @@ impl From<&Roster> for pb::Roster {
             learners: numbers(&roster.learners),
             leaving: numbers(&roster.leaving),
             size: roster.size,
+            reset: roster.reset.unwrap_or_default().epoch.0,
+            survivor: roster.reset.unwrap_or_default().survivor.0,
         }
     }
 }
@@ -58,19 +60,24 @@ impl From<pb::Roster> for Roster {
             learners: radiants(roster.learners),
             leaving: radiants(roster.leaving),
             size: roster.size,
+            reset: (roster.reset > 0)
+                .then(|| Reset { epoch: roster.reset.into(), survivor: roster.survivor.into() }),
         }
     }
 }
 
 /// A change of members as part of a command.
 pub(super) fn member_change_to_pb(on: Epoch, change: &MemberChange) -> pb::MemberChange {
-    use pb::member_change::{Begin, Kind, List, Stand};
+    use pb::member_change::{self, Begin, Kind, List, Stand};
     let kind = match change {
         MemberChange::Begin { order, add, remove } => {
             Kind::Begin(Begin { order: order.0, add: add.0, remove: remove.0 })
         }
         MemberChange::Finish { order } => Kind::Finish(order.0),
         MemberChange::Abandon { order } => Kind::Abandon(order.0),
+        MemberChange::Reset { order, survivor } => {
+            Kind::Reset(member_change::Reset { order: order.0, survivor: survivor.0 })
+        }
         MemberChange::List { order, members, learners } => {
             Kind::List(List { order: order.0, members: numbers(members), learners: numbers(learners) })
         }
@@ -93,6 +100,9 @@ pub(super) fn member_change_from_pb(change: pb::MemberChange) -> Result<Change, 
         },
         Kind::Finish(order) => MemberChange::Finish { order: order.into() },
         Kind::Abandon(order) => MemberChange::Abandon { order: order.into() },
+        Kind::Reset(reset) => {
+            MemberChange::Reset { order: reset.order.into(), survivor: reset.survivor.into() }
+        }
         Kind::List(list) => MemberChange::List {
             order: list.order.into(),
             members: radiants(list.members),

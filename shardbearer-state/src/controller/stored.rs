@@ -6,11 +6,15 @@ mod policy;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use shardbearer_core::control::EpochRecord;
 use shardbearer_core::ids::{ClusterId, Epoch, Incarnation};
-use shardbearer_core::membership::{Roster, Standing};
+use shardbearer_core::membership::{Reset, Roster, Standing};
 use shardbearer_core::rebalancing::Policy;
 use shardbearer_core::topology::{Doors, Order, Radiant, Shard, Table, Topology};
 
 const VERSION: u8 = 3;
+
+/// Where an order was reset. Written only then, so that replicas of an older program write the same bytes until somebody
+/// asks for what they do not know.
+const VERSION_WITH_RESETS: u8 = 4;
 
 /// Without a policy and without reasons of migrations; still read.
 const VERSION_WITHOUT_POLICY: u8 = 2;
@@ -18,7 +22,7 @@ const VERSION_WITHOUT_POLICY: u8 = 2;
 /// A configuration as a row.
 pub(super) fn encode_topology(topology: &Topology) -> Bytes {
     let mut out = BytesMut::new();
-    out.put_u8(VERSION);
+    out.put_u8(version_of(topology));
     put_topology(&mut out, topology);
     out.freeze()
 }
@@ -27,13 +31,13 @@ pub(super) fn encode_topology(topology: &Topology) -> Bytes {
 pub(super) fn decode_topology(row: &Bytes) -> Option<Topology> {
     let (version, mut rest) = versioned(row)?;
     let topology = take_topology(version, &mut rest)?;
-    rest.is_empty().then_some(topology)
+    rest.is_empty().then_some(topology).filter(|topology| fits(version, topology))
 }
 
 /// An epoch's record and configuration as a row.
 pub(super) fn encode_epoch(record: &EpochRecord, topology: &Topology) -> Bytes {
     let mut out = BytesMut::new();
-    out.put_u8(VERSION);
+    out.put_u8(version_of(topology));
     out.put_u64(record.epoch.0);
     out.put_u64(record.at_ms);
     for text in [&record.who, &record.why, &record.what] {
@@ -54,13 +58,23 @@ pub(super) fn decode_epoch(row: &Bytes) -> Option<(EpochRecord, Topology)> {
         what: text(&mut rest)?,
     };
     let topology = take_topology(version, &mut rest)?;
-    rest.is_empty().then_some((record, topology))
+    (rest.is_empty() && fits(version, &topology)).then_some((record, topology))
+}
+
+fn version_of(topology: &Topology) -> u8 {
+    let reset = topology.orders.iter().any(|order| order.roster.reset.is_some());
+    if reset { VERSION_WITH_RESETS } else { VERSION }
+}
+
+/// Whether a row of this version can hold such a configuration.
+fn fits(version: u8, topology: &Topology) -> bool {
+    version == VERSION_WITHOUT_POLICY || version == version_of(topology)
 }
 
 fn versioned(row: &Bytes) -> Option<(u8, Bytes)> {
     let mut rest = row.clone();
     let version = rest.try_get_u8().ok()?;
-    [VERSION, VERSION_WITHOUT_POLICY].contains(&version).then_some((version, rest))
+    [VERSION_WITH_RESETS, VERSION, VERSION_WITHOUT_POLICY].contains(&version).then_some((version, rest))
 }
 
 fn put_text(out: &mut BytesMut, text: &str) {
@@ -73,6 +87,7 @@ fn put_count(out: &mut BytesMut, count: usize) {
 }
 
 fn put_topology(out: &mut BytesMut, topology: &Topology) {
+    let resets = version_of(topology) == VERSION_WITH_RESETS;
     out.put_u128(topology.cluster.0);
     out.put_u64(topology.epoch.0);
     put_count(out, topology.radiants.len());
@@ -92,6 +107,11 @@ fn put_topology(out: &mut BytesMut, topology: &Topology) {
         put_count(out, order.members.len());
         order.members.iter().for_each(|member| out.put_u64(member.0));
         put_roster(out, &order.roster);
+        if resets {
+            let Reset { epoch, survivor } = order.roster.reset.unwrap_or_default();
+            out.put_u64(epoch.0);
+            out.put_u64(survivor.0);
+        }
     }
     put_count(out, topology.tables.len());
     for table in &topology.tables {
@@ -146,7 +166,13 @@ fn roster(rest: &mut Bytes) -> Option<Roster> {
     let (epoch, previous) = (Epoch(long(rest)?), Epoch(long(rest)?));
     let size = rest.try_get_u32().ok()?;
     let mut radiants = || many(rest, |rest| Some(long(rest)?.into()));
-    Some(Roster { epoch, previous, size, learners: radiants()?, leaving: radiants()? })
+    Some(Roster { epoch, previous, size, learners: radiants()?, leaving: radiants()?, reset: None })
+}
+
+/// Whether and how an order was reset; epoch 0 says that it was not.
+fn reset(rest: &mut Bytes) -> Option<Option<Reset>> {
+    let reset = Reset { epoch: Epoch(long(rest)?), survivor: long(rest)?.into() };
+    Some(Some(reset).filter(|reset| *reset != Reset::default()))
 }
 
 fn long(rest: &mut Bytes) -> Option<u64> {
@@ -190,7 +216,10 @@ fn take_topology(version: u8, rest: &mut Bytes) -> Option<Topology> {
                 engine: text(rest)?,
                 preferred_herald: long(rest)?.into(),
                 members: many(rest, |rest| Some(long(rest)?.into()))?,
-                roster: roster(rest)?,
+                roster: match (roster(rest)?, version) {
+                    (roster, VERSION_WITH_RESETS) => Roster { reset: reset(rest)?, ..roster },
+                    (roster, _) => roster,
+                },
             })
         })?,
         tables: many(rest, |rest| {

@@ -6,6 +6,7 @@
 //!
 //! - [`carry_out`] is the law: what no change may do, whoever asks, decided at its place in the control log.
 //! - [`plan`] is the policy: what the scherald does next, given what it sees, and why it can do no better.
+//! - [`mod@reset`] is for orders that have lost their majority: from whom to go on, and what that may lose.
 //! - [`ask`] is the operator's side: what a request would lead to, step by step, before anything is done.
 //!
 //! Two kinds of engines are told apart. Where members agree on changes among themselves, control only says what is wanted
@@ -18,6 +19,7 @@ mod agreements;
 pub mod ask;
 mod lists;
 pub mod plan;
+pub mod reset;
 #[cfg(test)]
 mod tests;
 mod what_if;
@@ -40,6 +42,7 @@ pub fn carry_out(topology: &Topology, change: &MemberChange) -> Result<(Topology
         MemberChange::Begin { order, add, remove } => begin(&mut next, *order, *add, *remove)?,
         MemberChange::Finish { order } => finish(&mut next, *order)?,
         MemberChange::Abandon { order } => abandon(&mut next, *order)?,
+        MemberChange::Reset { order, survivor } => reset::begin_anew(&mut next, *order, *survivor)?,
         MemberChange::List { order, members, learners } => list(&mut next, *order, members, learners)?,
         MemberChange::Stand { radiant, standing } => stand(&mut next, *radiant, *standing)?,
     };

@@ -21,6 +21,7 @@ mod progress;
 mod radiant;
 mod radiants;
 mod rebalance;
+mod reset;
 mod shard;
 mod shards;
 mod status;

@@ -1,4 +1,4 @@
-//! `order`: giving orders more or less, creating and removing them.
+//! `order`: giving orders more or less, creating and removing them, saving those that lost their majority.
 
 use clap::{Args, Subcommand};
 use shardbearer_client::pb;
@@ -6,6 +6,7 @@ use shardbearer_client::pb::rebalance_request::Kind;
 
 use super::Global;
 use super::rebalance::{self, How};
+use super::reset;
 use crate::report;
 
 /// Arguments of `order`.
@@ -16,6 +17,7 @@ use crate::report;
   shardbearer order create                       one more, like the others
   shardbearer order remove 4 --dry-run           which shards would move where
   shardbearer order remove 4                     empty it, then remove it
+  shardbearer order reset 3 --dry-run            most of its members are lost: what can be saved
 
 Shards move by `shardbearer rebalance`, or by themselves where that is automatic; the removal of an order moves its own.")]
 pub(super) struct Order {
@@ -68,6 +70,19 @@ enum Action {
         #[arg(long)]
         keep: bool,
     },
+    /// Have an order that lost most of its members for good go on from the one that is left
+    #[command(after_help = "Examples:
+  shardbearer order reset 3 --dry-run
+  shardbearer order reset 3 --force --why 'the disks of r2 and r3 are lost'
+
+First start every member that can still be started: an order with most of its members elects a herald by itself. The account
+says which member the order would go on from, and which acknowledged writes may be lost; for those it takes --force. Members that
+are not reached must be off. The control order has to have its majority.")]
+    Reset {
+        /// The order
+        #[arg(value_name = "ID")]
+        order: u64,
+    },
 }
 
 impl Order {
@@ -83,6 +98,9 @@ impl Order {
             }
             Action::Remove { order, keep: false } => Kind::Remove(order),
             Action::Remove { order, keep: true } => Kind::Keep(order),
+            Action::Reset { order } => {
+                return reset::run(&client, global, order, self.dry_run, self.how).await;
+            }
         };
         rebalance::ask(&client, global, kind, self.dry_run, self.how).await.map(drop)
     }

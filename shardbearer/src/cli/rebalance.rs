@@ -47,10 +47,10 @@ pub(super) struct Rebalance {
 pub(super) struct How {
     /// Do it although it is unsafe
     #[arg(long, global = true)]
-    force: bool,
+    pub(super) force: bool,
     /// The reason, for the history of the cluster
     #[arg(long, global = true, value_name = "TEXT", default_value = "")]
-    why: String,
+    pub(super) why: String,
 }
 
 impl How {

@@ -112,6 +112,13 @@ async fn answer_here(cluster: &Cluster, request: pb::ControlRequest) -> pb::Cont
                 Err(error) => control_response::Kind::Error((&error).into()),
             }
         }
+        Some(Kind::Reset(asked)) => said(match scherald(cluster) {
+            Ok(seat) => super::reset::answer(cluster, &seat, asked).await.map(control_response::Kind::Reset),
+            Err(error) => Err(error),
+        }),
+        Some(Kind::LogEnd(pb::LogEndRequest { order })) => {
+            said(super::reset::log_end(cluster, order.into()).map(control_response::Kind::LogEnd))
+        }
         Some(Kind::Migration(_)) => said(read(cluster, controller::migration).await.map(|found| {
             let migration = found.as_ref().map(Into::into);
             control_response::Kind::Migration(pb::MigrationResponse { migration })
@@ -226,6 +233,7 @@ fn adds(request: &pb::ControlRequest) -> bool {
     use pb::rebalance_request::Kind;
     match &request.kind {
         Some(control_request::Kind::Rebalance(asked)) => matches!(asked.kind, Some(Kind::Create(_))),
+        Some(control_request::Kind::Reset(asked)) => !asked.dry_run,
         _ => false,
     }
 }

@@ -7,6 +7,7 @@
 //! - [`history`]: earlier configurations, the way back to one, and what everybody remembers
 //! - `migrations`: what operators ask of them
 //! - [`rebalance`]: which order has which shard, decided there too
+//! - `reset`: orders that have lost their majority for good, decided there too
 //! - [`scherald`]: who has which seat, decided by the herald of the control order
 //! - [`status`]: all of it in words for people
 //!
@@ -18,6 +19,7 @@ pub mod migrations;
 pub mod peers;
 pub mod pulse;
 pub mod rebalance;
+mod reset;
 pub mod scherald;
 pub mod status;
 
@@ -30,6 +32,7 @@ use async_trait::async_trait;
 use shardbearer_core::engine::ConsensusEngine;
 use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::{Incarnation, OrderId, RadiantId};
+use shardbearer_core::log::LogStore;
 use shardbearer_core::membership::Standing;
 use shardbearer_core::migration::Migration;
 use shardbearer_core::topology::{Doors, Topology};
@@ -75,6 +78,8 @@ pub struct Cluster {
     pub peers: Peers,
     /// Held while the transport is told where the others are, so that it is told the newest last.
     pub reaching: parking_lot::Mutex<()>,
+    /// The log of all orders here.
+    pub log: Arc<dyn LogStore>,
     /// To the others.
     pub transport: Arc<dyn Links>,
     /// Keeps the configuration in the data directory and tells it to strangers.
@@ -246,6 +251,10 @@ impl Overview for Cluster {
 
     async fn member(&self, request: pb::MemberRequest) -> Result<pb::MemberResponse, RequestError> {
         scherald::ask(self, request).await
+    }
+
+    async fn reset(&self, request: pb::ResetRequest) -> Result<pb::ResetResponse, RequestError> {
+        reset::ask(self, request).await
     }
 
     async fn digest(&self, request: pb::DigestRequest) -> Result<pb::DigestResponse, RequestError> {

@@ -5,7 +5,7 @@
 //! The decisions are in [`shardbearer_state::membership`]; carrying them out is the business of the radiants that have
 //! the seats, see `node::tend`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +36,8 @@ const DEADLINE: Duration = Duration::from_secs(8);
 #[derive(Clone, Debug)]
 pub struct Settings {
     kinds: BTreeMap<String, Kind>,
+    /// Engines whose orders can begin anew from one member.
+    resettable: BTreeSet<String>,
     suspicion_ms: u64,
     grace_ms: u64,
     /// When shards are moved automatically.
@@ -56,8 +58,10 @@ impl Settings {
             };
             (factory.name().to_owned(), kind)
         });
+        let resettable = engines.all().filter(|factory| factory.can_reset());
         Settings {
             kinds: kinds.collect(),
+            resettable: resettable.map(|factory| factory.name().to_owned()).collect(),
             suspicion_ms: config.membership.suspicion_ms,
             grace_ms: config.membership.down_grace_ms,
             rest: Rest { settle_ms: config.rebalance.settle_ms, cool_down_ms: config.rebalance.cool_down_ms },
@@ -68,6 +72,11 @@ impl Settings {
     /// Whether there is such an engine here.
     pub(super) fn knows(&self, engine: &str) -> bool {
         self.kinds.contains_key(engine)
+    }
+
+    /// Whether an engine's orders can begin anew from one member.
+    pub(super) fn can_reset(&self, engine: &str) -> bool {
+        self.resettable.contains(engine)
     }
 
     /// How the members of an engine's orders change.

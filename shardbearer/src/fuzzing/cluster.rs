@@ -81,13 +81,14 @@ fn migration(source: &mut Source<'_>) -> MigrationChange {
 
 fn member_change(source: &mut Source<'_>) -> MemberChange {
     let order = OrderId(source.number());
-    match source.below(5) {
+    match source.below(6) {
         0 => {
             MemberChange::Begin { order, add: RadiantId(source.number()), remove: RadiantId(source.number()) }
         }
         1 => MemberChange::Finish { order },
         2 => MemberChange::Abandon { order },
         3 => MemberChange::List { order, members: radiants(source), learners: radiants(source) },
+        4 => MemberChange::Reset { order, survivor: RadiantId(source.number()) },
         _ => MemberChange::Stand { radiant: RadiantId(source.number()), standing: standing(source) },
     }
 }

@@ -68,6 +68,11 @@ pub trait Overview: Send + Sync {
         Err(Refused::Invalid("membership cannot be changed here".into()).into())
     }
 
+    /// Has an order that lost its majority begin anew, or says what that would lose.
+    async fn reset(&self, _: pb::ResetRequest) -> Result<pb::ResetResponse, RequestError> {
+        Err(Refused::Invalid("orders cannot be reset here".into()).into())
+    }
+
     /// What the replica of an order here holds, to be compared with others.
     async fn digest(&self, _: pb::DigestRequest) -> Result<pb::DigestResponse, RequestError> {
         Err(Refused::Invalid("there are no replicas here".into()).into())

@@ -5,6 +5,7 @@ use std::time::Duration;
 use shardbearer_core::control::ControlReply;
 use shardbearer_core::error::RequestError;
 use shardbearer_core::ids::{ClusterId, RadiantId};
+use shardbearer_core::membership::Standing;
 use shardbearer_core::topology::{Doors, Topology};
 use shardbearer_core::world::World;
 use shardbearer_proto::pb;
@@ -17,6 +18,8 @@ use crate::cluster::control;
 
 /// For one call; the far side has to reach the scherald within it.
 const CALL_DEADLINE: Duration = Duration::from_secs(6);
+/// For others to say what they have that is newer. Whoever cannot be reached costs a restart that much.
+const NEWS_DEADLINE: Duration = Duration::from_millis(500);
 /// How often the configuration is asked for until it names this radiant.
 const LOOKS: usize = 50;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -36,7 +39,13 @@ pub(super) async fn find_cluster(
     loop {
         match bootstrap.run().await? {
             Outcome::Founded { radiant, topology } => return Ok((radiant, topology, true)),
-            Outcome::Rejoin { radiant, topology } => return Ok((radiant, topology, false)),
+            Outcome::Rejoin { radiant, topology } => {
+                let newest = newest(radiant, &topology, beacons).await;
+                if let Some(newest) = &newest {
+                    bootstrap.belongs(newest).await?;
+                }
+                return Ok((radiant, newest.unwrap_or(topology), false));
+            }
             Outcome::Join { cluster, via } => {
                 tracing::info!(%cluster, "found a cluster; asking to be let in");
                 if let Some((radiant, topology)) =
@@ -56,6 +65,24 @@ pub(super) async fn find_cluster(
             }
         }
     }
+}
+
+/// What the others have that is newer than what a radiant that comes back remembers. A seat that is no longer its own is then not
+/// opened at all: of an order that began anew without it, it could otherwise go on with others who have not heard of it either.
+async fn newest(me: RadiantId, topology: &Topology, beacons: &dyn Beacons) -> Option<Topology> {
+    let others = topology.radiants.iter().filter(|radiant| {
+        radiant.id != me && radiant.standing != Standing::Gone && !radiant.doors.grpc.is_empty()
+    });
+    let asked = others.map(|radiant| async {
+        let map = Ask::Map(pb::MapRequest {});
+        match call(beacons, &radiant.doors.grpc, map, NEWS_DEADLINE).await {
+            Ok(Said::Topology(theirs)) => Topology::try_from(theirs).ok(),
+            Ok(_) | Err(_) => None,
+        }
+    });
+    let told = futures_util::future::join_all(asked).await.into_iter().flatten();
+    let newer = told.filter(|theirs| theirs.cluster == topology.cluster && theirs.epoch > topology.epoch);
+    newer.max_by_key(|theirs| theirs.epoch)
 }
 
 /// Asks members, the best first, until one lets the radiant in. `None` if none could; an error if the
@@ -96,7 +123,7 @@ async fn ask(
 ) -> Result<(RadiantId, Topology), Refusal> {
     let here = |why: String| Refusal::Here(why);
     let command = control::welcome(identity.name(), identity.incarnation(), doors, world.wall_ms());
-    match call(beacons, address, Ask::Command((&command).into())).await.map_err(here)? {
+    match call(beacons, address, Ask::Command((&command).into()), CALL_DEADLINE).await.map_err(here)? {
         Said::Reply(reply) => match ControlReply::try_from(reply).map_err(|error| here(error.to_string()))? {
             ControlReply::Changed { .. } => {}
             ControlReply::Refused(why) => return Err(Refusal::Final(why)),
@@ -104,12 +131,13 @@ async fn ask(
         other => return Err(here(unexpected(other))),
     }
     for _ in 0..LOOKS {
-        let topology = match call(beacons, address, Ask::Map(pb::MapRequest {})).await.map_err(here)? {
-            Said::Topology(topology) => {
-                Topology::try_from(topology).map_err(|error| here(error.to_string()))?
-            }
-            other => return Err(here(unexpected(other))),
-        };
+        let topology =
+            match call(beacons, address, Ask::Map(pb::MapRequest {}), CALL_DEADLINE).await.map_err(here)? {
+                Said::Topology(topology) => {
+                    Topology::try_from(topology).map_err(|error| here(error.to_string()))?
+                }
+                other => return Err(here(unexpected(other))),
+            };
         if topology.cluster != cluster {
             return Err(here(format!("belongs to cluster {}, not to {cluster}", topology.cluster)));
         }
@@ -124,8 +152,8 @@ async fn ask(
     Err(here("has not heard yet that this radiant was let in".into()))
 }
 
-async fn call(beacons: &dyn Beacons, address: &str, ask: Ask) -> Result<Said, String> {
-    let answer = beacons.control(address, pb::ControlRequest { kind: Some(ask) }, CALL_DEADLINE).await?;
+async fn call(beacons: &dyn Beacons, address: &str, ask: Ask, deadline: Duration) -> Result<Said, String> {
+    let answer = beacons.control(address, pb::ControlRequest { kind: Some(ask) }, deadline).await?;
     answer.kind.ok_or_else(|| "an answer without content".into())
 }
 
@@ -142,6 +170,8 @@ fn unexpected(said: Said) -> String {
         | Said::Members(_)
         | Said::Migration(_)
         | Said::Rebalance(_)
-        | Said::Explain(_) => "an answer to another question".into(),
+        | Said::Explain(_)
+        | Said::Reset(_)
+        | Said::LogEnd(_) => "an answer to another question".into(),
     }
 }

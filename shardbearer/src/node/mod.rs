@@ -292,6 +292,7 @@ impl Life {
             blockers: parking_lot::Mutex::default(),
             peers: cluster::peers::Peers::default(),
             reaching: parking_lot::Mutex::default(),
+            log: home.stores.log.clone(),
             transport: transport.clone(),
             bootstrap,
             world: world.clone(),

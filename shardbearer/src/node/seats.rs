@@ -8,6 +8,9 @@
 //!
 //! What is dropped stays dropped: a seat is closed only when the configuration, which is on disk here by then, says that
 //! the order goes on without it. A crash in between leaves something behind that the next start finds and drops.
+//!
+//! An order that lost its majority may begin anew from one of its members ([`crate::order::generation`]): a seat of it is then
+//! closed and opened again, by that member with what it has, by others with nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -28,9 +31,9 @@ use crate::cluster::control::{self, ControlSeat};
 use crate::cluster::{Cluster, scherald};
 use crate::config::Config;
 use crate::engine::Engines;
-use crate::order::Order;
 use crate::order::applier::MachineApplier;
 use crate::order::codec::{ControlCodec, DataCodec};
+use crate::order::{Order, generation};
 
 /// After a seat could not be opened or dropped, before it is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -56,8 +59,8 @@ impl Seats {
         for id in self.kept()?.into_iter().filter(|id| !mine.contains_key(id)) {
             result = result.and(self.close(id).await);
         }
-        for order in mine.into_values().filter(|order| !self.is_open(order.id)) {
-            result = result.and(self.open(order, topology).await);
+        for order in mine.into_values().filter(|order| !self.is_open(order)) {
+            result = result.and(self.begin(order, topology).await);
         }
         result
     }
@@ -80,11 +83,48 @@ impl Seats {
         }
     }
 
-    fn is_open(&self, id: OrderId) -> bool {
-        match id.is_control() {
+    fn is_open(&self, order: &OrderConfig) -> bool {
+        let open = match order.id.is_control() {
             true => self.cluster.control().is_some(),
-            false => self.cluster.orders.find(id).is_some(),
+            false => self.cluster.orders.find(order.id).is_some(),
+        };
+        // Once the radiant ends, no frame is taken any more, and nothing is opened again.
+        open && self.dispatch.generation(order.id).is_none_or(|generation| generation == order.generation())
+    }
+
+    /// Opens a seat, of the order as it is now: what this radiant has from before the order began anew is what it goes on from,
+    /// or it is dropped.
+    async fn begin(&self, order: &OrderConfig, topology: &Topology) -> Result<(), String> {
+        self.shut(order.id).await;
+        let storage = &self.home.stores.storage;
+        let before = generation::of(storage.view().as_ref(), order.id).map_err(|error| error.to_string())?;
+        if before < order.generation() {
+            match order.roster.reset.is_some_and(|reset| reset.survivor == self.cluster.me) {
+                true => self.survive(order).await?,
+                false => self.forget(order.id).await?,
+            }
+            // Last: until this is on disk, what is here counts as what it was, and all of the above is done again.
+            let (storage, id, now) = (storage.clone(), order.id, order.generation());
+            let noted = self.cluster.world.block(move || generation::note(storage.as_ref(), id, now)).await;
+            let noted = noted.ok_or("noting that it began anew failed")?;
+            noted.map_err(|error| format!("order {}: {error}", order.id))?;
         }
+        self.open(order, topology).await
+    }
+
+    /// Makes what is here of an order the beginning of its next generation.
+    async fn survive(&self, order: &OrderConfig) -> Result<(), String> {
+        if !self.kept()?.contains(&order.id) {
+            return Err(format!(
+                "order {} is to begin anew from what is here, and there is nothing",
+                order.id
+            ));
+        }
+        tracing::warn!(order = %order.id, "begins anew from what this radiant has of it");
+        let applier = self.applier(order, ShardMachine::new(order.id), DataCodec)?;
+        let factory = self.engines.find(&order.engine)?;
+        let term = generation::first_term(order.generation());
+        factory.reset(self.context(order, applier), term).await.map_err(|error| error.to_string())
     }
 
     /// Orders of which there is anything here.
@@ -125,24 +165,35 @@ impl Seats {
 
     /// Ends the order here and forgets all of it.
     async fn close(&self, id: OrderId) -> Result<(), String> {
+        self.shut(id).await;
+        self.forget(id).await?;
+        tracing::info!(order = %id, "the order goes on without this radiant; its log and data here are dropped");
+        Ok(())
+    }
+
+    /// Ends the order here, if it is open.
+    async fn shut(&self, id: OrderId) {
         let cluster = &self.cluster;
         self.dispatch.remove(id);
         if id.is_control() {
             if let Some(seat) = cluster.set_control(None) {
                 seat.engine.close().await;
                 seat.applier.close().await;
+                // Nothing there can panic.
+                let _ = cluster.world.block(move || seat.applier.retire()).await;
             }
         } else if let Some(order) = cluster.orders.remove(id) {
-            order.close().await;
+            order.give_up().await;
         }
         cluster.leads.doubt(id, cluster.me, None);
+    }
+
+    async fn forget(&self, id: OrderId) -> Result<(), String> {
         let home = self.home.clone();
-        let dropped = cluster.world.block(move || home.forget(id)).await;
+        let dropped = self.cluster.world.block(move || home.forget(id)).await;
         dropped
             .unwrap_or_else(|| Err("dropping it failed".into()))
-            .map_err(|why| format!("order {id}: {why}"))?;
-        tracing::info!(order = %id, "the order goes on without this radiant; its log and data here are dropped");
-        Ok(())
+            .map_err(|why| format!("order {id}: {why}"))
     }
 
     fn applier<M: shardbearer_core::machine::StateMachine>(
@@ -163,26 +214,29 @@ impl Seats {
         applier: Arc<dyn Applier>,
     ) -> Result<Arc<dyn ConsensusEngine>, String> {
         let factory = self.engines.find(&order.engine)?;
+        let engine = factory.open(self.context(order, applier)).await.map_err(|error| error.to_string())?;
+        self.dispatch.register(order.id, order.generation(), engine.clone());
+        Ok(engine)
+    }
+
+    fn context(&self, order: &OrderConfig, applier: Arc<dyn Applier>) -> EngineContext {
         let me = self.cluster.me;
         // What is stored says more and wins.
         let start = match order.is_as_founded() && order.members.contains(&me) {
             true => Start::Found(order.founders()),
             false => Start::Join,
         };
-        let context = EngineContext {
+        EngineContext {
             order: order.id,
             me,
             start,
             log: self.home.stores.log.clone(),
             applier,
-            transport: self.cluster.transport.clone(),
+            transport: generation::transport(order.id, order.generation(), self.cluster.transport.clone()),
             world: self.cluster.world.clone(),
             timing: self.config.consensus.timing(),
             limits: self.limits,
-        };
-        let engine = factory.open(context).await.map_err(|error| error.to_string())?;
-        self.dispatch.register(order.id, engine.clone());
-        Ok(engine)
+        }
     }
 }
 

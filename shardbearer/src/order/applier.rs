@@ -147,6 +147,12 @@ impl<M: StateMachine> MachineApplier<M> {
         if self.installs.load(Ordering::SeqCst) == before { found.map(Some) } else { Ok(None) }
     }
 
+    /// From now on nothing is applied by this applier: what is kept here of the order gets another one, or goes. An engine that
+    /// has closed may be at its last entries still. May wait for an image that is being installed.
+    pub fn retire(&self) {
+        self.state.lock().failure.get_or_insert(StorageError::Io("the seat was given up".into()));
+    }
+
     /// The replies, and what is to be dropped.
     fn apply_all(&self, entries: Vec<Committed>) -> Result<(Vec<Bytes>, Vec<Space>), StorageError> {
         let mut state = self.state.lock();

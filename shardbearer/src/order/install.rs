@@ -18,7 +18,7 @@ use shardbearer_core::storage::{Batch, Durability, KeyRange, Space, StorageEngin
 use super::applier::{
     APPLIED, Applying, INSTALLING, MachineApplier, encode_applied, read_applied, seal, unseal,
 };
-use super::snapshot;
+use super::{generation, snapshot};
 
 /// Finishes an install that a crash interrupted.
 pub(super) fn finish(
@@ -88,7 +88,7 @@ fn load_image(storage: &dyn StorageEngine, order: OrderId, place: &str) -> Resul
     let mut batch = Batch::default();
     for row in storage.view().scan(own, &KeyRange::all()) {
         let (key, _) = row?;
-        if key != INSTALLING {
+        if key != INSTALLING && key != generation::ROW {
             batch.delete(own, key);
         }
     }

@@ -15,6 +15,7 @@
 pub mod applier;
 pub mod codec;
 pub(crate) mod fuzz;
+pub mod generation;
 mod install;
 mod load;
 pub mod queue;
@@ -179,6 +180,14 @@ impl Order {
         self.queue.close();
         self.engine.close().await;
         self.applier.close().await;
+    }
+
+    /// [`Order::close`]; and the data are left alone from now on, see [`MachineApplier::retire`].
+    pub async fn give_up(&self) {
+        self.close().await;
+        let applier = self.applier.clone();
+        // Nothing there can panic.
+        let _ = self.world.block(move || applier.retire()).await;
     }
 }
 

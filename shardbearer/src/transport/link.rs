@@ -131,14 +131,21 @@ impl Link {
         if size > FRAME_BYTES_MAX {
             return Err(format!("a frame of {size} bytes is too large"));
         }
-        let (channel, order) = channel_to_wire(frame.channel);
+        let (channel, order, generation) = channel_to_wire(frame.channel);
         {
             let mut queue = self.queue.lock();
             if queue.frames.len() >= limits::PEER_QUEUE_FRAMES_MAX || queue.bytes + size > QUEUE_BYTES_MAX {
                 return Err("too much waits for it".into());
             }
             queue.bytes += size;
-            queue.frames.push(pb::PeerFrame { kind: kind.into(), call, channel, order, body: frame.body });
+            queue.frames.push(pb::PeerFrame {
+                kind: kind.into(),
+                call,
+                channel,
+                order,
+                generation,
+                body: frame.body,
+            });
         }
         self.arrived.notify_one();
         Ok(())

@@ -15,7 +15,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::RwLock;
-use shardbearer_core::ids::{ClusterId, OrderId, RadiantId};
+use shardbearer_core::ids::{ClusterId, Epoch, OrderId, RadiantId};
 use shardbearer_core::transport::{CallError, Channel, Frame, Inbound, Transport};
 use shardbearer_core::world::World;
 use shardbearer_proto::pb;
@@ -127,22 +127,25 @@ impl Transport for GrpcTransport {
     }
 }
 
-/// A channel as its two numbers on the wire.
-fn channel_to_wire(channel: Channel) -> (u32, u64) {
+/// A channel as its numbers on the wire: kind, order, generation.
+fn channel_to_wire(channel: Channel) -> (u32, u64, u64) {
     match channel {
-        Channel::Engine(order) => (1, order.0),
-        Channel::Forward => (2, 0),
-        Channel::Pulse => (3, 0),
-        Channel::Control => (4, 0),
+        Channel::Engine(order) => (1, order.0, 0),
+        Channel::Forward => (2, 0, 0),
+        Channel::Pulse => (3, 0, 0),
+        Channel::Control => (4, 0, 0),
+        // Not a kind 1 with a generation: a program that does not know generations would take it for one without.
+        Channel::Anew(order, generation) => (5, order.0, generation.0),
     }
 }
 
-fn channel_from_wire(channel: u32, order: u64) -> Option<Channel> {
+fn channel_from_wire(channel: u32, order: u64, generation: u64) -> Option<Channel> {
     Some(match channel {
         1 => Channel::Engine(OrderId(order)),
         2 => Channel::Forward,
         3 => Channel::Pulse,
         4 => Channel::Control,
+        5 => Channel::Anew(OrderId(order), Epoch(generation)),
         _ => return None,
     })
 }

@@ -196,7 +196,7 @@ async fn handle(
     answers: &mpsc::Sender<pb::PeerFrame>,
 ) {
     let kind = Kind::try_from(frame.kind);
-    let answer = match channel_from_wire(frame.channel, frame.order) {
+    let answer = match channel_from_wire(frame.channel, frame.order, frame.generation) {
         Some(channel) => inbound.receive(from, Frame { channel, body: frame.body }).await,
         None => None,
     };
@@ -207,6 +207,6 @@ async fn handle(
         Some(body) => (Kind::Answer, body),
         None => (Kind::Declined, Bytes::new()),
     };
-    let answer = pb::PeerFrame { kind: kind.into(), call: frame.call, channel: 0, order: 0, body };
+    let answer = pb::PeerFrame { kind: kind.into(), call: frame.call, body, ..pb::PeerFrame::default() };
     let _ = answers.send(answer).await;
 }

@@ -9,3 +9,4 @@ mod members;
 mod moves;
 mod moves_crashes;
 mod rebalance;
+mod reset;

@@ -114,11 +114,12 @@ fn members(rng: &mut StdRng) -> MemberChange {
     let radiant = |rng: &mut StdRng| RadiantId(rng.random_range(0..5));
     let some = |rng: &mut StdRng| (0..rng.random_range(0..4)).map(|_| radiant(rng)).collect();
     let order = OrderId(rng.random_range(0..4));
-    match rng.random_range(0..5) {
+    match rng.random_range(0..6) {
         0 => MemberChange::Begin { order, add: radiant(rng), remove: radiant(rng) },
         1 => MemberChange::Finish { order },
         2 => MemberChange::Abandon { order },
         3 => MemberChange::List { order, members: some(rng), learners: some(rng) },
+        4 => MemberChange::Reset { order, survivor: radiant(rng) },
         _ => {
             let to = radiant(rng);
             let standings =

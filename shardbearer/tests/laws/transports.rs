@@ -9,7 +9,7 @@ use bytes::Bytes;
 use shardbearer::transport::{GrpcTransport, Links, Membership, PeerService, Stranger};
 use shardbearer::world::Real;
 use shardbearer_core::error::{Refused, RequestError};
-use shardbearer_core::ids::{ClusterId, OrderId, RadiantId};
+use shardbearer_core::ids::{ClusterId, Epoch, OrderId, RadiantId};
 use shardbearer_core::limits;
 use shardbearer_core::transport::{Channel, Frame, Inbound, Transport};
 use shardbearer_proto::pb;
@@ -23,6 +23,8 @@ use tokio_util::sync::CancellationToken;
 const CHANNELS: &[Channel] = &[
     Channel::Engine(OrderId(1)),
     Channel::Engine(OrderId(u64::MAX)),
+    Channel::Anew(OrderId(1), Epoch(7)),
+    Channel::Anew(OrderId(1), Epoch(u64::MAX)),
     Channel::Forward,
     Channel::Pulse,
     Channel::Control,

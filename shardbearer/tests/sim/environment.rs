@@ -15,7 +15,7 @@ use shardbearer::node::doors::Served;
 use shardbearer::node::environment::{Environment, Front, Reception, Stores};
 use shardbearer::transport::{Links, Membership, Stranger};
 use shardbearer_core::engine::EngineLimits;
-use shardbearer_core::ids::{ClusterId, OrderId, RadiantId};
+use shardbearer_core::ids::{ClusterId, Epoch, OrderId, RadiantId};
 use shardbearer_core::topology::Doors;
 use shardbearer_core::transport::{CallError, Channel, Frame, Inbound, Transport};
 use shardbearer_core::world::World;
@@ -178,12 +178,16 @@ impl Head {
         out.put_u64(self.to.0);
         let (channel, order) = match self.channel {
             Channel::Engine(order) => (1, order.0),
+            Channel::Anew(order, _) => (5, order.0),
             Channel::Forward => (2, 0),
             Channel::Pulse => (3, 0),
             Channel::Control => (4, 0),
         };
         out.put_u8(channel);
         out.put_u64(order);
+        if let Channel::Anew(_, generation) = self.channel {
+            out.put_u64(generation.0);
+        }
         out.freeze()
     }
 
@@ -195,6 +199,7 @@ impl Head {
             (2, _) => Channel::Forward,
             (3, _) => Channel::Pulse,
             (4, _) => Channel::Control,
+            (5, order) => Channel::Anew(OrderId(order), Epoch(raw.try_get_u64().ok()?)),
             _ => return None,
         };
         Some(Head { cluster, from, to, channel })

@@ -15,7 +15,7 @@ use shardbearer_core::kv::{
     Command, Condition, Entry, ExpireWhen, Expiry, Item, Record, RecordInfo, Refusal, Reply, RequestId, Row,
     Scan,
 };
-use shardbearer_core::membership::{MemberChange, Roster, Standing};
+use shardbearer_core::membership::{MemberChange, Reset, Roster, Standing};
 use shardbearer_core::topology::{Doors, Order, Radiant, Shard, Table, Topology};
 
 fn bytes() -> impl Strategy<Value = Bytes> {
@@ -231,20 +231,24 @@ fn radiants() -> impl Strategy<Value = Vec<RadiantId>> {
 }
 
 fn roster() -> impl Strategy<Value = Roster> {
-    (any::<u64>(), any::<u64>(), radiants(), radiants(), any::<u32>()).prop_map(
-        |(epoch, previous, learners, leaving, size)| Roster {
+    let reset = proptest::option::of((1..=u64::MAX, any::<u64>())).prop_map(|reset| {
+        reset.map(|(epoch, survivor)| Reset { epoch: Epoch(epoch), survivor: RadiantId(survivor) })
+    });
+    (any::<u64>(), any::<u64>(), radiants(), radiants(), any::<u32>(), reset).prop_map(
+        |(epoch, previous, learners, leaving, size, reset)| Roster {
             epoch: Epoch(epoch),
             previous: Epoch(previous),
             learners,
             leaving,
             size,
+            reset,
         },
     )
 }
 
 fn member_change() -> impl Strategy<Value = Change> {
     let numbers = (any::<u64>(), any::<u64>(), any::<u64>());
-    let change = (0..5_u8, numbers, radiants(), radiants(), standing()).prop_map(
+    let change = (0..6_u8, numbers, radiants(), radiants(), standing()).prop_map(
         |(kind, (order, a, b), members, learners, standing)| {
             let (order, radiant) = (OrderId(order), RadiantId(a));
             match kind {
@@ -252,6 +256,7 @@ fn member_change() -> impl Strategy<Value = Change> {
                 1 => MemberChange::Finish { order },
                 2 => MemberChange::Abandon { order },
                 3 => MemberChange::List { order, members, learners },
+                4 => MemberChange::Reset { order, survivor: radiant },
                 _ => MemberChange::Stand { radiant, standing },
             }
         },

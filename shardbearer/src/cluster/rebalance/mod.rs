@@ -40,7 +40,7 @@ fn plan(cluster: &Cluster, topology: &Topology, mode: Mode) -> Plan {
 }
 
 /// The configuration as the control order has it here, which is a moment before the radiant follows it.
-fn in_force(cluster: &Cluster, seat: &ControlSeat) -> Arc<Topology> {
+pub(super) fn in_force(cluster: &Cluster, seat: &ControlSeat) -> Arc<Topology> {
     match controller::topology(seat.applier.view().as_ref()) {
         Ok(Some(topology)) => Arc::new(topology),
         Ok(None) => cluster.map.topology(),

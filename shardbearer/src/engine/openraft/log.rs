@@ -37,14 +37,15 @@ fn unreadable(what: &str) -> io::Error {
 
 impl OrderLog {
     /// Writes and waits until it is durable.
-    async fn write_through(&self, write: LogWrite) -> Result<(), io::Error> {
+    pub(super) async fn write_through(&self, writes: Vec<LogWrite>) -> Result<(), io::Error> {
         let (done, result) = oneshot::channel();
         let report = Box::new(move |outcome| drop(done.send(outcome)));
-        self.store.write(self.order, vec![write], report).map_err(failed)?;
+        self.store.write(self.order, writes, report).map_err(failed)?;
         result.await.map_err(|_| io::Error::other("the log closed"))?.map_err(failed)
     }
 
-    fn read(&self, first: u64, end: u64, bytes_max: usize) -> Result<Vec<Entry>, io::Error> {
+    /// The entries with openraft's indexes from `first` on and below `end`, cut after so many bytes.
+    pub(super) fn read(&self, first: u64, end: u64, bytes_max: usize) -> Result<Vec<Entry>, io::Error> {
         let records = self.store.entries(self.order, first + 1..end + 1, bytes_max).map_err(failed)?;
         records.into_iter().map(entry).collect()
     }
@@ -97,7 +98,7 @@ impl RaftLogStorage<Types> for OrderLog {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
-        self.write_through(LogWrite::Hard(wire::encode_vote(vote))).await
+        self.write_through(vec![LogWrite::Hard(wire::encode_vote(vote))]).await
     }
 
     async fn append<I>(&mut self, entries: I, callback: IOFlushed<Types>) -> Result<(), io::Error>
@@ -132,7 +133,7 @@ impl RaftLogStorage<Types> for OrderLog {
         if from > self.store.bounds(self.order).last.index {
             return Ok(());
         }
-        self.write_through(LogWrite::Truncate { from }).await
+        self.write_through(vec![LogWrite::Truncate { from }]).await
     }
 
     async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
@@ -140,6 +141,6 @@ impl RaftLogStorage<Types> for OrderLog {
         if upto.index <= self.store.bounds(self.order).purged.index {
             return Ok(());
         }
-        self.write_through(LogWrite::Purge { upto }).await
+        self.write_through(vec![LogWrite::Purge { upto }]).await
     }
 }

@@ -7,6 +7,7 @@
 use std::io;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
@@ -18,7 +19,7 @@ use shardbearer_core::storage::StorageError;
 
 use super::network::Transfers;
 use super::types::{
-    Answer, LogId, Proposal, Snapshot, SnapshotMeta, StoredMembership, Types, log_id, position,
+    Answer, Entry, LogId, Proposal, Snapshot, SnapshotMeta, StoredMembership, Types, log_id, position,
 };
 use super::wire;
 
@@ -63,6 +64,22 @@ pub fn meta(applied: &Applied) -> Result<SnapshotMeta, io::Error> {
     Ok(SnapshotMeta { last_log_id: log_id(applied.position), last_membership: membership })
 }
 
+/// An entry as the applier takes it.
+pub fn to_apply(entry: Entry, wanted: bool) -> Committed {
+    let position = position(&entry.log_id);
+    match entry.payload {
+        EntryPayload::Blank => Committed { position, proposal: None, wanted, note: None },
+        EntryPayload::Normal(Proposal(proposal)) => {
+            Committed { position, proposal: Some(proposal), wanted, note: None }
+        }
+        EntryPayload::Membership(membership) => {
+            let stored = StoredMembership::new(Some(entry.log_id), membership);
+            let note = Some(wire::encode_stored_membership(&stored));
+            Committed { position, proposal: None, wanted, note }
+        }
+    }
+}
+
 impl RaftSnapshotBuilder<Types> for OrderMachine {
     type SnapshotData = Image;
 
@@ -91,19 +108,9 @@ impl RaftStateMachine<Types> for OrderMachine {
             let (mut committed, mut responders, mut bytes) = (Vec::new(), Vec::new(), 0);
             for entry in chunk {
                 let (entry, responder) = entry?;
-                let (position, wanted) = (position(&entry.log_id), responder.is_some());
-                committed.push(match entry.payload {
-                    EntryPayload::Blank => Committed { position, proposal: None, wanted, note: None },
-                    EntryPayload::Normal(Proposal(proposal)) => {
-                        bytes += proposal.len();
-                        Committed { position, proposal: Some(proposal), wanted, note: None }
-                    }
-                    EntryPayload::Membership(membership) => {
-                        let stored = StoredMembership::new(Some(entry.log_id), membership);
-                        let note = Some(wire::encode_stored_membership(&stored));
-                        Committed { position, proposal: None, wanted, note }
-                    }
-                });
+                let entry = to_apply(entry, responder.is_some());
+                bytes += entry.proposal.as_ref().map_or(0, Bytes::len);
+                committed.push(entry);
                 responders.push(responder);
                 if bytes > BATCH_BYTES_MAX {
                     self.apply_batch(std::mem::take(&mut committed), std::mem::take(&mut responders)).await?;

@@ -6,6 +6,7 @@
 //! - [`compact`]: when the log may go, and how much of it
 //! - [`newcomer`]: bringing up a member before it counts
 //! - [`lease`]: reads that ask nobody, and why that is sound
+//! - [`reset`]: how an order that lost its majority begins anew from one member
 //! - [`wire`]: its messages as bytes
 //! - [`runtime`], [`mod@watch`]: its tasks, random numbers and channels, from our [`World`](shardbearer_core::world::World)
 //! - [`types`]: its types, and positions in both countings
@@ -18,6 +19,7 @@ mod network;
 mod newcomer;
 mod notices;
 mod receive;
+mod reset;
 mod runtime;
 #[cfg(test)]
 mod tests;
@@ -74,6 +76,15 @@ impl EngineFactory for OpenraftFactory {
 
     async fn open(&self, context: EngineContext) -> Result<Arc<dyn ConsensusEngine>, EngineError> {
         Ok(Openraft::open(context).await?)
+    }
+
+    fn can_reset(&self) -> bool {
+        true
+    }
+
+    async fn reset(&self, context: EngineContext, term: u64) -> Result<(), EngineError> {
+        let order = context.order;
+        reset::begin_anew(&context, term).await.map_err(|error| EngineError { order, why: error.to_string() })
     }
 }
 

@@ -75,12 +75,21 @@ async fn open(
     transport: impl Transport + 'static,
     members: &[u64],
 ) -> Arc<Openraft> {
+    Openraft::open(context(folder, log, transport, members)).await.expect("it opens")
+}
+
+fn context(
+    folder: &Path,
+    log: Arc<dyn LogStore>,
+    transport: impl Transport + 'static,
+    members: &[u64],
+) -> EngineContext {
     let (world, _) = Real::create();
     let storage = Arc::new(Memory::open(&folder.join("data")).expect("a folder"));
     let images = folder.join("images");
     let machine = ShardMachine::new(ORDER);
     let applier = MachineApplier::open(ORDER, storage, machine, DataCodec, images, world.clone());
-    let context = EngineContext {
+    EngineContext {
         order: ORDER,
         me: ME,
         start: Start::Found(members.iter().copied().map(RadiantId).collect()),
@@ -90,8 +99,7 @@ async fn open(
         world,
         timing: Timing::default(),
         limits: EngineLimits::default(),
-    };
-    Openraft::open(context).await.expect("it opens")
+    }
 }
 
 /// Stands for election and waits until it leads.
@@ -131,6 +139,43 @@ async fn led_before(log: &SegmentedLog) {
         writes.push(LogWrite::Append(LogRecord { position, payload: wire::encode_payload(payload) }));
     }
     write(log, writes).await;
+}
+
+/// What three members had and one is left with: all of its log counts, nobody else is needed, and whoever joins gets an image.
+#[tokio::test]
+async fn an_order_that_lost_its_majority_begins_anew_from_one_log() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = log(folder.path());
+    led_before(&log).await;
+    // Twice, as after a crash in between.
+    for index in [4, 5] {
+        let context = context(folder.path(), log.clone(), Alone, &[]);
+        super::reset::begin_anew(&context, 7_000).await.expect("it can");
+        let applied = context.applier.applied();
+        assert_eq!((applied.position.index, applied.position.term >= 7_000), (index, true));
+        let bounds = log.bounds(ORDER);
+        assert_eq!((bounds.purged, bounds.last), (applied.position, applied.position));
+    }
+    let engine = open(folder.path(), log, Alone, &[]).await;
+    let mut status = engine.status();
+    while !status.leading {
+        status = engine.changed(status.version).await;
+    }
+    assert_eq!((status.members.as_slice(), status.term > 7_000), ([ME].as_slice(), true), "{status:?}");
+    engine.propose(Bytes::from_static(b"y")).await.expect("nobody else is asked");
+    engine.close().await;
+}
+
+/// Without entries that the log has no more and the data lack, it would go on from a hole.
+#[tokio::test]
+async fn an_order_does_not_begin_anew_from_a_hole() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = log(folder.path());
+    led_before(&log).await;
+    write(&log, vec![LogWrite::Purge { upto: LogPos { term: 1, index: 2 } }]).await;
+    let context = context(folder.path(), log, Alone, &[]);
+    let refused = super::reset::begin_anew(&context, 7_000).await.expect_err("entries are missing");
+    assert!(refused.to_string().contains("what is between is lost"), "{refused}");
 }
 
 /// As herald of its old term it would answer reads from what is left of its data.

@@ -75,6 +75,10 @@ impl Admin for AdminService {
         answer(self.overview()?.member(request.into_inner())).await
     }
 
+    async fn reset(&self, request: Request<pb::ResetRequest>) -> Result<Response<pb::ResetResponse>, Status> {
+        answer(self.overview()?.reset(request.into_inner())).await
+    }
+
     async fn epoch_at(
         &self,
         request: Request<pb::EpochAtRequest>,

@@ -1,0 +1,150 @@
+//! `order reset`: asking for an order to begin anew, and the account of it.
+
+use serde::Serialize;
+use shardbearer_client::{Client, pb};
+
+use super::Global;
+use super::output::{self, Output};
+use super::rebalance::How;
+
+/// The answer, as printed for programs.
+#[derive(Debug, Default, PartialEq, Serialize)]
+struct Answer {
+    done: bool,
+    epoch: u64,
+    members: Vec<Member>,
+    /// The member that the order would go on from, if there is one.
+    survivor: Option<u64>,
+    account: Vec<String>,
+    /// Why it is refused, forced or not.
+    blockers: Vec<String>,
+    /// Why it is refused unless forced.
+    dangers: Vec<String>,
+}
+
+#[derive(Debug, Default, PartialEq, Serialize)]
+struct Member {
+    id: u64,
+    name: String,
+    reached: bool,
+    last_term: u64,
+    last_index: u64,
+    applied: u64,
+}
+
+impl From<pb::ResetResponse> for Answer {
+    fn from(answer: pb::ResetResponse) -> Self {
+        let pb::ResetResponse { done, epoch, members, survivor, account, blockers, dangers } = answer;
+        let member = |member: pb::MemberLog| {
+            let pb::MemberLog { radiant: id, name, reached, last_term, last_index, applied } = member;
+            Member { id, name, reached, last_term, last_index, applied }
+        };
+        let members = members.into_iter().map(member).collect();
+        Answer {
+            done,
+            epoch,
+            members,
+            survivor: (survivor > 0).then_some(survivor),
+            account,
+            blockers,
+            dangers,
+        }
+    }
+}
+
+/// Asks, shows the account, and fails if it is refused.
+pub(super) async fn run(
+    client: &Client,
+    global: &Global,
+    order: u64,
+    dry_run: bool,
+    how: How,
+) -> anyhow::Result<()> {
+    let How { force, why } = how;
+    let request = pb::ResetRequest { order, dry_run, force, who: String::new(), why };
+    let answer: Answer = client.reset(request).await?.into();
+    match global.output {
+        Output::Json => output::json(&answer)?,
+        Output::Table => output::line(words(&answer))?,
+    }
+    let allowed = answer.blockers.is_empty() && (answer.dangers.is_empty() || force);
+    anyhow::ensure!(
+        answer.done || (dry_run && allowed),
+        "refused{}",
+        if dry_run { " if it were asked for now" } else { "" }
+    );
+    Ok(())
+}
+
+/// The account for people.
+fn words(answer: &Answer) -> String {
+    let mut lines = Vec::new();
+    lines.push(match answer.done {
+        true => format!("Decided, epoch {}.", answer.epoch),
+        false => "Nothing was changed.".to_owned(),
+    });
+    if !answer.members.is_empty() {
+        let mut table = output::table(&["  member", "answers", "last entry", "of term", "applied"]);
+        for member in &answer.members {
+            let known = |number: u64| if member.reached { number.to_string() } else { "-".to_owned() };
+            let answers = match (member.reached, answer.survivor == Some(member.id)) {
+                (true, true) => "yes, furthest",
+                (true, false) => "yes",
+                (false, _) => "no",
+            };
+            let applied = if member.applied == 0 { "-".to_owned() } else { member.applied.to_string() };
+            table.add_row([
+                format!("  {} ({})", member.name, member.id),
+                answers.to_owned(),
+                known(member.last_index),
+                known(member.last_term),
+                applied,
+            ]);
+        }
+        output::right(&mut table, &[2, 3, 4]);
+        lines.push(table.to_string());
+    }
+    let parts = [
+        ("What is known, and what follows:", &answer.account),
+        ("In the way:", &answer.blockers),
+        ("Unsafe, so that it takes --force:", &answer.dangers),
+    ];
+    for (title, sentences) in parts.into_iter().filter(|(_, sentences)| !sentences.is_empty()) {
+        lines.push(title.to_owned());
+        lines.extend(sentences.iter().map(|sentence| format!("  {sentence}")));
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_account_shows_who_answers_and_what_is_unsafe() {
+        let member = |id, reached, applied| Member {
+            id,
+            name: format!("r{id}"),
+            reached,
+            last_term: 4,
+            last_index: 120,
+            applied,
+        };
+        let answer = Answer {
+            members: vec![member(1, true, 119), member(2, false, 117), member(3, false, 0)],
+            survivor: Some(1),
+            dangers: vec!["writes may be lost".into()],
+            ..Answer::default()
+        };
+        let words = words(&answer);
+        assert!(words.starts_with("Nothing was changed.\n"), "{words}");
+        assert!(words.ends_with("Unsafe, so that it takes --force:\n  writes may be lost"), "{words}");
+        let row = |who: &str| words.lines().find(|line| line.contains(who)).unwrap_or_default().to_owned();
+        assert!(row("r1").contains("yes, furthest") && row("r1").contains("120"), "{words}");
+        assert!(
+            row("r2").contains("no") && row("r2").contains("117") && !row("r2").contains("120"),
+            "{words}"
+        );
+        assert!(!row("r3").contains("120"), "{words}");
+    }
+}
