@@ -6,14 +6,17 @@ cd "$(dirname "$0")/.."
 
 usage() {
     cat <<'TEXT'
-scripts/chaos.sh [--engine NAME] [--minutes N] [--faults A,B,...] [--seed N] [--clients N] [--flips N | --strain N]
+scripts/chaos.sh [--engine NAME] [--minutes N] [--faults A,B,...] [--seed N] [--clients N] [--moves] [--members]
+                 [--flips N | --strain N]
 
   --engine NAME      openraft (the default), omnipaxos or chain
   --minutes N        new faults come for so long; each comes at least once (1)
   --faults A,B,...   kill, kill-all, restart, pause, isolate, one-way, bridge, flap, slow, power, power-all, clock,
-                     error, full, full-all, flip, image; without it those of the engine's test in the gate
+                     error, full, full-all, flip, image, move, member; without it those of the engine's test in the gate
   --seed N           decides which faults come, when, and to whom (1); processes and clients are never the same twice
   --clients N        of the load (16); every fourth is the smart client
+  --moves            all the while shards move from order to order, are called off, halted, moved back
+  --members          all the while radiants give their seats away and take some again; a fourth takes part
   --flips N          instead: turn N bits, one after the other, in the files of a single radiant
   --strain N         instead: throughput, latency and memory beside a follower that stands still, under far too much load,
                      and after; N seconds of each
@@ -40,6 +43,8 @@ export CHAOS_SECONDS=60
 while (($#)); do
     case $1 in
     --help | -h) usage && exit ;;
+    --moves) export CHAOS_MOVES=1 && shift && continue ;;
+    --members) export CHAOS_MEMBERS=1 && shift && continue ;;
     --engine) engine=${2:?--engine needs a name} ;;
     --minutes) CHAOS_SECONDS=$(($(number "$@") * 60)) ;;
     --faults) export CHAOS_FAULTS=${2:?--faults needs names} ;;

@@ -202,7 +202,7 @@ impl Client {
     pub async fn status(&self) -> Result<pb::StatusResponse, Error> {
         self.inner
             .refresher
-            .ask(self.timeout, async |mut admin| admin.status(pb::StatusRequest {}).await)
+            .ask(self.timeout, |mut admin| async move { admin.status(pb::StatusRequest {}).await })
             .await
     }
 
@@ -210,7 +210,10 @@ impl Client {
     /// soon as the control order has taken the request; a refusal is [`Error::Refused`]. How it goes on is told by
     /// [`Client::status`].
     pub async fn move_shard(&self, request: pb::MoveRequest) -> Result<Option<pb::Migration>, Error> {
-        let ask = async |mut admin: crate::map::Admin| admin.r#move(request.clone()).await;
+        let ask = |mut admin: crate::map::Admin| {
+            let request = request.clone();
+            async move { admin.r#move(request).await }
+        };
         let answer = self.inner.refresher.ask_to_change(self.timeout, ask).await?;
         match answer.refused.is_empty() {
             true => Ok(answer.migration),
@@ -220,44 +223,55 @@ impl Client {
 
     /// Every configuration the cluster has had, oldest first: when, who, why.
     pub async fn epochs(&self) -> Result<Vec<pb::EpochRecord>, Error> {
-        let ask = async |mut admin: crate::map::Admin| admin.epochs(pb::EpochsRequest {}).await;
+        let ask = |mut admin: crate::map::Admin| async move { admin.epochs(pb::EpochsRequest {}).await };
         Ok(self.inner.refresher.ask(self.timeout, ask).await?.epochs)
     }
 
     /// One configuration of the past, whole; its record is absent if there was no such epoch.
     pub async fn epoch_at(&self, epoch: u64) -> Result<pb::EpochAtResponse, Error> {
-        let ask = async |mut admin: crate::map::Admin| admin.epoch_at(pb::EpochAtRequest { epoch }).await;
+        let ask =
+            |mut admin: crate::map::Admin| async move { admin.epoch_at(pb::EpochAtRequest { epoch }).await };
         self.inner.refresher.ask(self.timeout, ask).await
     }
 
     /// Takes back what one epoch changed, by new epochs, or says what would come of it.
     pub async fn revert(&self, request: pb::RevertRequest) -> Result<pb::RevertResponse, Error> {
-        let ask = async |mut admin: crate::map::Admin| admin.revert(request.clone()).await;
+        let ask = |mut admin: crate::map::Admin| {
+            let request = request.clone();
+            async move { admin.revert(request).await }
+        };
         self.inner.refresher.ask_to_change(self.timeout, ask).await
     }
 
     /// What all radiants remember of elections, epochs, moves and failures, in one order.
     pub async fn timeline(&self) -> Result<pb::TimelineResponse, Error> {
-        let ask = async |mut admin: crate::map::Admin| admin.timeline(pb::TimelineRequest {}).await;
+        let ask = |mut admin: crate::map::Admin| async move { admin.timeline(pb::TimelineRequest {}).await };
         self.inner.refresher.ask(self.timeout, ask).await
     }
 
     /// Spreads shards over the orders, says how that is to be done, or what would come of it. What is refused is told in
     /// the answer.
     pub async fn rebalance(&self, request: pb::RebalanceRequest) -> Result<pb::RebalanceResponse, Error> {
-        let ask = async |mut admin: crate::map::Admin| admin.rebalance(request.clone()).await;
+        let ask = |mut admin: crate::map::Admin| {
+            let request = request.clone();
+            async move { admin.rebalance(request).await }
+        };
         self.inner.refresher.ask_to_change(self.timeout, ask).await
     }
 
     /// Every move of a shard, oldest first: why, what else could have been done, what came of it.
     pub async fn explain(&self, shard: u64) -> Result<Vec<pb::Migration>, Error> {
-        let ask = async |mut admin: crate::map::Admin| admin.explain(pb::ExplainRequest { shard }).await;
+        let ask =
+            |mut admin: crate::map::Admin| async move { admin.explain(pb::ExplainRequest { shard }).await };
         Ok(self.inner.refresher.ask(self.timeout, ask).await?.moves)
     }
 
     /// Gives a radiant another part in the cluster, or says what would come of it.
     pub async fn member(&self, request: pb::MemberRequest) -> Result<pb::MemberResponse, Error> {
-        let ask = async |mut admin: crate::map::Admin| admin.member(request.clone()).await;
+        let ask = |mut admin: crate::map::Admin| {
+            let request = request.clone();
+            async move { admin.member(request).await }
+        };
         self.inner.refresher.ask_to_change(self.timeout, ask).await
     }
 }

@@ -27,6 +27,12 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// The admin service of one radiant.
 pub(crate) type Admin = AdminClient<Channel>;
 
+/// A question under way. Not `AsyncFn`, of which callers could not tell that its future may be sent: they could not
+/// spawn what asks.
+pub(crate) trait Asked<T>: Future<Output = Result<Response<T>, Status>> + Send {}
+
+impl<T, F: Future<Output = Result<Response<T>, Status>> + Send> Asked<T> for F {}
+
 /// The one who fetches the map.
 pub(crate) struct Refresher {
     links: Arc<Links>,
@@ -61,7 +67,7 @@ impl Refresher {
     /// Fetches the map from the first radiant that answers.
     pub(crate) async fn fetch(&self) -> Result<(), Error> {
         let map = self
-            .first_answer(self.timeout, false, async |mut admin: Admin| admin.map(pb::MapRequest {}).await)
+            .first_answer(self.timeout, false, |mut admin| async move { admin.map(pb::MapRequest {}).await })
             .await?;
         let next = self.routes.load().with(map.clone()).map_err(Error::invalid)?;
         self.links.keep(&next);
@@ -71,10 +77,10 @@ impl Refresher {
     }
 
     /// Asks one radiant after the other until one answers.
-    pub(crate) async fn ask<T>(
+    pub(crate) async fn ask<T, F: Asked<T>>(
         &self,
         timeout: Duration,
-        question: impl AsyncFn(Admin) -> Result<Response<T>, Status>,
+        question: impl Fn(Admin) -> F,
     ) -> Result<T, Error> {
         // One that hangs must leave time to ask another.
         match tokio::time::timeout(timeout, self.first_answer(timeout / 3, false, question)).await {
@@ -85,10 +91,10 @@ impl Refresher {
 
     /// The same for what changes something: where an answer may only be late, it may have been done, and is not asked
     /// for a second time.
-    pub(crate) async fn ask_to_change<T>(
+    pub(crate) async fn ask_to_change<T, F: Asked<T>>(
         &self,
         timeout: Duration,
-        question: impl AsyncFn(Admin) -> Result<Response<T>, Status>,
+        question: impl Fn(Admin) -> F,
     ) -> Result<T, Error> {
         match tokio::time::timeout(timeout, self.first_answer(timeout, true, question)).await {
             Ok(answer) => answer,
@@ -96,11 +102,11 @@ impl Refresher {
         }
     }
 
-    async fn first_answer<T>(
+    async fn first_answer<T, F: Asked<T>>(
         &self,
         each: Duration,
         changes: bool,
-        question: impl AsyncFn(Admin) -> Result<Response<T>, Status>,
+        question: impl Fn(Admin) -> F,
     ) -> Result<T, Error> {
         let mut why = "no radiant is known".to_owned();
         let mut said = None;

@@ -63,6 +63,12 @@ pub trait Transport: Send + Sync {
     /// Requests of clients and those to the control order are delivered at most once: of two deliveries one
     /// could be refused and the other carried out, and a refusal would prove nothing.
     async fn call(&self, to: RadiantId, frame: Frame, deadline: Duration) -> Result<Bytes, CallError>;
+
+    /// Whether the way to a radiant broke some moments ago and is not there again: it may be gone, and others may be
+    /// about to take over what it led. A guess, by which clients are spared a detour; a transport that cannot tell says no.
+    fn has_just_lost(&self, _: RadiantId) -> bool {
+        false
+    }
 }
 
 /// The receiving side. Must be quick to return for [`Transport::send`]; calls may take their time.

@@ -214,7 +214,8 @@ impl Door for DataDoor {
     }
 
     fn herald(&self, order: OrderId) -> Option<RadiantId> {
-        self.router.leads.herald(order)
+        let lost = |herald: &RadiantId| self.router.transport.has_just_lost(*herald);
+        self.router.leads.herald(order).filter(|herald| !lost(herald))
     }
 
     fn locate(&self, table: &str, key: &[u8]) -> Option<(ShardId, OrderId)> {

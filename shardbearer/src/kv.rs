@@ -67,7 +67,8 @@ pub trait Door: Send + Sync {
     /// This radiant.
     fn me(&self) -> RadiantId;
 
-    /// Who leads the order, as far as known here.
+    /// Who leads the order, as far as known here. Not one to whom the way has just broken: it may be dead, and where it
+    /// is not, this radiant passes on what it is asked.
     fn herald(&self, order: OrderId) -> Option<RadiantId>;
 
     /// The shard of a key, and the order that owns it as far as known; `None` for an unknown table.

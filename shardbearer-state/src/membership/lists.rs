@@ -78,7 +78,14 @@ impl Sight<'_> {
         Some(Step { change: MemberChange::List { order: order.id, members, learners }, why })
     }
 
-    /// Seats of the dead and of those who drain go to others, by way of learners.
+    /// Of too many members the one with the most seats, but not the head: it leads.
+    fn surplus(&self, order: &Order, members: &[RadiantId]) -> Option<RadiantId> {
+        let too_many = members.len() > order.roster.size as usize;
+        let rest = members.iter().copied().skip(1).filter(|_| too_many);
+        rest.max_by_key(|id| self.load(*id))
+    }
+
+    /// Seats of the dead and of those who drain go to others, by way of learners. A seat too many is given up.
     pub(super) fn moved_by_list(&mut self, order: &Order) -> Option<Step> {
         let id = order.id;
         let now = order.configuration();
@@ -118,7 +125,15 @@ impl Sight<'_> {
             let why = format!("order {id} has {staying} members of {} that stay", order.roster.size);
             return list(now.members, learners, why);
         }
-        let away = away.filter(|_| now.learners.is_empty())?;
+        if !now.learners.is_empty() {
+            return None;
+        }
+        let Some(away) = away else {
+            // Somebody was to go, another had come for that, and the first stays after all.
+            let surplus = self.surplus(order, &now.members)?;
+            let why = format!("order {id} has {} members of {}", now.members.len(), order.roster.size);
+            return list(without(&now.members, surplus), now.learners, why);
+        };
         let who = name(self.topology, away);
         let Some(members) = self.headed(order, &without(&now.members, away)) else {
             self.blocked(format!(

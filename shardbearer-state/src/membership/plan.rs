@@ -145,7 +145,7 @@ impl Sight<'_> {
     }
 
     /// How many data orders a radiant has a seat in.
-    fn load(&self, radiant: RadiantId) -> usize {
+    pub(super) fn load(&self, radiant: RadiantId) -> usize {
         self.topology.orders_of(radiant).filter(|order| !order.id.is_control()).count()
     }
 

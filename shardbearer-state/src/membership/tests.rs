@@ -202,6 +202,21 @@ fn golden_stories() {
     }
 }
 
+/// It was to give its seat away, another had it already, and then it stays: seen under chaos, where the fourth stayed for ever.
+#[test]
+fn a_chain_with_a_member_too_many_gives_one_up() {
+    let mut world = World::new(3, 1, "chain", 1);
+    world.rest();
+    let members = [1, 2, 3].map(RadiantId).to_vec();
+    let come = MemberChange::List { order: OrderId(2), members, learners: vec![RadiantId(4)] };
+    world.topology = carry_out(&world.topology, &come).expect("it may be").0;
+    let done = [
+        "3: order 2 consists of a, b, c, d (radiant d has caught up)",
+        "4: order 2 consists of a, b, c (order 2 has 4 members of 3)",
+    ];
+    assert_eq!(world.rest(), done);
+}
+
 #[test]
 fn what_no_change_may_do() {
     use MemberChange::*;

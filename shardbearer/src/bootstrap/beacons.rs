@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use shardbearer_core::limits::{BOOTSTRAP_PEERS_MAX, MESSAGE_BYTES_MAX};
 use shardbearer_proto::pb;
 use shardbearer_proto::pb::peer_client::PeerClient;
-use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Response, Status};
 
 /// Calls by address.
@@ -33,29 +33,17 @@ pub trait Beacons: Send + Sync {
 /// [`Beacons`] over `Peer.Beacon` and `Peer.Control`. Connects when needed and keeps one channel an address.
 #[derive(Default)]
 pub struct GrpcBeacons {
-    tls: Option<ClientTlsConfig>,
     channels: Mutex<BTreeMap<String, Channel>>,
 }
 
 impl GrpcBeacons {
-    /// Without `tls` in plain text.
-    pub fn new(tls: Option<ClientTlsConfig>) -> GrpcBeacons {
-        GrpcBeacons { tls, channels: Mutex::default() }
-    }
-
     fn channel(&self, address: &str, deadline: Duration) -> Result<Channel, String> {
         if let Some(channel) = self.channels.lock().get(address) {
             return Ok(channel.clone());
         }
-        let scheme = if self.tls.is_some() { "https" } else { "http" };
-        let endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))
-            .map_err(|error| format!("\"{address}\" is no host:port: {error}"))?
-            .connect_timeout(deadline);
-        let endpoint = match &self.tls {
-            Some(tls) => endpoint.tls_config(tls.clone()).map_err(|error| root(&error))?,
-            None => endpoint,
-        };
-        let channel = endpoint.connect_lazy();
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))
+            .map_err(|error| format!("\"{address}\" is no host:port: {error}"))?;
+        let channel = endpoint.connect_timeout(deadline).connect_lazy();
         let mut channels = self.channels.lock();
         if channels.len() >= BOOTSTRAP_PEERS_MAX {
             channels.clear();

@@ -76,6 +76,7 @@ enum Action {
     /// Have a shard belong to an order whatever the shares are; it moves there with the next rebalance
     #[command(after_help = "Examples:
   shardbearer shard pin 7 --to 3 --why 'it needs the fast disks'
+  shardbearer shard pin 7 --to 3 --dry-run
   shardbearer shard pin 7 --to 3 && shardbearer rebalance")]
     Pin {
         /// The shard
@@ -84,14 +85,21 @@ enum Action {
         /// Its order
         #[arg(long, value_name = "ID")]
         to: u64,
+        /// Only show what would follow
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Let a pinned shard be anywhere
     #[command(after_help = "Examples:
-  shardbearer shard unpin 7")]
+  shardbearer shard unpin 7
+  shardbearer shard unpin 7 --dry-run")]
     Unpin {
         /// The shard
         #[arg(value_name = "ID")]
         shard: u64,
+        /// Only show what would follow
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Tell why a shard is where it is: its moves, their reasons, what else could have been done, what they changed
     #[command(after_help = "Examples:
@@ -114,11 +122,11 @@ impl Shard {
         let pin = |shard, order| rebalance_request::Kind::Pin(pb::Pin { shard, order });
         let how = How::because(self.why.clone());
         let kind = match self.action {
-            Action::Pin { shard, to } => {
-                return rebalance::ask(&client, global, pin(shard, to), false, how).await.map(drop);
+            Action::Pin { shard, to, dry_run } => {
+                return rebalance::ask(&client, global, pin(shard, to), dry_run, how).await.map(drop);
             }
-            Action::Unpin { shard } => {
-                return rebalance::ask(&client, global, pin(shard, 0), false, how).await.map(drop);
+            Action::Unpin { shard, dry_run } => {
+                return rebalance::ask(&client, global, pin(shard, 0), dry_run, how).await.map(drop);
             }
             Action::Explain { shard } => return explain::run(&client, global, shard).await,
             Action::Move { shard, to, dry_run: true, .. } => {

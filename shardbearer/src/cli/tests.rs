@@ -45,7 +45,8 @@ fn usage() {
     parses("shardbearer check history.jsonl --slack 50ms --from-anything --states-max 1000 --show 3");
     parses("shardbearer rebalance --dry-run --by load --output json");
     parses("shardbearer rebalance mode count --why because");
-    parses("shardbearer shard pin 7 --to 3");
+    parses("shardbearer shard pin 7 --to 3 --dry-run");
+    parses("shardbearer shard unpin 7 --dry-run");
     parses("shardbearer shard explain 7");
     parses("shardbearer order create --members r1,r2");
     parses("shardbearer order remove 4 --dry-run --force");

@@ -5,6 +5,7 @@
 //! - [`solo`]: the smallest protocol: one radiant
 //! - [`openraft`]: Raft by the library of that name, the default
 //! - [`omnipaxos`]: Paxos by the library of that name
+//! - [`pieces`], [`room`]: images in pieces and a log that is full for a moment, for all of them
 //!
 //! A protocol of your own: implement `Protocol` in your crate, open it by [`driver::open`] in an `EngineFactory`, and
 //! hand that to [`Engines::register`]; configuration then finds it by name.
@@ -14,12 +15,30 @@ pub mod driver;
 pub(crate) mod fuzz;
 pub mod omnipaxos;
 pub mod openraft;
+mod pieces;
+mod room;
 pub mod solo;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use shardbearer_core::engine::EngineFactory;
+use shardbearer_core::engine::{EngineContext, EngineFactory};
+
+/// Whether the data reach to where the log begins, which they do unless something was taken away; otherwise the sentence
+/// that says what to do.
+fn without_gap(context: &EngineContext) -> Result<(), String> {
+    let applied = context.applier.applied().position.index;
+    let purged = context.log.bounds(context.order).purged.index;
+    if applied >= purged {
+        return Ok(());
+    }
+    Err(format!(
+        "the data end at entry {applied}, and the log begins after entry {purged}: what is between is lost; \
+         do not put an older copy of the data directory back, which would not know what was promised since: \
+         start another radiant under another [radiant] name with an empty one, and `shardbearer radiant replace \
+         OLD NEW`"
+    ))
+}
 
 /// The engines a radiant can run, by name.
 #[derive(Clone)]

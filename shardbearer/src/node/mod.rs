@@ -16,6 +16,7 @@
 //! - [`join`]: finding the radiant's place, and being welcomed by a cluster that exists
 //! - [`members`]: making an order's members those of the configuration
 //! - [`seats`]: opening and closing the orders in which this radiant has a seat
+//! - [`stop`]: the orderly end
 //! - [`tend`]: what a radiant does for each of its orders all the time
 
 pub mod doors;

@@ -130,6 +130,7 @@ impl Seats {
         if id.is_control() {
             if let Some(seat) = cluster.set_control(None) {
                 seat.engine.close().await;
+                seat.applier.close().await;
             }
         } else if let Some(order) = cluster.orders.remove(id) {
             order.close().await;

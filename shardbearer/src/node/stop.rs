@@ -95,6 +95,7 @@ pub(super) async fn close(cluster: &Cluster, home: Arc<Home>) {
     }
     if let Some(seat) = cluster.control() {
         seat.engine.close().await;
+        seat.applier.close().await;
     }
     cluster.transport.close();
     // Ends the log's writer, which syncs what waits; a panic there has been reported already.

@@ -5,9 +5,9 @@
 //! hold. The commit is not fsynced: the log has the entries, and is purged only up to what
 //! [`Applier::persist`] made durable.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -20,7 +20,9 @@ use shardbearer_core::log::LogPos;
 use shardbearer_core::machine::{StateMachine, Workspace};
 use shardbearer_core::storage::{Batch, Durability, Space, StorageEngine, StorageError, View};
 use shardbearer_core::world::World;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::install;
 use super::snapshot::{self, ImageReader, ImageWriter};
 use super::spool::Spool;
 use super::verify::Marks;
@@ -38,28 +40,33 @@ pub trait Codec<M: StateMachine>: Send + Sync + 'static {
 }
 
 /// Reserved keys in an order's space; machines keep away from `ff`.
-const APPLIED: &[u8] = b"\xffapplied";
-const INSTALLING: &[u8] = b"\xffinstalling";
+pub(super) const APPLIED: &[u8] = b"\xffapplied";
+pub(super) const INSTALLING: &[u8] = b"\xffinstalling";
 
 /// Format version of the two rows above.
 const VERSION: u8 = 1;
 
-/// The machine and how far it is.
+/// The machine and what stops it.
 pub(super) struct Applying<M> {
     pub(super) machine: M,
-    pub(super) applied: Applied,
     /// Set by the first failure of the disk; nothing is applied after it.
     pub(super) failure: Option<StorageError>,
 }
 
 /// Applies an order's entries to a machine over a storage engine.
 pub struct MachineApplier<M: StateMachine> {
-    order: OrderId,
+    /// Itself, for work on a thread that may wait for the disk.
+    this: Weak<Self>,
+    pub(super) order: OrderId,
     pub(super) storage: Arc<dyn StorageEngine>,
     codec: Box<dyn Codec<M>>,
     snapshots: PathBuf,
     pub(super) world: World,
     pub(super) state: Mutex<Applying<M>>,
+    /// What is applied. Changed only by who holds `state`, and apart from it, because an install holds that for long.
+    pub(super) applied: Mutex<Applied>,
+    /// Had by who changes rows on a thread of its own, which goes on when nobody waits for it any more.
+    elsewhere: Arc<Semaphore>,
     /// Counts beginnings and ends of installs: odd while the rows are being replaced, in more than one commit.
     pub(super) installs: AtomicU64,
     /// Who wants to see the state right after which entry.
@@ -79,12 +86,7 @@ impl<M: StateMachine> MachineApplier<M> {
     ) -> Result<Arc<Self>, StorageError> {
         std::fs::create_dir_all(&snapshots)
             .map_err(|error| StorageError::Io(format!("cannot create {}: {error}", snapshots.display())))?;
-        let interrupted = storage.view().get(Space::Order(order), INSTALLING)?;
-        if let Some(row) = interrupted {
-            let place = String::from_utf8(unseal(&row, "install record")?.to_vec())
-                .map_err(|_| StorageError::Corrupt("the record of an install is unreadable".into()))?;
-            load_image(storage.as_ref(), order, &here(&snapshots, &place)?)?;
-        }
+        install::finish(storage.as_ref(), order, &snapshots)?;
         snapshot::clean(&snapshots);
         let applied = {
             let view = storage.view();
@@ -97,9 +99,31 @@ impl<M: StateMachine> MachineApplier<M> {
                 storage.drop_space(space)?;
             }
         }
-        let state = Mutex::new(Applying { machine, applied, failure: None });
-        let (codec, installs, marks) = (Box::new(codec), AtomicU64::new(0), Marks::default());
-        Ok(Arc::new(MachineApplier { order, storage, codec, snapshots, world, state, installs, marks }))
+        Ok(Arc::new_cyclic(|this| MachineApplier {
+            this: this.clone(),
+            order,
+            storage,
+            codec: Box::new(codec),
+            snapshots,
+            world,
+            state: Mutex::new(Applying { machine, failure: None }),
+            applied: Mutex::new(applied),
+            elsewhere: Arc::new(Semaphore::new(1)),
+            installs: AtomicU64::new(0),
+            marks: Marks::default(),
+        }))
+    }
+
+    /// Waits for an install or a drop that is under way, and lets none begin any more. To be called once the engine is
+    /// closed, and before anybody else touches the order's rows.
+    pub async fn close(&self) {
+        let _last = self.elsewhere.acquire().await;
+        self.elsewhere.close();
+    }
+
+    async fn elsewhere(&self) -> Result<OwnedSemaphorePermit, StorageError> {
+        let turn = self.elsewhere.clone().acquire_owned().await;
+        turn.map_err(|_| StorageError::Io(format!("order {} is closed", self.order)))
     }
 
     /// A view of what is applied; while an image is being installed, of any part of it. For looks that do no harm
@@ -165,7 +189,7 @@ impl<M: StateMachine> MachineApplier<M> {
 
     fn apply_in(&self, state: &mut Applying<M>, entries: Vec<Committed>) -> Result<Vec<Bytes>, StorageError> {
         let mut replies = Vec::with_capacity(entries.len());
-        let mut applied = state.applied.clone();
+        let mut applied = self.applied();
         let batch = {
             let view = self.storage.view();
             let mut work = Workspace::new(view.as_ref());
@@ -194,14 +218,15 @@ impl<M: StateMachine> MachineApplier<M> {
             // The view ends here: an engine without snapshots could not commit under it.
         };
         self.storage.commit(batch, Durability::Buffered)?;
-        state.applied = applied;
+        *self.applied.lock() = applied;
         Ok(replies)
     }
 
     /// Drops what the applied commands gave up, on a thread that may wait for the disk.
     async fn drop_spaces(&self, spaces: Vec<Space>) -> Result<(), StorageError> {
-        let storage = self.storage.clone();
+        let (turn, storage) = (self.elsewhere().await?, self.storage.clone());
         let work = move || {
+            let _turn = turn;
             // A drop is durable at once. Were the commit before it lost and replayed without the dropped rows, what the
             // replay makes of them could differ from what the other replicas have.
             storage.commit(Batch::default(), Durability::Synced)?;
@@ -219,7 +244,7 @@ impl<M: StateMachine> MachineApplier<M> {
 #[async_trait]
 impl<M: StateMachine> Applier for MachineApplier<M> {
     fn applied(&self) -> Applied {
-        self.state.lock().applied.clone()
+        self.applied.lock().clone()
     }
 
     async fn apply(&self, entries: Vec<Committed>) -> Result<Vec<Bytes>, StorageError> {
@@ -246,17 +271,9 @@ impl<M: StateMachine> Applier for MachineApplier<M> {
     }
 
     async fn snapshot(&self) -> Result<Box<dyn SnapshotReader>, StorageError> {
-        let (view, spaces, applied) = {
-            let state = self.state.lock();
-            (self.storage.view(), state.machine.spaces(), state.applied.clone())
-        };
-        let image = ImageReader::new(view, spaces, applied);
-        if !self.storage.views_hold_commits_up() {
-            return Ok(Box::new(image));
-        }
-        let folder = self.snapshots.clone();
-        let spooled = self.world.block(move || Spool::of(image, &folder)).await;
-        Ok(Box::new(spooled.ok_or_else(|| StorageError::Io("writing the image failed".into()))??))
+        let this = self.this();
+        let image = self.world.block(move || this.image()).await;
+        image.unwrap_or_else(|| Err(StorageError::Io("taking an image panicked".into())))
     }
 
     async fn receive_snapshot(&self) -> Result<Box<dyn SnapshotWriter>, StorageError> {
@@ -264,91 +281,36 @@ impl<M: StateMachine> Applier for MachineApplier<M> {
     }
 
     async fn install(&self, received: ReceivedSnapshot) -> Result<(), StorageError> {
-        let mut state = self.state.lock();
-        if let Some(failure) = &state.failure {
-            return Err(failure.clone());
-        }
-        if received.applied.position.index <= state.applied.position.index {
-            snapshot::discard(&received.place);
-            return Ok(());
-        }
-        self.installs.fetch_add(1, Ordering::SeqCst);
-        let installed = self.install_in(&mut state, &received.place);
-        match &installed {
-            Ok(()) => {
-                self.installs.fetch_add(1, Ordering::SeqCst);
-            }
-            // Nothing is answered any more from what may be half of an image.
-            Err(error) => state.failure = Some(error.clone()),
-        }
-        installed
+        let (turn, this) = (self.elsewhere().await?, self.this());
+        // It takes as long as the disk takes for all of an order's data, and this thread has heartbeats to carry.
+        let installed = self.world.block(move || {
+            let _turn = turn;
+            this.install_now(&received)
+        });
+        installed.await.unwrap_or_else(|| Err(StorageError::Io("installing an image panicked".into())))
     }
 }
 
+/// What waits for the disk.
 impl<M: StateMachine> MachineApplier<M> {
-    fn install_in(&self, state: &mut Applying<M>, place: &str) -> Result<(), StorageError> {
-        // From this commit on the old rows may go: whatever happens, the image replaces them.
-        let mut marker = Batch::default();
-        marker.put(Space::Order(self.order), Bytes::from_static(INSTALLING), seal(place.as_bytes()));
-        self.storage.commit(marker, Durability::Synced)?;
-        load_image(self.storage.as_ref(), self.order, place)?;
-        let view = self.storage.view();
-        state.machine.load(view.as_ref())?;
-        state.applied = read_applied(view.as_ref(), self.order)?;
-        Ok(())
+    fn this(&self) -> Arc<Self> {
+        self.this.upgrade().expect("it is made in an Arc and given to nobody without it")
+    }
+
+    fn image(&self) -> Result<Box<dyn SnapshotReader>, StorageError> {
+        let (view, spaces, applied) = {
+            let state = self.state.lock();
+            (self.storage.view(), state.machine.spaces(), self.applied())
+        };
+        let image = ImageReader::new(view, spaces, applied);
+        if self.storage.views_hold_commits_up() {
+            return Ok(Box::new(Spool::of(image, &self.snapshots)?));
+        }
+        Ok(Box::new(image))
     }
 }
 
-/// The place of an image whose record may have been written when the data directory was elsewhere.
-fn here(snapshots: &Path, place: &str) -> Result<String, StorageError> {
-    let name = Path::new(place).file_name();
-    let found = name.map(|name| snapshots.join(name)).and_then(|path| path.to_str().map(str::to_owned));
-    found.ok_or_else(|| StorageError::Corrupt(format!("the record of an install names no file: {place:?}")))
-}
-
-/// Replaces an order's rows by an image; may be repeated from any point.
-fn load_image(storage: &dyn StorageEngine, order: OrderId, place: &str) -> Result<(), StorageError> {
-    const BYTES_AT_ONCE: usize = 4 << 20;
-    let image = snapshot::open(place)?;
-    // The shards' spaces first. The order's own keeps the marker, so it is emptied row by row.
-    for space in storage.spaces()? {
-        if space.order() == order && space != Space::Order(order) {
-            storage.drop_space(space)?;
-        }
-    }
-    let own = Space::Order(order);
-    let mut batch = Batch::default();
-    for row in storage.view().scan(own, &shardbearer_core::storage::KeyRange::all()) {
-        let (key, _) = row?;
-        if key != INSTALLING {
-            batch.delete(own, key);
-        }
-    }
-    let applied = image.applied().clone();
-    let mut bytes = 0;
-    for row in image {
-        let (space, key, value) = row?;
-        if space.order() != order {
-            return Err(StorageError::Corrupt(format!("{place} holds rows of another order")));
-        }
-        if space == own && key.first() == Some(&0xff) {
-            continue; // the sender's own bookkeeping
-        }
-        bytes += key.len() + value.len();
-        batch.put(space, key, value);
-        if bytes > BYTES_AT_ONCE {
-            storage.commit(std::mem::take(&mut batch), Durability::Buffered)?;
-            bytes = 0;
-        }
-    }
-    batch.put(own, Bytes::from_static(APPLIED), encode_applied(&applied));
-    batch.delete(own, Bytes::from_static(INSTALLING));
-    storage.commit(batch, Durability::Synced)?;
-    snapshot::discard(place);
-    Ok(())
-}
-
-fn read_applied(view: &dyn View, order: OrderId) -> Result<Applied, StorageError> {
+pub(super) fn read_applied(view: &dyn View, order: OrderId) -> Result<Applied, StorageError> {
     let Some(row) = view.get(Space::Order(order), APPLIED)? else { return Ok(Applied::default()) };
     let mut body = unseal(&row, "applied position")?;
     if body.len() < 16 {
@@ -358,7 +320,7 @@ fn read_applied(view: &dyn View, order: OrderId) -> Result<Applied, StorageError
     Ok(Applied { position, note: body })
 }
 
-fn encode_applied(applied: &Applied) -> Bytes {
+pub(super) fn encode_applied(applied: &Applied) -> Bytes {
     let mut body = BytesMut::with_capacity(16 + applied.note.len());
     body.put_u64(applied.position.term);
     body.put_u64(applied.position.index);
@@ -367,7 +329,7 @@ fn encode_applied(applied: &Applied) -> Bytes {
 }
 
 /// Version, checksum, body.
-fn seal(body: &[u8]) -> Bytes {
+pub(super) fn seal(body: &[u8]) -> Bytes {
     let mut out = BytesMut::with_capacity(5 + body.len());
     out.put_u8(VERSION);
     out.put_u32(crc32fast::hash(body));
@@ -375,7 +337,7 @@ fn seal(body: &[u8]) -> Bytes {
     out.freeze()
 }
 
-fn unseal(row: &Bytes, what: &str) -> Result<Bytes, StorageError> {
+pub(super) fn unseal(row: &Bytes, what: &str) -> Result<Bytes, StorageError> {
     let mut rest = row.clone();
     let damaged = || StorageError::Corrupt(format!("the {what} is damaged"));
     if rest.len() < 5 || rest.get_u8() != VERSION {

@@ -15,6 +15,7 @@
 pub mod applier;
 pub mod codec;
 pub(crate) mod fuzz;
+mod install;
 mod load;
 pub mod queue;
 pub mod reads;
@@ -43,6 +44,9 @@ pub use self::load::Rates;
 use self::queue::Queue;
 use self::verify::Digest;
 use crate::kv::CallResult;
+
+/// Expired rows that one command removes: applied in well under a millisecond, so nobody waits for it.
+const ROWS_PER_SWEEP: u32 = 512;
 
 /// A data order as this radiant takes part in it.
 pub struct Order {
@@ -140,7 +144,6 @@ impl Order {
 
     /// Removes what has expired, for each of the shards where something has. Returns whether anything was due.
     pub async fn sweep(&self, shards: &[ShardId], deadline: Duration) -> Result<bool, StorageError> {
-        const ROWS_PER_SWEEP: u32 = 512; // applied in well under a millisecond, so nobody waits for it
         let now = self.world.wall_ms();
         let mut items = Vec::new();
         {
@@ -175,6 +178,7 @@ impl Order {
     pub async fn close(&self) {
         self.queue.close();
         self.engine.close().await;
+        self.applier.close().await;
     }
 }
 

@@ -4,14 +4,16 @@
 //! neither there nor gone. Such a read first has the replicated time advanced by a sweep, so that
 //! no two reads ever disagree about what has expired, whatever the radiants' clocks say.
 
+use std::sync::Arc;
+
 use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::{OrderId, ShardId};
-use shardbearer_core::kv::{Command, Item, Refusal, Reply};
+use shardbearer_core::kv::{Command, Item};
 use shardbearer_core::limits;
 use shardbearer_core::storage::{StorageError, View};
 use shardbearer_state::shard::{QueryOutcome, query};
 
-use super::{Order, item};
+use super::{Order, ROWS_PER_SWEEP, item};
 use crate::kv::CallResult;
 
 /// Rounds of sweeping before a read gives up: each round moves the clock, so one is the rule.
@@ -20,17 +22,34 @@ const SWEEPS_MAX: usize = 8;
 /// Answers read-only items.
 pub(super) async fn read(order: &Order, items: Vec<Item>) -> Result<Vec<CallResult>, RequestError> {
     order.engine.read_barrier().await?;
+    let items: Arc<[Item]> = items.into();
     for _ in 0..SWEEPS_MAX {
-        let now = order.world.wall_ms();
-        let due = match order.applier.look(|view| attempt(view, order.id, now, &items)).map_err(broken)? {
+        let due = match look(order, &items).await.map_err(broken)? {
             Some(Attempt::Answered(results)) => return Ok(results),
             Some(Attempt::Due(shard)) => shard,
             None => return Err(Refused::Unavailable("an image is being installed here".into()).into()),
         };
-        let sweep = vec![item(due, Command::Sweep { limit: 512 })];
+        let sweep = vec![item(due, Command::Sweep { limit: ROWS_PER_SWEEP })];
         order.queue.submit(sweep, std::time::Duration::from_secs(5)).await?;
     }
     Err(Refused::Busy("rows expire faster than they are removed".into()).into())
+}
+
+/// Answers from what is applied; `None` while an image is being installed.
+async fn look(order: &Order, items: &Arc<[Item]>) -> Result<Option<Attempt>, StorageError> {
+    let (id, now) = (order.id, order.world.wall_ms());
+    if !items.iter().any(|item| reads_many_rows(&item.command)) {
+        return order.applier.look(|view| attempt(view, id, now, items));
+    }
+    // Megabytes, perhaps from the disk: not on a thread that has heartbeats to carry.
+    let (applier, items) = (order.applier.clone(), items.clone());
+    let found = order.world.block(move || applier.look(|view| attempt(view, id, now, &items))).await;
+    found.unwrap_or_else(|| Err(StorageError::Io("reading the rows panicked".into())))
+}
+
+/// Whether answering may touch more than a few rows. A count is kept, but what expired since the last sweep is read.
+fn reads_many_rows(command: &Command) -> bool {
+    matches!(command, Command::Scan(_) | Command::Count | Command::Migrate(_))
 }
 
 enum Attempt {
@@ -61,9 +80,4 @@ fn attempt(view: &dyn View, order: OrderId, now: u64, items: &[Item]) -> Result<
 
 fn broken(error: StorageError) -> RequestError {
     Refused::Unavailable(format!("this radiant cannot read its data: {error}")).into()
-}
-
-/// Whether a reply says that the order does not own the shard.
-pub fn is_wrong_order(reply: &Reply) -> bool {
-    matches!(reply, Reply::Refused(Refusal::WrongOrder))
 }

@@ -124,6 +124,43 @@ async fn nothing_is_read_from_half_an_image() {
     assert_eq!(target.look(count), Ok(Some(1)));
 }
 
+/// An image may be gigabytes. Whoever shares the thread goes on meanwhile, also who only asks how far the order is; and
+/// whoever closes the order waits for it, even if the engine that began it is gone.
+#[tokio::test]
+async fn nobody_but_who_closes_the_order_waits_while_an_image_is_installed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = replica(&folder.path().join("source"));
+    source.apply(entries(1..=4)).await.expect("no failure");
+    let target = folder.path().join("target");
+    let memory = Memory::open(&target.join("data")).expect("a folder");
+    let ((reached, reaching), (go, go_on)) = (mpsc::channel(), mpsc::channel());
+    let target = over(Arc::new(Halting { memory, halt: Mutex::new(Some((reached, go_on))) }), &target);
+    target.apply(entries(1..=2)).await.expect("no failure");
+    let mut reader = source.snapshot().await.expect("readable");
+    let mut writer = target.receive_snapshot().await.expect("a folder");
+    while let Some(chunk) = reader.next().expect("readable") {
+        writer.write(&chunk).expect("writable");
+    }
+    let image = writer.finish().expect("whole");
+    let reached = async {
+        while reaching.try_recv().is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        done = target.install(image) => panic!("it waits for the disk: {done:?}"),
+        reached = tokio::time::timeout(PATIENCE, reached) => reached.expect("it drops the old rows"),
+    }
+    // The engine is gone now, the install is not.
+    assert_eq!(target.applied().position.index, 2);
+    let mut closing = std::pin::pin!(target.close());
+    assert!(futures_util::poll!(closing.as_mut()).is_pending());
+    go.send(()).expect("it waits");
+    tokio::time::timeout(PATIENCE, closing).await.expect("the install ends");
+    assert_eq!((target.applied(), rows(target.view().as_ref()).len()), (source.applied(), 1));
+}
+
 fn rows(view: &dyn View) -> Vec<(Bytes, Bytes)> {
     let space = Space::Shard { order: ORDER, shard: SHARD, generation: 1 };
     view.scan(space, &KeyRange::all()).map(|row| row.expect("readable")).collect()

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
+use shardbearer_core::engine::Applier;
 use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::ShardId;
 use shardbearer_core::machine::StateMachine;
@@ -150,7 +151,8 @@ impl<M: StateMachine> MachineApplier<M> {
     /// 0 only how far it is.
     pub async fn digest(&self, at: u64) -> Result<Digest, RequestError> {
         if at == 0 {
-            return Ok(Digest { at: self.held()?.applied.position.index, parts: Vec::new() });
+            let _held = self.held()?;
+            return Ok(Digest { at: self.applied().position.index, parts: Vec::new() });
         }
         let busy = |_| Refused::Busy(format!("{AT_ONCE} comparisons are under way already"));
         let _turn = self.marks.turns.try_acquire().map_err(busy)?;
@@ -159,7 +161,7 @@ impl<M: StateMachine> MachineApplier<M> {
         {
             let state = self.held()?;
             let mark = Mark { index: at, wanted };
-            match state.applied.position.index >= at {
+            match self.applied().position.index >= at {
                 true => mark.show(self.look_at(&state)),
                 false => self.marks.add(mark),
             }
@@ -181,10 +183,12 @@ impl<M: StateMachine> MachineApplier<M> {
         digest.map_err(|error| failed(&error.to_string()))
     }
 
-    /// The state as it is.
+    /// The state as it is. Where views hold commits up it is digested here and now, and the commits of all orders wait: they
+    /// would also for a view that somebody goes through elsewhere. Whoever chooses such an engine and has its replicas
+    /// compared pays that; to copy the rows first, as for an image, would hold commits up for as long.
     pub(super) fn look_at(&self, state: &Applying<M>) -> Look {
         let (view, spaces) = (self.storage.view(), state.machine.spaces());
-        let state = State { view, spaces, at: state.applied.position.index };
+        let state = State { view, spaces, at: self.applied().position.index };
         match self.storage.views_hold_commits_up() {
             true => Look::Done(state.digest()),
             false => Look::State(state),

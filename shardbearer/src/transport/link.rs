@@ -16,6 +16,7 @@ use shardbearer_proto::pb;
 use shardbearer_proto::pb::peer_client::PeerClient;
 use shardbearer_proto::pb::peer_frame::Kind;
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Endpoint;
 
@@ -38,6 +39,9 @@ const RETRY_MOST: Duration = Duration::from_millis(500);
 const PROBE: Duration = Duration::from_secs(2);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long a broken link is news: longer than others take to elect whom they need.
+const NEWS: Duration = Duration::from_secs(3);
+
 type Answer = Result<Bytes, &'static str>;
 
 /// One peer.
@@ -49,6 +53,7 @@ pub(super) struct Link {
     next_call: AtomicU64,
     pending: Mutex<BTreeMap<u64, oneshot::Sender<Answer>>>,
     connected: AtomicBool,
+    broke: Mutex<Option<Instant>>,
     closed: AtomicBool,
 }
 
@@ -69,6 +74,7 @@ impl Link {
             next_call: AtomicU64::new(1),
             pending: Mutex::default(),
             connected: AtomicBool::new(false),
+            broke: Mutex::default(),
             closed: AtomicBool::new(false),
         });
         world.spawn("peer-link", keep_up(link.clone(), hello));
@@ -112,6 +118,12 @@ impl Link {
             Ok(Err(_)) => Err(CallError::Unknown { to, why: "the connection broke".into() }),
             Err(_) => Err(CallError::Unknown { to, why: "no answer in time".into() }),
         }
+    }
+
+    /// Whether it was up some moments ago, and is not.
+    pub(super) fn has_just_broken(&self) -> bool {
+        let broke = *self.broke.lock();
+        !self.connected.load(Ordering::Acquire) && broke.is_some_and(|broke| broke.elapsed() < NEWS)
     }
 
     fn enqueue(&self, frame: Frame, kind: Kind, call: u64) -> Result<(), String> {
@@ -161,7 +173,9 @@ impl Link {
 
     /// The stream is gone, and with it what was under way.
     fn lost(&self) {
-        self.connected.store(false, Ordering::Release);
+        if self.connected.swap(false, Ordering::AcqRel) {
+            *self.broke.lock() = Some(Instant::now());
+        }
         *self.queue.lock() = Queue::default();
         self.pending.lock().clear();
     }

@@ -121,6 +121,10 @@ impl Transport for GrpcTransport {
             None => Err(CallError::Unreachable { to, why: "its address is not known".into() }),
         }
     }
+
+    fn has_just_lost(&self, to: RadiantId) -> bool {
+        self.link(to).is_some_and(|link| link.has_just_broken())
+    }
 }
 
 /// A channel as its two numbers on the wire.

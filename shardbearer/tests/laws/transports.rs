@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -10,11 +11,12 @@ use shardbearer::world::Real;
 use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::{ClusterId, OrderId, RadiantId};
 use shardbearer_core::limits;
-use shardbearer_core::transport::{Channel, Transport};
+use shardbearer_core::transport::{Channel, Frame, Inbound, Transport};
 use shardbearer_proto::pb;
 use shardbearer_proto::pb::peer_server::PeerServer;
 use shardbearer_sim::conformance::transport::{Inbounds, Subject, Wires, check};
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +35,42 @@ fn grpc_keeps_the_laws_of_transports() {
         channels: CHANNELS,
         virtual_time: false,
     });
+}
+
+/// Answers with what it was asked.
+struct Echo;
+
+#[async_trait]
+impl Inbound for Echo {
+    async fn receive(&self, _: RadiantId, frame: Frame) -> Option<Bytes> {
+        Some(frame.body)
+    }
+}
+
+/// Who is merely not there yet was not lost; who was there and is gone is, at once.
+#[tokio::test]
+async fn a_way_that_breaks_is_told() {
+    let (one, other) = (RadiantId(1), RadiantId(2));
+    let echo: Arc<dyn Inbound> = Arc::new(Echo);
+    let Wires { transports, stop } = connect([(one, echo.clone()), (other, echo)].into()).await;
+    let way = &transports[&one];
+    assert!(!way.has_just_lost(other), "there was none");
+    let patience = Duration::from_secs(20);
+    let frame = Frame { channel: Channel::Forward, body: Bytes::from_static(b"?") };
+    let start = Instant::now();
+    while way.call(other, frame.clone(), patience).await.is_err() {
+        assert!(start.elapsed() < patience, "it cannot be reached");
+        tokio::task::yield_now().await;
+    }
+    assert!(!way.has_just_lost(other), "it answers");
+    stop(other).await;
+    let start = Instant::now();
+    while !way.has_just_lost(other) {
+        assert!(start.elapsed() < patience, "nobody noticed");
+        tokio::task::yield_now().await;
+    }
+    assert!(!way.has_just_lost(RadiantId(3)), "it never was");
+    stop(one).await;
 }
 
 const CLUSTER: ClusterId = ClusterId(7);

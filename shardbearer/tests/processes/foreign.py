@@ -2,12 +2,14 @@
 with code generated from proto/. Called by foreign.rs:
 
     foreign.py redis PROTOCOL RESP...      foreign.py cluster PROTOCOL RESP...      foreign.py grpc FOLDER GRPC...
+    foreign.py through PROTOCOL RESP...    (until its standard input ends)
 
 Fails with a traceback.
 """
 
 import secrets
 import sys
+import threading
 import time
 
 
@@ -134,6 +136,32 @@ def cluster(protocol, doors):
     assert [value for port, herald, value in answers if port == herald] == ["7"], answers
 
 
+def through(protocol, doors):
+    """Writes and reads all the while, whatever happens to the cluster, with the settings that redis-py comes with: no
+    exception comes up here, and in the end everything is there that was acknowledged."""
+    from redis.cluster import ClusterNode, RedisCluster
+
+    startup = [ClusterNode(*host_and_port(door)) for door in doors]
+    client = RedisCluster(startup_nodes=startup, protocol=protocol, decode_responses=True)
+    ended = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+    written, longest = {}, 0.0
+    count = 0
+    while not ended.is_set():
+        count += 1
+        key, value = f"through{protocol}-{count % 200}", str(count)
+        began = time.monotonic()
+        assert client.set(key, value) is True
+        written[key] = value
+        assert client.get(key) == value, key
+        longest = max(longest, time.monotonic() - began)
+        if count == 50:
+            print("begun", flush=True)
+    for key, value in written.items():
+        assert client.get(key) == value, f"{key} is {client.get(key)}, and was acknowledged as {value}"
+    print(f"redis-py, protocol {protocol}: {count} writes and reads, the longest pair {longest:.2f} s")
+
+
 def grpc(folder, doors):
     sys.path.insert(0, folder)
     import grpc
@@ -186,4 +214,4 @@ if __name__ == "__main__":
     if what == "grpc":
         grpc(how, doors)
     else:
-        {"redis": plain, "cluster": cluster}[what](int(how), doors)
+        {"redis": plain, "cluster": cluster, "through": through}[what](int(how), doors)

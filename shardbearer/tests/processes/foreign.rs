@@ -24,7 +24,7 @@ fn run(command: &mut Command) -> Result<String, String> {
     }
 }
 
-fn skipped(why: &str) {
+pub fn skipped(why: &str) {
     assert!(std::env::var_os("REQUIRE_FOREIGN").is_none(), "REQUIRE_FOREIGN is set, and {why}");
     println!("\n==== SKIPPED: {why} ====\n");
 }
@@ -80,7 +80,7 @@ async fn redis_cli_and_redis_benchmark_are_served() {
 }
 
 /// The interpreter of an environment that has [`PACKAGES`] and the code made from proto/; or why there is none.
-fn python() -> Result<(PathBuf, TempDir), String> {
+pub fn python() -> Result<(PathBuf, TempDir), String> {
     let root = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let home = root.join(format!("python-{}", PACKAGES.join("-").replace("==", "-")));
     let (interpreter, done) = (home.join("bin/python"), home.join("complete"));

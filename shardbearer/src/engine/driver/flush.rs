@@ -1,22 +1,17 @@
 //! Carrying out what the steps asked for: persist, send, apply, answer.
 
-use std::time::Duration;
-
 use shardbearer_core::engine::{Committed, EngineStatus};
 use shardbearer_core::ids::RadiantId;
-use shardbearer_core::log::{LogError, LogPos, LogWrite};
+use shardbearer_core::log::{LogDone, LogPos, LogWrite};
 use shardbearer_core::protocol::{Answer, Envelope, Input, Payload, Persist, Protocol};
 use shardbearer_core::transport::{Channel, Frame};
 
 use super::frame;
 use super::task::{Held, Task, Write};
+use crate::engine::room;
 
 /// Bytes of entries applied in one commit.
 const APPLY_BYTES: usize = 8 << 20;
-/// How long a write waits for room on the disk before the order gives up, and with it the radiant.
-const ROOM_WAIT: Duration = Duration::from_secs(20);
-/// How often it looks.
-const ROOM_LOOK: Duration = Duration::from_millis(20);
 
 impl<P: Protocol> Task<P> {
     /// Carries everything out, also what follows from it. An error is final.
@@ -108,31 +103,25 @@ impl<P: Protocol> Task<P> {
         if writes.is_empty() { Ok(()) } else { self.write(writes).await }
     }
 
-    /// Hands a batch to the log. A disk that is full for a moment is no reason to stop; nothing was written, and the
-    /// order does nothing else meanwhile.
+    /// Hands a batch to the log. The order does nothing else while that is full.
     pub(super) async fn write(&mut self, writes: Vec<LogWrite>) -> Result<(), String> {
         self.write_number += 1;
         let number = self.write_number;
         self.writes.push_back(Write { number, last: self.log.last().index });
-        let end = tokio::time::Instant::now() + ROOM_WAIT;
-        loop {
+        let done = || -> LogDone {
             let progress = self.progress.clone();
-            let done = Box::new(move |outcome: Result<(), _>| {
+            Box::new(move |outcome| {
                 progress.send_modify(|progress| match outcome {
                     Ok(()) => progress.written = progress.written.max(number),
                     Err(error) => {
                         progress.failure.get_or_insert(error);
                     }
                 });
-            });
-            let context = &self.shared.context;
-            match context.log.write(context.order, writes.clone(), done) {
-                Err(LogError::Full(_)) if tokio::time::Instant::now() < end => {
-                    tokio::time::sleep(ROOM_LOOK).await;
-                }
-                written => return written.map_err(|error| error.to_string()),
-            }
-        }
+            })
+        };
+        let context = &self.shared.context;
+        let written = room::write(context.log.as_ref(), context.order, writes, done).await;
+        written.map_err(|error| error.to_string())
     }
 
     /// A message with its entries as a frame.

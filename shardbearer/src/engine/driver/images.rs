@@ -4,13 +4,13 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use shardbearer_core::engine::{EngineContext, ReceivedSnapshot, SnapshotWriter};
 use shardbearer_core::ids::RadiantId;
 use shardbearer_core::storage::StorageError;
 use shardbearer_core::transport::{Channel, Frame};
 
 use super::frame::{self, Chunk, TAKEN};
+use crate::engine::pieces::{Piece, Pieces};
 
 /// For one chunk to be written.
 const CHUNK_MAX: Duration = Duration::from_secs(10);
@@ -19,32 +19,16 @@ const INSTALL_MAX: Duration = Duration::from_secs(600);
 
 /// Sends an image to a peer; returns when it is installed there.
 pub async fn send(context: &EngineContext, to: RadiantId) -> Result<(), String> {
-    let mut reader = context.applier.snapshot().await.map_err(|error| error.to_string())?;
+    let failed = |error: StorageError| error.to_string();
+    let mut pieces = Pieces::of(context.applier.as_ref()).await.map_err(failed)?;
     let transfer = context.world.id() as u64; // any number that two transfers hardly share
-    let mut ahead: Option<Bytes> = None;
-    for number in 0.. {
-        // Reading may wait for the disk; one chunk ahead tells which is the last.
-        let read = context.world.block(move || {
-            let chunk = match ahead {
-                Some(chunk) => Some(chunk),
-                None => reader.next()?,
-            };
-            Ok::<_, StorageError>((chunk, reader.next()?, reader))
-        });
-        let read = read.await.ok_or("reading it panicked")?;
-        let (chunk, following, back) = read.map_err(|error| error.to_string())?;
-        (reader, ahead) = (back, following);
-        let Some(bytes) = chunk else { return Err("an image without a single chunk".into()) };
-        let last = ahead.is_none();
+    while let Some(Piece { number, last, bytes }) = pieces.next(&context.world).await.map_err(failed)? {
         let body = frame::encode_chunk(&Chunk { transfer, number, last, bytes });
         let frame = Frame { channel: Channel::Engine(context.order), body };
         let deadline = if last { INSTALL_MAX } else { CHUNK_MAX };
         let answer = context.transport.call(to, frame, deadline).await.map_err(|error| error.to_string())?;
         if answer != TAKEN {
             return Err(format!("chunk {number} was not taken"));
-        }
-        if last {
-            break;
         }
     }
     Ok(())

@@ -19,15 +19,7 @@ pub async fn durable(context: &EngineContext) -> Result<Durable, String> {
     let (order, store) = (context.order, &context.log);
     let bounds = store.bounds(order);
     let applied = context.applier.applied();
-    if applied.position.index < bounds.purged.index {
-        return Err(format!(
-            "the data end at entry {}, and the log begins after entry {}: what is between is lost; \
-             do not put an older copy of the data directory back, which would not know what was promised since: \
-             start another radiant under another [radiant] name with an empty one, and `shardbearer radiant replace \
-             OLD NEW`",
-            applied.position.index, bounds.purged.index
-        ));
-    }
+    super::super::without_gap(context)?;
     let (mut log, mut own) = scan(context, bounds.purged)?;
     if log.install(applied.position) {
         own.clear();

@@ -12,7 +12,8 @@ use tokio::sync::oneshot;
 
 pub type Reply<T> = oneshot::Sender<Result<T, RequestError>>;
 
-/// How long a proposal may be on its way. The order gives its callers up earlier; this is for its place in the queue.
+/// How long a proposal may be on its way. An order has but one, so what waits behind it waits for as long; callers with
+/// later deadlines hear that it is unknown.
 const PROPOSAL_MAX: Duration = Duration::from_secs(10);
 /// How long a read may wait for its barrier and for what is not applied yet.
 const READ_MAX: Duration = Duration::from_secs(5);

@@ -7,11 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use shardbearer_core::engine::SnapshotWriter;
 use shardbearer_core::ids::RadiantId;
+use shardbearer_core::storage::StorageError;
 use shardbearer_core::transport::{CallError, Channel, Frame};
 use tokio::sync::oneshot;
 
 use super::Shared;
 use super::wire;
+use crate::engine::pieces::{Piece, Pieces};
 
 /// A chunk that is not acknowledged by then is sent again.
 const CHUNK_DEADLINE: Duration = Duration::from_secs(2);
@@ -53,32 +55,16 @@ pub fn start(shared: &Arc<Shared>, to: RadiantId) {
 }
 
 async fn send(shared: &Shared, to: RadiantId) -> Result<(), String> {
-    let reader = shared.context.applier.snapshot().await;
-    let mut reader = reader.map_err(|error| error.to_string())?;
+    let failed = |error: StorageError| error.to_string();
+    let mut pieces = Pieces::of(shared.context.applier.as_ref()).await.map_err(failed)?;
     let transfer = shared.context.world.id() as u64; // any number that two transfers hardly share
-    let (mut number, mut next) = (0, None);
-    loop {
-        // Reading may wait for the disk; one chunk ahead tells which is the last.
-        let read = shared.context.world.block(move || {
-            let chunk = match next {
-                Some(chunk) => Ok(Some(chunk)),
-                None => reader.next(),
-            };
-            (chunk, reader.next(), reader)
-        });
-        let (chunk, following, back) = read.await.ok_or("reading the image failed")?;
-        reader = back;
-        let chunk = chunk.map_err(|error| error.to_string())?;
-        next = following.map_err(|error| error.to_string())?;
-        let Some(bytes) = chunk else { return Err("an empty image".into()) };
-        let last = next.is_none();
+    while let Some(Piece { number, last, bytes }) =
+        pieces.next(&shared.context.world).await.map_err(failed)?
+    {
         let frame = wire::encode_frame(&wire::Frame::Chunk { transfer, number, last, bytes });
         deliver(shared, to, frame, if last { INSTALL_ATTEMPTS } else { CHUNK_ATTEMPTS }).await?;
-        if last {
-            return Ok(());
-        }
-        number += 1;
     }
+    Ok(())
 }
 
 async fn deliver(shared: &Shared, to: RadiantId, body: Bytes, attempts: usize) -> Result<(), String> {
@@ -105,7 +91,9 @@ pub async fn receive(shared: &Shared, transfer: u64, number: u64, last: bool, by
 
 /// One transfer at a time: a new one takes over, because its sender knows nothing of the old one.
 async fn take(shared: &Shared, transfer: u64, number: u64, last: bool, bytes: Bytes) -> Result<(), String> {
-    let mut images = shared.images.lock().await;
+    // An install takes longer than its sender waits before it asks again. Once that one has certainly left, so does this.
+    let images = tokio::time::timeout(2 * CHUNK_DEADLINE, shared.images.lock()).await;
+    let mut images = images.map_err(|_| "another piece is being written or installed")?;
     if images.installed == Some(transfer) {
         return Ok(());
     }

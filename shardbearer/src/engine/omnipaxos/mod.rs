@@ -234,6 +234,7 @@ impl Omnipaxos {
         if let Some(why) = OmnipaxosFactory.refuses(members.len()) {
             return Err(why);
         }
+        super::without_gap(&context)?;
         let (inbox, inputs) = mpsc::channel(INBOX_MAX);
         let (installs, to_install) = mpsc::channel(1);
         let journal = Journal::new(context.order, context.log.clone());

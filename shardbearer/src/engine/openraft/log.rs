@@ -4,23 +4,17 @@ use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
-use std::time::Duration;
 
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
 use parking_lot::Mutex;
 use shardbearer_core::ids::OrderId;
-use shardbearer_core::log::{LogError, LogRecord, LogStore, LogWrite};
+use shardbearer_core::log::{LogDone, LogError, LogRecord, LogStore, LogWrite};
 use tokio::sync::oneshot;
 
 use super::types::{Entry, LogId, Types, Vote, log_id, position};
 use super::wire;
-
-/// How long an append waits for room on the disk before the order gives up, and with it the radiant.
-const ROOM_WAIT: Duration = Duration::from_secs(20);
-
-/// How often it looks.
-const ROOM_LOOK: Duration = Duration::from_millis(20);
+use crate::engine::room;
 
 /// One order's part of the log. Clones are the same log.
 #[derive(Clone)]
@@ -121,23 +115,16 @@ impl RaftLogStorage<Types> for OrderLog {
         // Returns when readable; the callback comes from the log's thread after the fsync, which it
         // shares with every other order of the radiant.
         let callback = Arc::new(Mutex::new(Some(callback)));
-        let end = tokio::time::Instant::now() + ROOM_WAIT;
-        loop {
+        let done = || -> LogDone {
             let callback = callback.clone();
-            let report = Box::new(move |outcome: Result<(), LogError>| {
+            Box::new(move |outcome| {
                 if let Some(callback) = callback.lock().take() {
                     callback.io_completed(outcome.map_err(failed));
                 }
-            });
-            match self.store.write(self.order, writes.clone(), report) {
-                // A disk that is slow or full for a moment is no reason to stop: nothing was written, and openraft
-                // waits for this call before it appends anything else of this order.
-                Err(LogError::Full(_)) if tokio::time::Instant::now() < end => {
-                    tokio::time::sleep(ROOM_LOOK).await;
-                }
-                other => return other.map_err(failed),
-            }
-        }
+            })
+        };
+        // openraft waits for this call before it appends anything else of this order.
+        room::write(self.store.as_ref(), self.order, writes, done).await.map_err(failed)
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {

@@ -7,7 +7,7 @@
 use std::io;
 use std::sync::Arc;
 
-use futures_util::{FutureExt, Stream, StreamExt};
+use futures_util::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
 use parking_lot::Mutex;
@@ -15,7 +15,6 @@ use shardbearer_core::engine::{Applied, Applier, Committed, ReceivedSnapshot};
 use shardbearer_core::ids::OrderId;
 use shardbearer_core::log::LogStore;
 use shardbearer_core::storage::StorageError;
-use shardbearer_core::world::World;
 
 use super::network::Transfers;
 use super::types::{
@@ -38,8 +37,6 @@ pub enum Image {
 /// One order's data. Clones are the same data.
 #[derive(Clone)]
 pub struct OrderMachine {
-    /// Who has threads for work that waits for disks.
-    pub world: World,
     pub applier: Arc<dyn Applier>,
     /// The last snapshot that was persisted.
     pub current: Arc<Mutex<Option<SnapshotMeta>>>,
@@ -66,30 +63,11 @@ pub fn meta(applied: &Applied) -> Result<SnapshotMeta, io::Error> {
     Ok(SnapshotMeta { last_log_id: log_id(applied.position), last_membership: membership })
 }
 
-/// Work that takes as long as the disk takes for all of an order's data: on a thread of its own, or the heartbeats of
-/// every order would wait for it.
-async fn on_disk<T: Send + 'static>(
-    world: &World,
-    work: impl Future<Output = Result<T, StorageError>> + Send + 'static,
-) -> Result<T, io::Error> {
-    let runtime = tokio::runtime::Handle::current();
-    let mut work = Box::pin(work);
-    let done = world.block(move || {
-        // What only waits for a disk is done with one poll, also where there is but one thread.
-        let done = work.as_mut().now_or_never();
-        done.unwrap_or_else(|| runtime.block_on(work))
-    });
-    done.await
-        .unwrap_or_else(|| Err(StorageError::Io("the work on the disk panicked".into())))
-        .map_err(failed)
-}
-
 impl RaftSnapshotBuilder<Types> for OrderMachine {
     type SnapshotData = Image;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
-        let applier = self.applier.clone();
-        let meta = meta(&on_disk(&self.world, async move { applier.persist().await }).await?)?;
+        let meta = meta(&self.applier.persist().await.map_err(failed)?)?;
         *self.current.lock() = Some(meta.clone());
         Ok(Snapshot { meta, snapshot: Image::Local })
     }
@@ -151,8 +129,7 @@ impl RaftStateMachine<Types> for OrderMachine {
             return Err(io::Error::other("only a received image can be installed"));
         };
         let meta = meta(&received.applied)?;
-        let applier = self.applier.clone();
-        on_disk(&self.world, async move { applier.install(received).await }).await?;
+        self.applier.install(received).await.map_err(failed)?;
         *self.current.lock() = Some(meta);
         Ok(())
     }

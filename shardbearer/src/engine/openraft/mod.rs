@@ -1,6 +1,10 @@
 //! The default engine: Raft by the openraft library. Nothing outside this folder names it.
 //!
 //! - [`log`], [`machine`], [`network`]: openraft's three seams over ours
+//! - [`receive`]: what comes from the other members, images among it
+//! - [`notices`]: news of commits ride with the next entries
+//! - [`compact`]: when the log may go, and how much of it
+//! - [`newcomer`]: bringing up a member before it counts
 //! - [`lease`]: reads that ask nobody, and why that is sound
 //! - [`wire`]: its messages as bytes
 //! - [`runtime`], [`mod@watch`]: its tasks, random numbers and channels, from our [`World`](shardbearer_core::world::World)
@@ -78,7 +82,7 @@ struct Openraft {
     context: EngineContext,
     raft: Raft,
     status: crate::watch::Sender<EngineStatus>,
-    /// Before this moment (monotonic, ns) the member neither votes nor stands, see the lease above.
+    /// Before this moment (monotonic, ns) the member neither votes nor stands, see [`lease`].
     votes_from_ns: u64,
     /// Until this moment (monotonic, ns) a lead that was offered to another gives no lease.
     no_lease_until_ns: AtomicU64,
@@ -131,7 +135,6 @@ impl Openraft {
         };
         let transfers = Transfers::default();
         let machine = OrderMachine {
-            world: context.world.clone(),
             applier: context.applier.clone(),
             current: Arc::default(),
             transfers: transfers.clone(),
@@ -146,14 +149,8 @@ impl Openraft {
             world: context.world.clone(),
             transfers,
         };
-        let (applied, bounds) = (context.applier.applied().position, context.log.bounds(order));
-        if applied.index < bounds.purged.index {
-            return Err(refuse(format!(
-                "the data end at entry {}, and the log begins after entry {}: what is between is lost; \
-                 set the data directory aside and replace the radiant",
-                applied.index, bounds.purged.index
-            )));
-        }
+        super::without_gap(&context).map_err(refuse)?;
+        let bounds = context.log.bounds(order);
         // Only a member that stored something can have acknowledged anybody before.
         let fresh = bounds == shardbearer_core::log::Bounds::default();
         let wait = if fresh { 0 } else { nanoseconds(timing.election_max) };

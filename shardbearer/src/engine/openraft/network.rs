@@ -17,6 +17,7 @@ use openraft::raft::{
 use openraft::{AnyError, OptionalSend};
 use shardbearer_core::engine::Applier;
 use shardbearer_core::ids::{OrderId, RadiantId};
+use shardbearer_core::storage::StorageError;
 use shardbearer_core::transport::{CallError, Channel, Frame, Transport};
 use shardbearer_core::world::World;
 
@@ -24,12 +25,13 @@ use super::machine::Image;
 use super::notices;
 use super::types::{Snapshot, Types, Vote};
 use super::wire::{self, Request, Response};
+use crate::engine::pieces::{Piece, Pieces};
 
 /// An append that carries entries waits for the follower's disk; openraft bounds a heartbeat itself.
 const APPEND_DEADLINE: Duration = Duration::from_secs(5);
 
 /// A chunk of an image that is not acknowledged by then is sent again; the receiver knows it by its number.
-const CHUNK_DEADLINE: Duration = Duration::from_secs(2);
+pub(super) const CHUNK_DEADLINE: Duration = Duration::from_secs(2);
 
 /// How often. The last is answered when the image is installed, which takes as long as writing the data: ten minutes.
 const CHUNK_ATTEMPTS: usize = 5;
@@ -138,31 +140,16 @@ impl Peer {
     async fn send_image(&self, vote: &Vote) -> Result<Vote, RPCError<Types>> {
         let unreadable = |why: String| RPCError::Network(NetworkError::new(&AnyError::error(why)));
         let _transfer = self.network.transfers.begin();
-        let mut reader =
-            self.network.applier.snapshot().await.map_err(|error| unreadable(error.to_string()))?;
-        if reader.applied().position.term > vote.leader_id.term {
+        let failed = |error: StorageError| unreadable(error.to_string());
+        let mut pieces = Pieces::of(self.network.applier.as_ref()).await.map_err(failed)?;
+        if pieces.applied().position.term > vote.leader_id.term {
             // Deposed meanwhile. A follower that has not heard of it would take an image of a later term for damage.
             return Err(unreadable("the image is of a later term than its sender".into()));
         }
         let transfer = self.network.world.id() as u64; // any number that two transfers hardly share
-        let mut number = 0;
-        let mut next = None;
-        loop {
-            // Reading may wait for the disk; one chunk ahead tells which is the last.
-            let read = self.network.world.block(move || {
-                let chunk = match next {
-                    Some(chunk) => Ok(Some(chunk)),
-                    None => reader.next(),
-                };
-                (chunk, reader.next(), reader)
-            });
-            let (chunk, following, back) =
-                read.await.ok_or_else(|| unreadable("reading the image failed".into()))?;
-            reader = back;
-            let chunk = chunk.map_err(|error| unreadable(error.to_string()))?;
-            let following = following.map_err(|error| unreadable(error.to_string()))?;
-            let Some(bytes) = chunk else { return Err(unreadable("an empty image".into())) };
-            let last = following.is_none();
+        while let Some(Piece { number, last, bytes }) =
+            pieces.next(&self.network.world).await.map_err(failed)?
+        {
             let request = Request::Chunk { vote: *vote, transfer, number, last, bytes };
             let attempts = if last { INSTALL_ATTEMPTS } else { CHUNK_ATTEMPTS };
             match self.call_again(&request, CHUNK_DEADLINE, attempts).await? {
@@ -171,9 +158,8 @@ impl Peer {
                 Response::ChunkRefused(why) => return Err(unreadable(why)),
                 _ => return Err(confused()),
             }
-            number += 1;
-            next = following;
         }
+        Err(unreadable("an image without a last piece".into()))
     }
 }
 

@@ -9,6 +9,7 @@ use shardbearer_core::engine::SnapshotWriter;
 
 use super::Openraft;
 use super::machine::{Image, meta};
+use super::network::CHUNK_DEADLINE;
 use super::types::{Snapshot, Vote};
 use super::wire::{Request, Response};
 
@@ -76,7 +77,9 @@ impl Openraft {
         if known > vote {
             return Ok(known); // so that a deposed sender stops, and keeps no image of its successor's from arriving
         }
-        let mut images = self.receiving.lock().await;
+        // An install takes longer than its sender waits before it asks again. Once that one has certainly left, so does this.
+        let images = tokio::time::timeout(2 * CHUNK_DEADLINE, self.receiving.lock()).await;
+        let mut images = images.map_err(|_| "another piece is being written or installed")?;
         match (&images.current, images.installed) {
             (_, Some((installed, answer))) if installed == transfer => return Ok(answer),
             (Some(current), _) if current.transfer == transfer && number < current.next => return Ok(vote),

@@ -1,30 +1,25 @@
 //! One member whose peers are away: what it does alone, and what it must not.
 
 use std::path::Path;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use openraft::raft::{AppendEntriesResponse, VoteRequest, VoteResponse};
-use openraft::storage::{RaftSnapshotBuilder, RaftStateMachine};
-use parking_lot::Mutex;
-use shardbearer_core::engine::{
-    Applied, Applier, Committed, ConsensusEngine, EngineContext, EngineLimits, ReceivedSnapshot,
-    SnapshotReader, SnapshotWriter, Start, Timing,
-};
+use openraft::storage::RaftStateMachine;
+use shardbearer_core::engine::{Applier, ConsensusEngine, EngineContext, EngineLimits, Start, Timing};
 use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::{OrderId, RadiantId};
 use shardbearer_core::limits;
 use shardbearer_core::log::{LogPos, LogRecord, LogStore, LogWrite};
-use shardbearer_core::storage::StorageError;
 use shardbearer_core::transport::{CallError, Frame, Transport};
 use shardbearer_state::shard::ShardMachine;
 
 use super::Openraft;
-use super::machine::{Image, OrderMachine};
+use super::machine::OrderMachine;
 use super::network::Transfers;
-use super::types::{LeaderId, Membership, Payload, Proposal, SnapshotMeta, Vote};
+use super::types::{LeaderId, Membership, Payload, Proposal, Vote};
 use super::wire::{self, Request, Response};
 use crate::order::applier::MachineApplier;
 use crate::order::codec::DataCodec;
@@ -166,73 +161,8 @@ async fn an_entry_that_fits_no_message_is_refused() {
     engine.close().await;
 }
 
-/// Data on a disk that is busy until somebody else on the same runtime says otherwise.
-struct Busy(Mutex<mpsc::Receiver<()>>);
-
-impl Busy {
-    fn wait(&self) -> Result<(), StorageError> {
-        let freed = self.0.lock().recv_timeout(Duration::from_secs(5));
-        freed.map_err(|_| StorageError::Io("everything waits for this disk".into()))
-    }
-}
-
-#[async_trait]
-impl Applier for Busy {
-    fn applied(&self) -> Applied {
-        Applied::default()
-    }
-
-    async fn apply(&self, _: Vec<Committed>) -> Result<Vec<Bytes>, StorageError> {
-        Ok(Vec::new())
-    }
-
-    async fn persist(&self) -> Result<Applied, StorageError> {
-        self.wait().map(|()| Applied::default())
-    }
-
-    async fn snapshot(&self) -> Result<Box<dyn SnapshotReader>, StorageError> {
-        Err(StorageError::Io("not here".into()))
-    }
-
-    async fn receive_snapshot(&self) -> Result<Box<dyn SnapshotWriter>, StorageError> {
-        Err(StorageError::Io("not here".into()))
-    }
-
-    async fn install(&self, _: ReceivedSnapshot) -> Result<(), StorageError> {
-        self.wait()
-    }
-}
-
-/// An image may be gigabytes; all other orders of the radiant share the runtime.
-#[tokio::test]
-async fn nobody_waits_while_an_order_is_installed_or_persisted() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let (free, busy) = mpsc::channel();
-    let mut machine = machine(Arc::new(Busy(Mutex::new(busy))), log(folder.path()), Transfers::default());
-    let others = tokio::spawn(async move {
-        for _ in 0..2 {
-            free.send(()).expect("waited for");
-            tokio::task::yield_now().await;
-        }
-    });
-    let received = ReceivedSnapshot { applied: Applied::default(), place: "image".into() };
-    let image = Image::Received(received);
-    machine.install_snapshot(&SnapshotMeta::default(), image).await.expect("the disk was freed");
-    machine.build_snapshot().await.expect("the disk was freed");
-    others.await.expect("no panic");
-}
-
 fn machine(applier: Arc<dyn Applier>, log: Arc<SegmentedLog>, transfers: Transfers) -> OrderMachine {
-    let world = Real::create().0;
-    OrderMachine {
-        world,
-        applier,
-        current: Arc::default(),
-        transfers,
-        held_bytes_max: 1 << 20,
-        log,
-        order: ORDER,
-    }
+    OrderMachine { applier, current: Arc::default(), transfers, held_bytes_max: 1 << 20, log, order: ORDER }
 }
 
 /// Whoever is being brought up by an image needs the log from there on; but not at any price.
@@ -295,5 +225,21 @@ async fn a_deposed_sender_of_an_image_is_told_so() {
     let bytes = Bytes::from_static(b"y");
     let next = Request::Chunk { vote: vote(5), transfer: 1, number: 1, last: false, bytes };
     assert!(matches!(engine.answer(next).await, Response::Chunk(_)), "the transfer goes on");
+    engine.close().await;
+}
+
+/// Each holds a megabyte, and an install may take minutes.
+#[tokio::test]
+async fn a_chunk_that_comes_again_during_an_install_does_not_wait_for_its_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let engine = open(folder.path(), log(folder.path()), Alone, &[1, 2, 3]).await;
+    let vote = Vote { leader_id: LeaderId { term: 5, voted_for: 2 }, committed: true };
+    let installing = engine.receiving.lock().await;
+    tokio::time::pause();
+    let chunk = Request::Chunk { vote, transfer: 1, number: 0, last: true, bytes: Bytes::new() };
+    let answer = tokio::time::timeout(Duration::from_secs(60), engine.answer(chunk)).await;
+    assert!(matches!(answer, Ok(Response::ChunkRefused(_))));
+    tokio::time::resume();
+    drop(installing);
     engine.close().await;
 }

@@ -159,10 +159,9 @@ impl Map {
         for (position, shard) in table.shards.iter().enumerate().take(SLOTS) {
             let range = slots.slots_of(position);
             let Some(order) = topology.order(shard.order) else { continue };
-            // Without a known herald the preferred one is the best guess: whoever is asked passes it on.
-            let preferred = Some(order.preferred_herald).filter(|preferred| !preferred.is_none());
-            let master = inside.door.herald(order.id).or(preferred).or(order.members.first().copied());
-            let Some(master) = master else { continue };
+            // Without a known herald it is this one, which passes on what it is asked, or waits until there is
+            // somebody to pass it on to. Any other may be the one that is gone.
+            let master = inside.door.herald(order.id).unwrap_or(inside.door.me());
             match parts.last_mut() {
                 Some(part) if part.master == master && part.replicas == order.members => {
                     part.last = range.end - 1;

@@ -136,11 +136,11 @@ impl Session {
     }
 
     /// The shards that commands on the whole table concern, by position: for a client that goes from radiant to
-    /// radiant itself those led here, else all.
+    /// radiant itself those led here or by nobody that is known, else all.
     pub fn places(&self) -> Result<Vec<Place>, Failure> {
         let inside = self.gateway.inside()?;
         let me = inside.door.me();
-        self.places_of(|order| !self.aware || inside.door.herald(order) == Some(me))
+        self.places_of(|order| !self.aware || inside.door.herald(order).is_none_or(|herald| herald == me))
     }
 
     /// The shards of some orders, by position.
@@ -163,8 +163,8 @@ impl Session {
         let inside = self.gateway.inside()?;
         let (me, topology) = (inside.door.me(), inside.door.topology());
         let orders = topology.orders.iter();
-        let mine =
-            orders.filter(|order| order.preferred_herald == me || inside.door.herald(order.id) == Some(me));
+        let led_here = |order| inside.door.herald(order).is_none_or(|herald| herald == me);
+        let mine = orders.filter(|order| order.preferred_herald == me || led_here(order.id));
         Ok(Some(mine.map(|order| order.id).collect()))
     }
 }

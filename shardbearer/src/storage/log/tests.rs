@@ -191,6 +191,37 @@ fn a_removed_order_is_not_listed_after_a_restart() {
     assert_eq!(log.orders(), []);
 }
 
+/// A disk that is full gets room again; a broken one does not mend itself, and nobody would hear of it before the segment
+/// in use is full.
+#[test]
+#[allow(clippy::disallowed_methods)] // a real disk, and a thread that would go on for ever
+fn a_segment_that_cannot_be_prepared_stops_the_log_unless_the_disk_is_full() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let log = SegmentedLog::open(dir.path(), small()).expect("opens");
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let spare = dir.path().join("next.prepared");
+    while !spare.exists() {
+        assert!(std::time::Instant::now() < end, "the first is never prepared");
+        std::thread::yield_now();
+    }
+    fs::remove_file(&spare).expect("removable");
+    fs::create_dir(&spare).expect("writable"); // where no file can be made
+    let ((wanted, asked), (ready, _none)) =
+        (std::sync::mpsc::sync_channel(1), std::sync::mpsc::sync_channel(1));
+    wanted.send(()).expect("room for one");
+    let shared = log.shared.clone();
+    let preparer = std::thread::spawn(move || writer::prepare_all(&shared, &asked, &ready));
+    let mut written = (1..).map(|index| write(&log, ORDER, vec![append(index, b"x")]));
+    let why = loop {
+        if let Some(Err(LogError::Poisoned(why))) = written.next() {
+            break why;
+        }
+        assert!(std::time::Instant::now() < end, "it goes on for ever");
+    };
+    assert!(why.contains("the next segment"), "{why}");
+    preparer.join().expect("no panic");
+}
+
 /// Twenty entries, the last perhaps not attested yet, as the death of the process would leave them; and the
 /// offset behind the last byte in use.
 fn killed() -> (Vec<u8>, usize) {

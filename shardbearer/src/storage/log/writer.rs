@@ -1,7 +1,8 @@
 //! The thread that writes: one write and one fdatasync for everything that was queued.
 //!
 //! Any error of a write or an fsync poisons the store: what the kernel then has of the file is
-//! unknown, so it is never tried again. A full disk shows earlier and harmlessly, when the next segment is prepared.
+//! unknown, so it is never tried again. A full disk shows earlier and harmlessly, when the next segment is prepared; any
+//! other error there poisons too.
 
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -89,6 +90,11 @@ impl Writer {
         loop {
             let shared = self.shared.clone();
             let mut state = shared.state.lock();
+            if state.poisoned.is_some() {
+                drop(state);
+                self.refuse(Vec::new()); // the preparer found the disk broken
+                return None;
+            }
             if !state.queue.is_empty() {
                 state.queue_bytes = 0;
                 return Some(std::mem::take(&mut state.queue));
@@ -322,38 +328,63 @@ impl Writer {
     /// Stops the store for good and tells everybody who waits.
     fn poison(&mut self, error: &std::io::Error, group: Vec<Queued>) {
         let why = format!("segment {:016x}: {error}", self.active.number);
-        let waiting = {
+        self.shared.state.lock().poisoned.get_or_insert(why);
+        self.refuse(group);
+    }
+
+    /// Tells everybody who waits that the store is poisoned.
+    fn refuse(&mut self, group: Vec<Queued>) {
+        let (why, waiting) = {
             let mut state = self.shared.state.lock();
-            let why = state.poisoned.get_or_insert(why.clone()).clone();
+            let Some(why) = state.poisoned.clone() else { return };
             (why, std::mem::take(&mut state.queue))
         };
-        for queued in group.into_iter().chain(waiting.1) {
+        for queued in group.into_iter().chain(waiting) {
             if let Some(done) = queued.done {
-                done(Err(LogError::Poisoned(waiting.0.clone())));
+                done(Err(LogError::Poisoned(why.clone())));
             }
         }
     }
 }
 
-/// Prepares a segment whenever one is wanted; a full disk is asked again until it gives.
+/// Prepares a segment whenever one is wanted. A full disk is asked again until it gives; a broken one is not.
 #[allow(clippy::disallowed_methods)] // a thread of its own, and a disk says nothing when it has room again
-fn prepare_all(shared: &Shared, asked: &Receiver<()>, ready: &SyncSender<Prepared>) {
+pub(super) fn prepare_all(shared: &Shared, asked: &Receiver<()>, ready: &SyncSender<Prepared>) {
     while asked.recv().is_ok() {
         loop {
-            let prepared = shared.directory.prepare("next", shared.options.segment_bytes);
-            shared.state.lock().disk_full = prepared.is_err();
-            match prepared {
+            match shared.directory.prepare("next", shared.options.segment_bytes) {
                 Ok(prepared) => {
+                    shared.state.lock().disk_full = false;
                     if ready.send(prepared).is_err() {
                         return;
                     }
                     break;
                 }
-                Err(_) if shared.state.lock().closing => return,
-                Err(_) => std::thread::sleep(FULL_PAUSE),
+                Err(error) if is_full(&error) => {
+                    let mut state = shared.state.lock();
+                    if state.closing {
+                        return;
+                    }
+                    if !std::mem::replace(&mut state.disk_full, true) {
+                        tracing::warn!(%error, "no space for another log segment; asked again until there is");
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the next log segment cannot be prepared; the log stops");
+                    let why = format!("the next segment: {error}");
+                    shared.state.lock().poisoned.get_or_insert(why);
+                    shared.arrived.notify_one();
+                    return;
+                }
             }
+            std::thread::sleep(FULL_PAUSE);
         }
     }
+}
+
+/// Whether room that is made elsewhere mends it.
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }
 
 #[allow(clippy::disallowed_methods)] // the log writer waits for disks all its life; simulations have a log without it

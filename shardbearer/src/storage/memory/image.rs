@@ -235,4 +235,23 @@ mod tests {
         let value = again.view().get(Space::Order(OrderId(3)), b"key").expect("readable");
         assert_eq!(value.as_deref(), Some(&b"value"[..]));
     }
+
+    #[test]
+    fn what_could_not_be_written_is_written_by_the_next_sync() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let memory = Memory::open(folder.path()).expect("empty");
+        let synced = |order: u64| {
+            let mut batch = Batch::default();
+            batch.put(Space::Order(OrderId(order)), "key", "value");
+            memory.commit(batch, Durability::Synced)
+        };
+        let obstacle = folder.path().join("manifest.new");
+        fs::create_dir(&obstacle).expect("made");
+        synced(3).expect_err("the manifest cannot be written");
+        fs::remove_dir(&obstacle).expect("removed");
+        synced(4).expect("nothing is in the way any more");
+        drop(memory);
+        let again = Memory::open(folder.path()).expect("sound");
+        assert_eq!(again.spaces(), Ok(vec![Space::Order(OrderId(3)), Space::Order(OrderId(4))]));
+    }
 }

@@ -64,7 +64,12 @@ impl Memory {
             let mut live = self.live.write();
             (live.spaces.clone(), std::mem::take(&mut live.changed))
         };
-        images.write(&spaces, &changed)
+        let written = images.write(&spaces, &changed);
+        if written.is_err() {
+            // Still not on disk: whoever syncs next must not be told that all is. None was dropped meanwhile, that takes `images`.
+            self.live.write().changed.extend(changed);
+        }
+        written
     }
 }
 

@@ -15,7 +15,7 @@ use super::plan::Fault;
 use super::shim::{Call, Class, EIO, ENOSPC, Rule};
 use super::stage::Stage;
 use super::summary::Tally;
-use super::{flips, images, one_of};
+use super::{flips, images, one_of, steps};
 
 /// Of the clusters under test.
 const ELECTION_TIMEOUT: Duration = Duration::from_millis(500);
@@ -55,7 +55,8 @@ impl Scene<'_> {
             Fault::OneWay => self.cut(one, |_, to, one| to == one).await,
             Fault::Bridge => {
                 // Only the one between them reaches everybody.
-                self.avoid(&[(one + 1) % 3, (one + 2) % 3]);
+                let others: Vec<usize> = self.stage.all().filter(|other| *other != one).collect();
+                self.avoid(&others);
                 self.cut(one, |from, to, one| from != one && to != one).await;
             }
             Fault::Flap => self.flap(one).await,
@@ -69,9 +70,11 @@ impl Scene<'_> {
             Fault::Clock => self.clock(one).await,
             Fault::Error => self.error(one).await,
             Fault::Full => self.full(&[one]).await,
-            Fault::FullAll => self.full(&[0, 1, 2]).await,
+            Fault::FullAll => self.full(&self.stage.all().collect::<Vec<_>>()).await,
             Fault::Flip => flips::in_one_radiant(self, one).await,
             Fault::Image => images::interrupted(self, one).await,
+            Fault::Move => steps::killed_in_a_move(self).await,
+            Fault::Member => steps::killed_in_a_change_of_members(self, one).await,
         }
         self.stage.heal(self.pulse);
         let healed = Instant::now();
@@ -85,7 +88,7 @@ impl Scene<'_> {
     async fn target(&mut self) -> usize {
         let leading = self.stage.cluster.leading().await;
         let one = match leading.is_empty() || self.dice.random_ratio(1, 5) {
-            true => self.dice.random_range(0..3),
+            true => self.dice.random_range(self.stage.all()),
             false => one_of(self.dice, &leading),
         };
         self.tally.note(if leading.contains(&one) {
@@ -117,16 +120,16 @@ impl Scene<'_> {
     }
 
     async fn kill_all(&mut self, loss: Option<Loss>) {
-        for radiant in 0..3 {
+        for radiant in self.stage.all() {
             self.stage.cluster.radiants[radiant].kill();
         }
-        for radiant in 0..3 {
+        for radiant in self.stage.all() {
             self.stage.follow(radiant);
             if let Some(loss) = loss {
                 self.stage.cut_power(radiant, loss);
             }
         }
-        for radiant in 0..3 {
+        for radiant in self.stage.all() {
             self.stage.start(radiant);
         }
     }
@@ -241,8 +244,9 @@ impl Scene<'_> {
     /// Of all calls that radiants were seen to make on files, one that was made to fail less often than others.
     fn least_tried(&mut self) -> (Call, Class) {
         let all = Call::ALL.iter().flat_map(|call| Class::ALL.map(|class| (*call, class)));
-        let seen =
-            |(call, class): &(Call, Class)| (0..3).any(|one| self.stage.control(one).seen(*call, *class) > 0);
+        let seen = |(call, class): &(Call, Class)| {
+            self.stage.all().any(|one| self.stage.control(one).seen(*call, *class) > 0)
+        };
         let tried = |(call, class): &(Call, Class)| {
             let prefix = format!("{ERROR} {call:?} of {class:?}: ");
             let notes = self.tally.notes.iter().filter(|(note, _)| note.starts_with(&prefix));

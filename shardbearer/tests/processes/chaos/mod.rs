@@ -11,6 +11,7 @@
 //! | [`links`] | proxies between radiants that can be cut in each direction |
 //! | [`faults`], [`flips`], [`images`] | what is done, and what must hold of the radiant that is hit |
 //! | [`clients`], [`calls`] | the load, all of which is written down |
+//! | [`moves`], [`steps`] | shards that change owners, radiants that change seats, also at the moment of a kill |
 //! | [`gaps`] | how long keys stand still, who leads |
 //! | [`strain`] | a radiant that stands still, and far too much load: what it costs |
 //! | [`summary`] | what came of it |
@@ -22,9 +23,11 @@ mod flips;
 mod gaps;
 mod images;
 mod links;
+mod moves;
 mod plan;
 pub mod shim;
 mod stage;
+mod steps;
 mod strain;
 mod summary;
 
@@ -44,6 +47,7 @@ use super::replicas::same_everywhere;
 use self::clients::{Load, Shared, read_all};
 use self::faults::Scene;
 use self::gaps::Pulse;
+use self::moves::Moves;
 use self::plan::{Fault, Plan};
 use self::stage::Stage;
 use self::summary::Tally;
@@ -81,6 +85,8 @@ impl Drop for Evidence {
 async fn run(plan: &Plan) -> (Tally, Report) {
     let mut stage = Stage::started(plan).await;
     let mut faults = plan.faults.clone();
+    // Both would have their say of the same seats.
+    faults.retain(|fault| !plan.members || *fault != Fault::Member);
     // Until the end is a good one.
     stage.cluster.folder.disable_cleanup(true);
     let start = Instant::now();
@@ -91,6 +97,7 @@ async fn run(plan: &Plan) -> (Tally, Report) {
     let evidence = Evidence { shared: load.shared.clone(), folder, seed: plan.seed };
     let pulse = Pulse::start(&stage.cluster);
     pulse.beats(3).await;
+    let moves = Moves::start(&stage.cluster, plan).await;
 
     faults.shuffle(&mut dice);
     let mut rounds = 0;
@@ -99,6 +106,9 @@ async fn run(plan: &Plan) -> (Tally, Report) {
         rounds += 1;
         let calls = load.calls();
         let before = Instant::now();
+        if let Some(phase) = moves.phase() {
+            tally.note(format!("{} came while a shard was on its way: {phase}", fault.name()));
+        }
         Scene {
             stage: &mut stage,
             pulse: &pulse,
@@ -114,6 +124,9 @@ async fn run(plan: &Plan) -> (Tally, Report) {
         }
         // Some calm, so that what follows meets a cluster at work.
         tokio::time::sleep(Duration::from_millis(dice.random_range(100..600))).await;
+    }
+    if !plan.lies {
+        moves.end(&mut tally).await;
     }
     let shared = load.end().await;
     tally.heralds = pulse.end().await;
@@ -141,7 +154,7 @@ async fn run(plan: &Plan) -> (Tally, Report) {
 
 /// Every member of an order has what its herald has: so others lead, and are read.
 async fn read_while_each_is_away(stage: &mut Stage, shared: &Arc<Shared>) {
-    for radiant in 0..3 {
+    for radiant in stage.all() {
         stage.kill(radiant);
         stage.cluster.ready_within(4 * PATIENCE).await;
         let mut doors = stage.cluster.resp_doors();
@@ -159,21 +172,28 @@ fn assert_passed(plan: &Plan, tally: &Tally, report: &Report) {
     assert!(plan.long || tally.shortfalls.is_empty(), "{:#?}\n{tally}", tally.shortfalls);
 }
 
-/// But images, which take a minute to become due.
+/// But images, which take a minute to become due, and members, which change in a test of their own.
 fn quick_faults() -> Vec<Fault> {
-    Fault::ALL.iter().map(|(fault, _)| *fault).filter(|fault| *fault != Fault::Image).collect()
+    Fault::ALL
+        .iter()
+        .map(|(fault, _)| *fault)
+        .filter(|fault| !matches!(fault, Fault::Image | Fault::Member))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn openraft() {
-    let plan = Plan::of("openraft", &quick_faults());
+    let mut plan = Plan::of("openraft", &quick_faults());
+    // Where nobody asked for less.
+    plan.moves |= !plan.long;
     let (tally, report) = run(&plan).await;
     assert_passed(&plan, &tally, &report);
+    assert!(tally.moves.completed > 0 || !plan.moves, "not one shard has moved");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn omnipaxos() {
-    let few = [Fault::Kill, Fault::Pause, Fault::Isolate, Fault::Bridge, Fault::PowerAll];
+    let few = [Fault::Kill, Fault::Pause, Fault::Isolate, Fault::Bridge, Fault::PowerAll, Fault::Move];
     let plan = Plan::of("omnipaxos", &few);
     let (tally, report) = run(&plan).await;
     assert_passed(&plan, &tally, &report);
@@ -181,7 +201,7 @@ async fn omnipaxos() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn chain() {
-    let few = [Fault::Kill, Fault::Pause, Fault::Isolate, Fault::PowerAll];
+    let few = [Fault::Kill, Fault::Pause, Fault::Isolate, Fault::PowerAll, Fault::Move];
     let plan = Plan::of("chain", &few);
     let (tally, report) = run(&plan).await;
     assert_passed(&plan, &tally, &report);

@@ -43,10 +43,14 @@ pub enum Fault {
     Flip,
     /// One is so far behind that it is sent an image, and is killed again and again while that comes.
     Image,
+    /// A shard is on its way, and who leads one of the orders that this needs is killed.
+    Move,
+    /// One radiant gives its seats away, and one of all is killed meanwhile.
+    Member,
 }
 
 impl Fault {
-    pub const ALL: [(Fault, &'static str); 17] = [
+    pub const ALL: [(Fault, &'static str); 19] = [
         (Fault::Kill, "kill"),
         (Fault::KillAll, "kill-all"),
         (Fault::Restart, "restart"),
@@ -64,6 +68,8 @@ impl Fault {
         (Fault::FullAll, "full-all"),
         (Fault::Flip, "flip"),
         (Fault::Image, "image"),
+        (Fault::Move, "move"),
+        (Fault::Member, "member"),
     ];
 
     pub fn name(self) -> &'static str {
@@ -72,9 +78,18 @@ impl Fault {
 
     /// Whether `faults.c` and `powercut.c` are needed.
     pub fn needs_libraries(self) -> bool {
-        !matches!(self, Fault::Kill | Fault::KillAll | Fault::Restart | Fault::Pause | Fault::Image)
+        match self {
+            Fault::Kill | Fault::KillAll | Fault::Restart | Fault::Pause | Fault::Image => false,
+            Fault::Move | Fault::Member => false,
+            Fault::Isolate | Fault::OneWay | Fault::Bridge | Fault::Flap | Fault::Slow => true,
+            Fault::Power | Fault::PowerAll | Fault::Clock | Fault::Error => true,
+            Fault::Full | Fault::FullAll | Fault::Flip => true,
+        }
     }
 }
+
+/// Radiants that found the cluster: as many as an order has members.
+pub const FOUNDERS: usize = 3;
 
 /// A run.
 #[derive(Clone, Debug)]
@@ -88,12 +103,17 @@ pub struct Plan {
     pub native: usize,
     /// Whether the disks only say that they sync: a positive control.
     pub lies: bool,
+    /// Whether shards move from order to order all the while.
+    pub moves: bool,
+    /// Whether radiants give seats away and take some again all the while.
+    pub members: bool,
     /// Whether `scripts/chaos.sh` asked for it: then all that was written down is kept.
     pub long: bool,
 }
 
 impl Plan {
-    /// Each of the faults once, or what `CHAOS_SECONDS`, `CHAOS_FAULTS`, `CHAOS_CLIENTS` and `CHAOS_SEED` say.
+    /// Each of the faults once, or what `CHAOS_SECONDS`, `CHAOS_FAULTS`, `CHAOS_MOVES`, `CHAOS_MEMBERS`,
+    /// `CHAOS_CLIENTS` and `CHAOS_SEED` say.
     pub fn of(engine: &'static str, faults: &[Fault]) -> Plan {
         let told = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
         let number = |name: &str| told(name).map(|text| text.parse::<u64>().expect("a number"));
@@ -111,6 +131,8 @@ impl Plan {
             resp: clients - clients / 4,
             native: clients / 4,
             lies: false,
+            moves: told("CHAOS_MOVES").is_some(),
+            members: told("CHAOS_MEMBERS").is_some(),
             long: seconds.is_some(),
         }
     }
@@ -118,6 +140,13 @@ impl Plan {
     /// Settings of every radiant.
     pub fn settle(&self, radiant: &mut Radiant) {
         radiant.settings.push(format!("consensus.engine={}", self.engine));
+        radiant.settings.push(format!("bootstrap.expect={FOUNDERS}"));
+    }
+
+    /// The founders, and one more where somebody has to take seats that others give away.
+    pub fn radiants(&self) -> usize {
+        let spare = self.members || self.faults.contains(&Fault::Member);
+        FOUNDERS + usize::from(spare)
     }
 
     /// Whether the engine says that it goes on while one of three is away.

@@ -8,7 +8,7 @@ use super::super::disk::{Disk, Loss};
 use super::super::harness::{Cluster, Radiant};
 use super::gaps::Pulse;
 use super::links::{Links, State};
-use super::plan::Plan;
+use super::plan::{FOUNDERS, Plan};
 use super::shim::{Control, Libraries};
 
 /// What `faults.c` and `powercut.c` need.
@@ -28,9 +28,9 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Three radiants that serve.
+    /// Radiants that serve.
     pub async fn started(plan: &Plan) -> Stage {
-        let mut cluster = Cluster::prepared(3).await;
+        let mut cluster = Cluster::prepared(plan.radiants()).await;
         for radiant in &mut cluster.radiants {
             plan.settle(radiant);
         }
@@ -42,11 +42,20 @@ impl Stage {
             radiant.environment.push(("POWERCUT_LIES".into(), "1".into()));
         }
         let mut stage = Stage { cluster, machinery };
-        for radiant in 0..3 {
-            stage.start(radiant);
+        for founder in 0..FOUNDERS {
+            stage.start(founder);
+        }
+        stage.cluster.ready().await;
+        for spare in FOUNDERS..plan.radiants() {
+            stage.start(spare);
         }
         stage.cluster.ready().await;
         stage
+    }
+
+    /// All that are on the stage.
+    pub fn all(&self) -> std::ops::Range<usize> {
+        0..self.cluster.radiants.len()
     }
 
     pub fn start(&mut self, radiant: usize) {

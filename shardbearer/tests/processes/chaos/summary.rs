@@ -17,6 +17,16 @@ pub struct Felt {
     pub usable_after: Vec<Duration>,
 }
 
+/// What became of the migrations of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Moved {
+    pub completed: u64,
+    /// Called off, by whomever; the shard stayed where it was.
+    pub returned: u64,
+    /// Of each that was completed, from its beginning until the source had dropped its copy.
+    pub times: Vec<Duration>,
+}
+
 /// Counts of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
@@ -32,6 +42,7 @@ pub struct Tally {
     pub keys: usize,
     pub heralds: u64,
     pub violations: usize,
+    pub moves: Moved,
     /// Orders whose replicas were compared in the end, and their rows.
     pub compared: (usize, u64),
     pub time: Duration,
@@ -98,6 +109,7 @@ impl Tally {
         json!({
             "engine": plan.engine, "seed": plan.seed, "seconds": self.time.as_secs(),
             "operations": {"all": self.operations, "refused": self.refused, "unknown": self.unknown},
+            "moves": {"completed": self.moves.completed, "returned": self.moves.returned, "time": of(&self.moves.times)},
             "compared": {"orders": self.compared.0, "rows": self.compared.1},
             "keys": self.keys, "herald_changes": self.heralds, "violations": self.violations,
             "faults": faults, "notes": self.notes, "errors": self.errors,
@@ -122,11 +134,14 @@ impl fmt::Display for Tally {
         )?;
         let (orders, rows) = self.compared;
         writeln!(f, "replicas of {orders} orders compared in the end: the same {rows} rows")?;
+        let ms = |time: Option<Duration>| format!("{} ms", time.unwrap_or_default().as_millis());
+        let Moved { completed, returned, times } = &self.moves;
+        let (usual, longest) = (ms(median(times)), ms(times.iter().max().copied()));
+        writeln!(f, "moves completed {completed}, in {usual}, at most {longest}; returned {returned}")?;
         writeln!(
             f,
             "fault        count   longest gap of a key: median      max   usable again: median      max"
         )?;
-        let ms = |time: Option<Duration>| format!("{} ms", time.unwrap_or_default().as_millis());
         for (name, felt) in &self.faults {
             writeln!(
                 f,

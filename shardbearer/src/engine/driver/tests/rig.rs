@@ -142,6 +142,8 @@ pub struct Member {
     storage: Arc<dyn StorageEngine>,
     net: Arc<Net>,
     factory: Arc<dyn EngineFactory>,
+    /// The last one opened.
+    data: Option<Arc<MachineApplier<Tape>>>,
     up: Option<Up>,
 }
 
@@ -163,17 +165,20 @@ impl Member {
         std::fs::create_dir_all(&folder).expect("a folder");
         let storage = crate::storage::open("memory", &folder.join("data"), 1 << 20).expect("opens");
         let limits = EngineLimits::default();
-        Member { id: RadiantId(id), start, limits, folder, storage, net: net.clone(), factory, up: None }
+        let (net, data, up) = (net.clone(), None, None);
+        Member { id: RadiantId(id), start, limits, folder, storage, net, factory, data, up }
     }
 
-    pub fn applier(&self) -> Arc<dyn Applier> {
+    pub fn applier(&mut self) -> Arc<dyn Applier> {
         let images = self.folder.join("images");
         let (world, _) = Real::create();
-        MachineApplier::open(ORDER, self.storage.clone(), Tape, Plain, images, world).expect("the data open")
+        let data = MachineApplier::open(ORDER, self.storage.clone(), Tape, Plain, images, world);
+        self.data.insert(data.expect("the data open")).clone()
     }
 
     pub async fn open(&mut self) {
-        self.open_on(self.applier()).await;
+        let applier = self.applier();
+        self.open_on(applier).await;
     }
 
     pub async fn open_on(&mut self, applier: Arc<dyn Applier>) {
@@ -204,6 +209,7 @@ impl Member {
         self.net.peers.lock().remove(&self.id);
         if let Some(up) = self.up.take() {
             up.engine.close().await;
+            self.data.take().expect("it was opened on some").close().await;
             assert!(up.engine.status().closed);
             up.world.end().await;
             up.log.close();

@@ -77,6 +77,23 @@ async fn only_clients_that_know_the_cluster_are_sent_elsewhere() {
     client.ask("GET foo", "$1\r\n1\r\n").await;
 }
 
+/// Clients that were refused by a dead herald ask somebody for the map, and must not be sent back to it.
+#[tokio::test]
+async fn slots_that_nobody_is_known_to_lead_are_served_here() {
+    let server = Server::start().await;
+    server.door.lead(SECOND, RadiantId(2));
+    server.door.prefer(RadiantId(2));
+    let mut client = server.client().await;
+    client.ask("SET foo 1", "+OK\r\n").await;
+    server.door.lose(SECOND);
+    client.send("CLUSTER SLOTS\r\n").await;
+    let slots = String::from_utf8(client.reply().await).expect("text");
+    assert!(slots.starts_with("*1\r\n*5\r\n:0\r\n:16383\r\n*4\r\n$8\r\n10.0.0.1\r\n"), "{slots}");
+    client.ask("GET foo", "$1\r\n1\r\n").await;
+    client.ask("DBSIZE", ":1\r\n").await;
+    client.ask("SCAN 0", "*2\r\n$1\r\n0\r\n*1\r\n$3\r\nfoo\r\n").await;
+}
+
 #[tokio::test]
 async fn keys_of_a_slot_are_found() {
     let server = Server::start().await;

@@ -75,6 +75,11 @@ impl TestDoor {
         self.heralds.lock().insert(order, herald);
     }
 
+    /// From now on nobody is known to lead the order.
+    pub fn lose(&self, order: OrderId) {
+        self.heralds.lock().remove(&order);
+    }
+
     /// From now on all orders should be led by this radiant.
     pub fn prefer(&self, herald: RadiantId) {
         let mut topology = topology();
