@@ -291,21 +291,26 @@ impl Scene<'_> {
     /// Waits until each of these leads what it should, and starts those again that do not find back by themselves.
     async fn recover(&mut self, which: &[usize]) {
         let start = Instant::now();
-        while !self.stage.cluster.leads_as_preferred().await {
-            let late = start.elapsed() > PATIENCE;
+        loop {
+            // First, since where all have ended nobody can be asked.
             for radiant in which.iter().copied() {
                 if !self.stage.cluster.radiants[radiant].runs() {
                     let last = self.ended(radiant).await;
                     self.tally.note(format!("full: a radiant ended: {last}"));
-                } else if late {
-                    self.tally.falls_short("full: a radiant that runs does not find back without a restart");
-                    self.stage.kill(radiant);
-                } else {
-                    continue;
+                    self.stage.start(radiant);
                 }
-                self.stage.start(radiant);
             }
-            if late {
+            if self.stage.cluster.leads_as_preferred().await {
+                break;
+            }
+            if start.elapsed() > PATIENCE {
+                self.tally.falls_short("full: a radiant that runs does not find back without a restart");
+                for radiant in which.iter().copied() {
+                    if self.stage.cluster.radiants[radiant].runs() {
+                        self.stage.kill(radiant);
+                        self.stage.start(radiant);
+                    }
+                }
                 return;
             }
             sleep(Duration::from_millis(100)).await;
