@@ -127,11 +127,11 @@ impl Stage {
 }
 
 /// From now on fsyncs of this process fail, if that is its fate.
-fn fate(class: Class) {
+fn fate(call: Call, class: Class) {
     let Ok(skip) = std::env::var(SKIP) else { return };
     let control = Control::open(Path::new(&std::env::var_os("FAULTS_CONTROL").expect("there are libraries")));
     let skip = skip.parse().expect("a number");
-    control.fail(Rule { call: Call::Sync, class, errno: EIO, skip, times: i64::MAX });
+    control.fail(Rule { call, class, errno: EIO, skip, times: i64::MAX });
 }
 
 /// A log of one order.
@@ -143,7 +143,8 @@ fn live_with_a_log(deed: Deed, folder: &Path) -> ! {
     };
     let last = log.bounds(ORDER).last.index;
     if deed != Deed::Look {
-        fate(Class::Log);
+        // Not those of the thread that prepares segments beside it: if one of them failed first, nothing would be written.
+        fate(Call::DataSync, Class::Log);
         let position = LogPos { term: 1, index: last + 1 };
         let entry = LogWrite::Append(LogRecord { position, payload: Bytes::from_static(b"entry") });
         let (done, result) = channel();
@@ -196,7 +197,7 @@ fn live_with_data(deed: Deed, folder: &Path) -> ! {
         let mut batch = Batch::default();
         batch.put(space, format!("row {rows}").into_bytes(), Bytes::from_static(b"value"));
         data.commit(batch, Durability::Buffered).unwrap();
-        fate(Class::Data);
+        fate(Call::Sync, Class::Data);
     }
     let durable = data.commit(Batch::default(), Durability::Synced);
     assert_eq!(durable.is_ok(), std::env::var(SKIP).is_err(), "{durable:?}");
@@ -222,7 +223,7 @@ fn a_row_whose_fsync_failed_is_durable_before_the_log_lets_go_of_it() {
 /// The directory of a radiant in founding, in folders that were not there before. Adding is to promise one more.
 fn live_with_a_vote(deed: Deed, folder: &Path) -> ! {
     if deed == Deed::Make {
-        fate(Class::Papers);
+        fate(Call::Sync, Class::Papers);
     }
     let (world, _) = Real::create();
     let identity = match Identity::open(&folder.join("new/data"), "r1", &world) {
@@ -231,7 +232,7 @@ fn live_with_a_vote(deed: Deed, folder: &Path) -> ! {
     };
     let vote = identity.vote().unwrap();
     if deed == Deed::Add {
-        fate(Class::Papers);
+        fate(Call::Sync, Class::Papers);
         let promised = Ballot { term: vote.promised.term + 1, candidate: identity.incarnation() };
         // Its caller ends on an error.
         let _ = identity.store_vote(&Vote { promised, ..vote.clone() });

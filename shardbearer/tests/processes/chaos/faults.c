@@ -40,7 +40,8 @@ struct control {
     int64_t seen[20];  // counted here: calls by kind and class, so that the harness knows what there is to fail
 };
 
-enum call { WRITE = 1, SYNC = 2, RENAME = 4, TRUNCATE = 8, CREATE = 16 };
+// DATASYNC: those of SYNC that are fdatasync. Counted as SYNC.
+enum call { WRITE = 1, SYNC = 2, RENAME = 4, TRUNCATE = 8, CREATE = 16, DATASYNC = 32 };
 enum class { LOG = 1, DATA = 2, IMAGES = 4, OTHER = 8 };
 
 static struct control *control;
@@ -102,7 +103,7 @@ static int64_t load(int64_t *word) { return __atomic_load_n(word, __ATOMIC_ACQUI
 static int64_t add(int64_t *word, int64_t more) { return __atomic_add_fetch(word, more, __ATOMIC_ACQ_REL); }
 
 // Whether this call is to fail; then errno is set.
-static int fails(enum call call, int class) {
+static int fails(int call, int class) {
     if (!control || !class) return 0;
     add(&control->seen[4 * __builtin_ctz(call) + __builtin_ctz(class)], 1);
     if (!(load(&control->calls) & call) || !(load(&control->classes) & class)) return 0;
@@ -183,8 +184,8 @@ int ftruncate64(int fd, off64_t length) {
 int ftruncate(int fd, off_t length) { return ftruncate64(fd, length); }
 
 // Whether this fsync is to fail. Then powercut.c, if it is there, is told.
-static int sync_fails(int fd) {
-    if (!control || !fails(SYNC, class_of_fd(fd))) return 0;
+static int sync_fails(int call, int fd) {
+    if (!control || !fails(call, class_of_fd(fd))) return 0;
     int kept = errno;
     void (*told)(int) = (void (*)(int))dlsym(RTLD_NEXT, "powercut_sync_failed");
     if (told) told(fd);
@@ -194,12 +195,12 @@ static int sync_fails(int fd) {
 
 int fsync(int fd) {
     NEXT(fsync);
-    return sync_fails(fd) ? -1 : next(fd);
+    return sync_fails(SYNC, fd) ? -1 : next(fd);
 }
 
 int fdatasync(int fd) {
     NEXT(fdatasync);
-    return sync_fails(fd) ? -1 : next(fd);
+    return sync_fails(SYNC | DATASYNC, fd) ? -1 : next(fd);
 }
 
 // ---- names

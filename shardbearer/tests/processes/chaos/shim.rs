@@ -38,6 +38,8 @@ pub enum Call {
     Rename = 4,
     Truncate = 8,
     Create = 16,
+    /// Those of `Sync` that are fdatasync; counted with them.
+    DataSync = 32,
 }
 
 impl Call {
