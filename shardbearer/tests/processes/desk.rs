@@ -115,7 +115,11 @@ impl Desk {
         loop {
             match self.client.explain(shard).await {
                 Ok(all) => return all,
-                Err(error) => assert!(start.elapsed() < PATIENCE, "nobody tells of the moves: {error}"),
+                Err(error) if start.elapsed() > PATIENCE => {
+                    let status = self.status().await.map(|status| (status.orders, status.problems));
+                    panic!("nobody tells of the moves of shard {shard}: {error}; {status:#?}")
+                }
+                Err(_) => {}
             }
             sleep(BREATH).await;
         }
