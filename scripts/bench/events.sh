@@ -26,7 +26,7 @@ failover_of_shardbearer() {
     order=$(owner_of "$(tagged_shard)")
     await 'a herald' leads "$order"
     herald=$(herald_of "$order")
-    drive shardbearer-grpc "${event_load[@]}" --tag "$tag" >"$run/failover.json" &
+    drive_unwatched shardbearer-grpc "${event_load[@]}" --tag "$tag" >"$run/failover.json" &
     local load=$!
     sleep "$event_after"
     kill -KILL "$(pid_of_radiant "$herald")"
@@ -41,7 +41,7 @@ failover_of_etcd() {
     local leader result
     leader=$(etcd_answers endpoint status -w json |
         jq -r '[.[] | .Status.header.member_id == .Status.leader] | index(true)')
-    drive etcd "${event_load[@]}" >"$run/failover.json" &
+    drive_unwatched etcd "${event_load[@]}" >"$run/failover.json" &
     local load=$!
     sleep "$event_after"
     kill -KILL "${pids[etcd-$leader]}"
@@ -60,13 +60,17 @@ move() {
     destination=$("$binary" --output json orders |
         jq "[.[] | select((.control | not) and .id != $source) | .id][0]")
     local others_load=(--clients 8 --keys 10000 --rate 500 --read-share 0 --warm-up 1 --value-size 256)
-    quiet=$(drive shardbearer-grpc "${others_load[@]}" --duration 8)
     # 100 000 keys of 256 bytes, two thousand writes a second, as performance is asked for.
-    drive shardbearer-grpc --clients 32 --keys 100000 --tag "$tag" --rate 2000 --read-share 0 --warm-up 1 \
-        --duration 1 --value-size 256 >/dev/null
-    drive shardbearer-grpc --clients 32 --keys 100000 --no-fill --tag "$tag" --rate 2000 --read-share 0 \
-        --warm-up 1 --duration 8 --value-size 256 >"$run/moving.json" &
+    local its_load=(--clients 32 --keys 100000 --tag "$tag" --rate 2000 --read-share 0 --value-size 256)
+    drive shardbearer-grpc "${its_load[@]}" --warm-up 0 --duration 1 >/dev/null
+    drive shardbearer-grpc "${others_load[@]}" --duration 1 >/dev/null
+    # Quiet is the same, but for the move.
+    drive shardbearer-grpc "${its_load[@]}" --no-fill --warm-up 1 --duration 8 >/dev/null &
     local load=$!
+    quiet=$(drive shardbearer-grpc "${others_load[@]}" --no-fill --duration 8)
+    wait "$load"
+    drive shardbearer-grpc "${its_load[@]}" --no-fill --warm-up 1 --duration 8 >"$run/moving.json" &
+    load=$!
     drive shardbearer-grpc "${others_load[@]}" --no-fill --duration 8 >"$run/others.json" &
     local beside=$!
     sleep 2

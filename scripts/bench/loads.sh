@@ -29,11 +29,18 @@ target_of() {
 
 # 'shardbearer bench' on a system, as JSON; 'null' if it failed, so that it shows up in the table.
 drive() {
+    local system=$1
+    shift
+    drive_unwatched "$system" --pids "$(processes "$system")" "$@"
+}
+
+# The same where one of the processes is going to be killed, so that none of them is looked at.
+drive_unwatched() {
     local system=$1 target
     shift
     read -ra target <<<"$(target_of "$system")"
-    timeout $((warm_up + duration + 600)) "$binary" bench "${target[@]}" --pids "$(processes "$system")" \
-        --output json "$@" 2>>"$run/bench.log" || echo null
+    timeout $((warm_up + duration + 600)) "$binary" bench "${target[@]}" --output json "$@" 2>>"$run/bench.log" ||
+        echo null
 }
 
 # Notes a result as a line of JSON.
