@@ -12,7 +12,7 @@ use shardbearer_core::migration::{Migration, MigrationChange, Phase, Report};
 use super::pace::Pace;
 
 /// Bytes of rows in one step while the source serves: a log entry that delays the clients' by a millisecond or two.
-const CHUNK_BYTES: u64 = 256 << 10;
+const CHUNK_BYTES: u64 = 64 << 10;
 
 /// Bytes of the last changes in one step, while the shard is frozen and nobody's write overtakes it.
 const LAST_BYTES: u64 = 4 << 20;

@@ -4,22 +4,22 @@
 //! the clients' requests, so when those begin to wait, so do these.
 
 /// Bytes a second at the start.
-pub const RATE_START: u64 = 16 << 20;
+pub const RATE_START: u64 = 8 << 20;
 
 /// Bytes a second at least: a copy must end some day.
 pub const RATE_MIN: u64 = 256 << 10;
 
 /// Bytes a second at most: leaves most of a disk and a network to the clients.
-pub const RATE_MAX: u64 = 128 << 20;
+pub const RATE_MAX: u64 = 64 << 20;
 
 /// Added after each chunk that was answered quickly.
-const RATE_STEP: u64 = 1 << 20;
+const RATE_STEP: u64 = 128 << 10;
 
 /// A chunk that takes longer than this many times the quickest one waits for others.
-const SLOW: u64 = 4;
+const SLOW: u64 = 2;
 
 /// And this much longer at least: small numbers are noise.
-const SLOW_MS: u64 = 25;
+const SLOW_MS: u64 = 5;
 
 /// Of the measured quickest, so much is added with each chunk: it must not stay for ever what an idle hour made it.
 const DRIFT: u64 = 64;
@@ -72,11 +72,11 @@ mod tests {
     #[test]
     fn a_pace_backs_off_when_others_wait_and_recovers() {
         let mut pace = Pace::new(RATE_MAX);
-        for _ in 0..200 {
+        for _ in 0..500 {
             pace.passed(1 << 20, 2);
         }
         assert_eq!(pace.rate(), RATE_MAX);
-        assert_eq!(pace.passed(1 << 20, 2), 5, "a mebibyte at 128 MiB/s takes 7.8 ms");
+        assert_eq!(pace.passed(1 << 20, 2), 13, "a mebibyte at 64 MiB/s takes 15.6 ms");
         for _ in 0..20 {
             pace.passed(1 << 20, 200);
         }
