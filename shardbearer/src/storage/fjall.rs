@@ -27,6 +27,9 @@ const MEMTABLE_BYTES: u64 = 16 << 20;
 /// Bytes of journal on disk before keyspaces are written out so that it can go.
 const JOURNAL_BYTES: u64 = 256 << 20;
 
+/// fjall's folder with one for each keyspace.
+const KEYSPACES: &str = "keyspaces";
+
 /// fjall behind the storage seam.
 pub struct Fjall {
     database: Database,
@@ -42,6 +45,10 @@ impl Fjall {
     pub fn open(dir: &Path, cache_bytes: u64) -> Result<Self, StorageError> {
         settle::settle(dir)
             .map_err(|error| StorageError::Io(format!("cannot make {} durable: {error}", dir.display())))?;
+        let keyspaces = dir.join(KEYSPACES);
+        if keyspaces.is_dir() {
+            settle::keep_numbers(&keyspaces).map_err(|error| unwritable(&keyspaces, &error))?;
+        }
         let database = Database::builder(dir)
             .cache_size(cache_bytes)
             .max_journaling_size(JOURNAL_BYTES)
@@ -73,12 +80,16 @@ impl Fjall {
             self.database.keyspace(&names::name(space), options).map_err(|error| failed(&error))?;
         // fjall syncs what is in the new folder, but not the name of the folder itself. Without it a power cut takes the
         // keyspace, and opening passes over the journal's rows of a keyspace that is not there.
-        File::open(self.dir.join("keyspaces"))
+        File::open(self.dir.join(KEYSPACES))
             .and_then(|folder| folder.sync_all())
-            .map_err(|error| StorageError::Io(format!("{}: {error}", self.dir.display())))?;
+            .map_err(|error| unwritable(&self.dir, &error))?;
         Arc::make_mut(&mut *self.keyspaces.write()).insert(space, keyspace.clone());
         Ok(keyspace)
     }
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> StorageError {
+    StorageError::Io(format!("{}: {error}", path.display()))
 }
 
 fn options() -> KeyspaceCreateOptions {
@@ -136,10 +147,10 @@ impl StorageEngine for Fjall {
     fn drop_space(&self, space: Space) -> Result<(), StorageError> {
         let _one = self.changing.lock();
         let keyspace = Arc::make_mut(&mut *self.keyspaces.write()).remove(&space);
-        match keyspace {
-            Some(keyspace) => self.database.delete_keyspace(keyspace).map_err(|error| failed(&error)),
-            None => Ok(()),
-        }
+        let Some(keyspace) = keyspace else { return Ok(()) };
+        let folder = self.dir.join(KEYSPACES);
+        settle::keep_above(&folder, keyspace.id()).map_err(|error| unwritable(&folder, &error))?;
+        self.database.delete_keyspace(keyspace).map_err(|error| failed(&error))
     }
 
     fn spaces(&self) -> Result<Vec<Space>, StorageError> {
@@ -178,5 +189,58 @@ impl View for Picture {
             Ok((key.into(), value.into()))
         });
         Box::new(rows)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shardbearer_core::ids::OrderId;
+
+    use super::*;
+
+    fn put(engine: &Fjall, order: u64) {
+        let mut batch = Batch::default();
+        batch.put(Space::Order(OrderId(order)), "key", order.to_string());
+        engine.commit(batch, Durability::Synced).expect("written");
+    }
+
+    /// Numbers of the keyspaces' folders, the table of names left out.
+    fn numbers(dir: &Path) -> Vec<u64> {
+        let entries =
+            std::fs::read_dir(dir.join(KEYSPACES)).expect("there").map(|entry| entry.expect("readable"));
+        let folders = entries.filter(|entry| entry.path().is_dir());
+        let mut numbers: Vec<u64> = folders
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .filter(|number| *number > 0)
+            .collect();
+        numbers.sort_unstable();
+        numbers
+    }
+
+    #[test]
+    fn a_keyspace_whose_folder_is_gone_leaves_its_number_to_nobody() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let open = || Fjall::open(folder.path(), 1 << 20).expect("opens");
+        let engine = open();
+        (1..=2).for_each(|order| put(&engine, order));
+        // Nothing is in it yet, so nothing else knows its number.
+        drop(engine.keyspace(Space::Order(OrderId(3))).expect("made"));
+        drop(engine);
+        // As a power cut does it between the name and the folder.
+        let lost = *numbers(folder.path()).last().expect("three");
+        std::fs::remove_dir_all(folder.path().join(KEYSPACES).join(lost.to_string())).expect("removed");
+        let engine = open();
+        put(&engine, 4);
+        put(&engine, 3);
+        engine.drop_space(Space::Order(OrderId(3))).expect("dropped");
+        drop(engine);
+        let engine = open();
+        put(&engine, 5);
+        drop(engine);
+        assert!(!numbers(folder.path()).contains(&lost));
+        let engine = open();
+        let found = |order: u64| engine.view().get(Space::Order(OrderId(order)), b"key").expect("readable");
+        let all: Vec<Option<Bytes>> = (1..=5).map(found).collect();
+        assert_eq!(all, [Some("1".into()), Some("2".into()), None, Some("4".into()), Some("5".into())]);
     }
 }

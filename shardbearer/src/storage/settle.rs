@@ -2,6 +2,7 @@
 //! which the system takes pages for clean that were never written. The database counts on what it reads, and says that it
 //! is durable after its next fsync; then the radiant's log lets go of it. So it is made durable before it is read.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -44,6 +45,36 @@ fn settle_folder(folder: &Path) -> io::Result<()> {
         }
     }
     File::open(folder)?.sync_all()
+}
+
+/// Keeps fjall from giving the number of a keyspace to another one, by an empty file of that name wherever there is none.
+///
+/// fjall counts on from the highest folder that it finds, and its own table of names may know a number whose folder is
+/// gone: dropped, or lost with the power after the name was durable. Its entries then begin again with lower sequence
+/// numbers than the old ones have, so that after the next start the old name counts, and the rows are found under it.
+pub(super) fn keep_numbers(keyspaces: &Path) -> io::Result<()> {
+    let mut taken = BTreeSet::new();
+    for entry in fs::read_dir(keyspaces)? {
+        taken.extend(entry?.file_name().to_str().and_then(|name| name.parse::<u64>().ok()));
+    }
+    // The next one may be lost as well.
+    let next = taken.last().map_or(1, |last| last + 1);
+    (1..=next).filter(|number| !taken.contains(number)).try_for_each(|number| keep(keyspaces, number))?;
+    File::open(keyspaces)?.sync_all()
+}
+
+/// The same for a keyspace that is about to be dropped: what is above it stays taken, and so it is.
+pub(super) fn keep_above(keyspaces: &Path, number: u64) -> io::Result<()> {
+    keep(keyspaces, number + 1)?;
+    File::open(keyspaces)?.sync_all()
+}
+
+fn keep(keyspaces: &Path, number: u64) -> io::Result<()> {
+    let path = keyspaces.join(number.to_string());
+    match File::options().write(true).create_new(true).open(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// The end of a journal is zeros that were set aside.
