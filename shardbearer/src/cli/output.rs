@@ -133,6 +133,14 @@ pub(super) fn insert_bytes(object: &mut Map<String, Value>, name: &str, bytes: &
     };
 }
 
+/// Sentences under their titles; a title without any is left out.
+pub(super) fn sections(lines: &mut Vec<String>, parts: &[(&str, &[String])]) {
+    for (title, sentences) in parts.iter().filter(|(_, sentences)| !sentences.is_empty()) {
+        lines.push((*title).to_owned());
+        lines.extend(sentences.iter().map(|sentence| format!("  {sentence}")));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

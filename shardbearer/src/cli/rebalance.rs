@@ -161,12 +161,7 @@ fn words(answer: &Answer, dry_run: bool) -> String {
         output::right(&mut table, &[1, 2, 3, 4, 5]);
         lines.push(table.to_string());
     }
-    for (title, sentences) in [("In the way:", &answer.blockers), ("Unsafe:", &answer.dangers)] {
-        if !sentences.is_empty() {
-            lines.push(title.to_owned());
-            lines.extend(sentences.iter().map(|sentence| format!("  {sentence}")));
-        }
-    }
+    output::sections(&mut lines, &[("In the way:", &answer.blockers), ("Unsafe:", &answer.dangers)]);
     lines.join("\n")
 }
 
