@@ -141,12 +141,8 @@ fn words(answer: &Answer, dry: bool) -> String {
         lines.push(if dry { "It would follow:" } else { "What follows:" }.to_owned());
         lines.extend(answer.steps.iter().map(|step| format!("  {step}")));
     }
-    let parts: [(&str, &[String]); 3] = [
-        ("What that changes:", &answer.effects),
-        ("In the way:", &answer.blockers),
-        ("Unsafe, so that it takes --force:", &answer.dangers),
-    ];
-    output::sections(&mut lines, &parts);
+    output::section(&mut lines, "What that changes:", &answer.effects);
+    output::refusals(&mut lines, &answer.blockers, &answer.dangers);
     lines.join("\n")
 }
 

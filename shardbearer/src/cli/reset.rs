@@ -104,12 +104,8 @@ fn words(answer: &Answer) -> String {
         output::right(&mut table, &[2, 3, 4]);
         lines.push(table.to_string());
     }
-    let parts: [(&str, &[String]); 3] = [
-        ("What is known, and what follows:", &answer.account),
-        ("In the way:", &answer.blockers),
-        ("Unsafe, so that it takes --force:", &answer.dangers),
-    ];
-    output::sections(&mut lines, &parts);
+    output::section(&mut lines, "What is known, and what follows:", &answer.account);
+    output::refusals(&mut lines, &answer.blockers, &answer.dangers);
     lines.join("\n")
 }
 
