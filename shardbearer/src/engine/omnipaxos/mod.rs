@@ -18,6 +18,8 @@ mod image;
 mod journal;
 mod link;
 mod replica;
+#[cfg(test)]
+mod tests;
 pub(super) mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -254,6 +256,8 @@ impl Omnipaxos {
             context,
         });
         let replica = Replica::new(shared.clone(), hard)?;
+        // Before anybody decides anything: it would be no news to who begins to listen later.
+        let commit = shared.commit.subscribe();
         let world = shared.context.world.clone();
         let running = Running::new(&shared);
         world.spawn("omnipaxos", async move {
@@ -262,7 +266,6 @@ impl Omnipaxos {
         });
         let running = Running::new(&shared);
         world.spawn("omnipaxos-apply", async move {
-            let commit = running.0.commit.subscribe();
             apply::run(running.0.clone(), commit, to_install).await;
         });
         Ok(Omnipaxos { shared })
