@@ -79,10 +79,8 @@ impl Nature for Tardy {
 async fn decided(log: &SegmentedLog, count: u64) {
     let ballot = Ballot::with(CONFIGURATION, 1, 0, 2);
     let entry = Entry { term: term(ballot), proposal: Bytes::new() };
-    let record = |index| LogRecord {
-        position: LogPos { term: entry.term, index },
-        payload: encode_entry(&entry),
-    };
+    let record =
+        |index| LogRecord { position: LogPos { term: entry.term, index }, payload: encode_entry(&entry) };
     let hard =
         Hard { incarnation: 1, promise: ballot, accepted: ballot, decided: count, members: vec![1, 2, 3] };
     let mut writes: Vec<LogWrite> = (1..=count).map(|index| LogWrite::Append(record(index))).collect();
@@ -101,11 +99,8 @@ async fn what_was_decided_before_the_data_listen_is_applied() {
     let log = SegmentedLog::open(&folder.path().join("log"), options).expect("a folder");
     decided(&log, 3).await;
     let begin = Arc::new(Semaphore::new(0));
-    let world = World::new(Arc::new(Tardy {
-        real: Real::create().1,
-        late: "omnipaxos-apply",
-        begin: begin.clone(),
-    }));
+    let world =
+        World::new(Arc::new(Tardy { real: Real::create().1, late: "omnipaxos-apply", begin: begin.clone() }));
     let storage = Arc::new(Memory::open(&folder.path().join("data")).expect("a folder"));
     let images = folder.path().join("images");
     let applier =
