@@ -35,7 +35,7 @@ pub async fn operator(cluster: Arc<Cluster>, until_ms: u64) {
     let mut rng = cluster.universe.rng("operator");
     while cluster.universe.now_ms() < until_ms {
         tokio::time::sleep(Duration::from_millis(rng.random_range(50..900))).await;
-        let (wish, at) = (draw(&mut rng), rng.random_range(0..RADIANTS));
+        let (wish, at) = (draw(&cluster, &mut rng), rng.random_range(0..RADIANTS));
         let plans = matches!(&wish, Wish::Move(request) if matches!(request.kind, Some(Kind::Plan(_))));
         if ask(&cluster, at, wish).await && plans && rng.random_bool(0.4) {
             think_again(&cluster, &mut rng, at).await;
@@ -111,8 +111,8 @@ fn member(action: Action, number: usize) -> pb::MemberRequest {
     pb::MemberRequest { action: action.into(), radiant, who: "operator".into(), ..Default::default() }
 }
 
-fn draw(rng: &mut StdRng) -> Wish {
-    let orders: Vec<u64> = Cluster::data_orders().map(|order| order.0).collect();
+fn draw(cluster: &Cluster, rng: &mut StdRng) -> Wish {
+    let orders: Vec<u64> = cluster.data_orders().map(|order| order.0).collect();
     match rng.random_range(0..12) {
         0..5 => {
             // Shards are counted from 1.

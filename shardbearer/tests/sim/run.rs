@@ -16,7 +16,7 @@ use shardbearer_state::history::{Options, check};
 use tokio::time::Instant;
 
 use super::clients::{self, Wanted, execute, operate, request};
-use super::cluster::{Cluster, RADIANTS, SHARDS};
+use super::cluster::{Cluster, RADIANTS, SHARDS, Shape};
 use super::doubles::Defects;
 use super::invariants::positions;
 use super::mixes::{MIXES, Mix};
@@ -52,6 +52,12 @@ impl Scenario {
 }
 
 impl Scenario {
+    fn shape(&self) -> Shape {
+        let Scenario { profile, mix, defects, .. } = *self;
+        let founders = RADIANTS - usize::from(self.operated);
+        Shape { founders, profile, mix, defects, ..Shape::default() }
+    }
+
     /// The command that repeats it.
     pub fn again(&self) -> String {
         let Scenario { seed, profile: Profile { name: profile, .. }, mix: Mix { name: mix, .. }, .. } = self;
@@ -95,7 +101,7 @@ pub fn run(scenario: &Scenario) -> Result<Passed, Box<Broken>> {
     let folder = folder.expect("a folder");
     block_on(async {
         let universe = Universe::new(scenario.seed);
-        let cluster = Cluster::new(universe.clone(), scenario, folder.path());
+        let cluster = Cluster::new(universe.clone(), &scenario.shape(), folder.path());
         let verdict = live(&cluster, scenario).await;
         let verdict = match universe.trace.first_broken() {
             Some(what) => Err(what),
