@@ -1,0 +1,121 @@
+//! What operators ask in scenarios, of the radiant of their choice.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use shardbearer::gateway::Overview as _;
+use shardbearer::node::Running;
+use shardbearer_core::ids::{OrderId, RadiantId, ShardId};
+use shardbearer_core::migration::Phase;
+use shardbearer_core::topology::Topology;
+use shardbearer_proto::pb;
+use shardbearer_proto::pb::member_request::Action;
+use shardbearer_proto::pb::{move_request, rebalance_request};
+use tokio::sync::oneshot;
+
+use super::Scene;
+
+impl Scene {
+    /// Has a radiant do something, in its own life as its gateways would; `None` if it died meanwhile.
+    async fn at<T, F>(&self, number: usize, work: impl FnOnce(Arc<Running>) -> F) -> Option<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let (running, life) = self.machine(number).running()?;
+        let (sender, answer) = oneshot::channel();
+        let work = work(running);
+        life.spawn("operator", async move {
+            // Nobody may wait any more.
+            let _ = sender.send(work.await);
+        });
+        answer.await.ok()
+    }
+
+    /// Asks for something about moves; an error is a sentence.
+    pub async fn ask_move(&self, at: usize, kind: move_request::Kind) -> Result<pb::Migration, String> {
+        let request = pb::MoveRequest { kind: Some(kind), ..pb::MoveRequest::default() };
+        let asked = move |running: Arc<Running>| async move { running.cluster.migrate(request).await };
+        let answer = self.at(at, asked).await.ok_or("it died")?.map_err(|error| error.to_string())?;
+        if answer.refused.is_empty() {
+            answer.migration.ok_or("no record".into())
+        } else {
+            Err(answer.refused)
+        }
+    }
+
+    /// Asks for the move of a shard.
+    pub async fn plan(&self, at: usize, shard: ShardId, to: OrderId) -> Result<u64, String> {
+        let plan = move_request::Plan { shard: shard.0, to: to.0 };
+        Ok(self.ask_move(at, move_request::Kind::Plan(plan)).await?.id)
+    }
+
+    /// How a radiant knows that the migration ended, if it did.
+    pub fn ended(&self, at: usize, id: u64) -> Option<Phase> {
+        let last = self.running(at).cluster.migrations.last()?;
+        (last.id.0 >= id && last.phase.is_over()).then_some(last.phase)
+    }
+
+    /// Moves a shard, and waits until all who run know that it is over.
+    pub async fn moved(&self, at: usize, shard: ShardId, to: OrderId) {
+        let id = self.plan(at, shard, to).await.unwrap_or_else(|why| panic!("shard {shard} to {to}: {why}"));
+        self.eventually("the move is over", || self.ended(at, id) == Some(Phase::Collected)).await;
+    }
+
+    /// Asks for something about orders; an error is a sentence.
+    pub async fn ask_orders(
+        &self,
+        at: usize,
+        kind: rebalance_request::Kind,
+    ) -> Result<pb::RebalanceResponse, String> {
+        let request = pb::RebalanceRequest { kind: Some(kind), force: true, ..Default::default() };
+        let asked = move |running: Arc<Running>| async move { running.cluster.rebalance(request).await };
+        let answer = self.at(at, asked).await.ok_or("it died")?.map_err(|error| error.to_string())?;
+        if answer.done { Ok(answer) } else { Err(answer.refused) }
+    }
+
+    /// Makes an order of these radiants; its id.
+    pub async fn create(&self, at: usize, engine: &str, members: &[usize]) -> OrderId {
+        let members = members.iter().map(|number| self.id(*number).0).collect();
+        let create = pb::NewOrder { engine: engine.into(), members };
+        let created = self.ask_orders(at, rebalance_request::Kind::Create(create)).await;
+        OrderId(created.unwrap_or_else(|why| panic!("no order: {why}")).order)
+    }
+
+    /// Asks for something about a radiant; an error is a sentence.
+    pub async fn ask_member(&self, at: usize, action: Action, number: usize) -> Result<(), String> {
+        let radiant = self.machine(number).name.clone();
+        let request = pb::MemberRequest { action: action.into(), radiant, ..Default::default() };
+        let asked = move |running: Arc<Running>| async move { running.cluster.member(request).await };
+        let answer = self.at(at, asked).await.ok_or("it died")?.map_err(|error| error.to_string())?;
+        if answer.done { Ok(()) } else { Err(answer.blockers.join("; ")) }
+    }
+
+    /// The id of a radiant that runs.
+    pub fn id(&self, number: usize) -> RadiantId {
+        self.running(number).cluster.me
+    }
+
+    /// The radiants with a seat in an order, as the first that runs knows it.
+    pub fn seats(&self, order: OrderId) -> Vec<usize> {
+        let machines = 0..self.cluster.machines.len();
+        let up: Vec<usize> = machines.filter(|number| self.machine(*number).running().is_some()).collect();
+        let topology = self.topology(up[0]);
+        let members = &topology.order(order).unwrap_or_else(|| panic!("there is no order {order}")).members;
+        up.into_iter().filter(|number| members.contains(&self.id(*number))).collect()
+    }
+
+    /// Who leads an order, by its own engine.
+    pub fn herald(&self, order: OrderId) -> Option<usize> {
+        (0..self.cluster.machines.len()).find(|number| {
+            let running = self.machine(*number).running();
+            let engine = running.and_then(|(running, _)| running.cluster.engine(order));
+            engine.is_some_and(|engine| engine.status().leading)
+        })
+    }
+}
+
+/// Whether nothing is on its way: no order changes its members or is to go.
+pub fn at_rest(topology: &Topology) -> bool {
+    topology.orders.iter().all(|order| !order.is_changing()) && topology.policy.removing.is_empty()
+}
