@@ -7,12 +7,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use rand::Rng;
-use shardbearer_core::ids::SessionId;
-use shardbearer_core::kv::RequestId;
+use shardbearer_core::ids::{SessionId, ShardId};
+use shardbearer_core::kv::{Condition, Reply, RequestId};
 use shardbearer_sim::history::{Answer, Ask};
 
 use super::Scene;
-use crate::clients::{Wanted, operate};
+use crate::clients::{Wanted, execute, operate, put};
 
 /// What clients do.
 #[derive(Clone)]
@@ -155,5 +155,21 @@ async fn work(
         }
         tokio::time::sleep(Duration::from_millis(rng.random_range(habits.pause_ms.0..=habits.pause_ms.1)))
             .await;
+    }
+}
+
+impl Scene {
+    /// Fills a shard with so many rows of so many bytes.
+    pub async fn rows(&self, shard: ShardId, bytes: usize, count: usize) {
+        let running = self.running(0);
+        let of_shard =
+            |key: &Bytes| running.door.locate("default", key).is_some_and(|(found, _)| found == shard);
+        let keys = (0..).map(|number| Bytes::from(format!("row-{number}"))).filter(of_shard);
+        let value = Bytes::from(vec![b'x'; bytes]);
+        for key in keys.take(count) {
+            let put = put(&key, &value, Condition::Always);
+            let written = execute(self.machine(0), put, Duration::from_secs(10)).await;
+            assert!(matches!(written, Some(Ok(Reply::Written { .. }))), "{written:?}");
+        }
     }
 }
