@@ -1,5 +1,5 @@
-//! The data plane without the control order: an hour of virtual time in which nothing fails but what would change the
-//! cluster, and that with a clear refusal.
+//! The data plane without the control order: for an hour of virtual time nothing fails but what would change the cluster,
+//! and that with a clear refusal.
 
 use std::time::Duration;
 
@@ -23,13 +23,14 @@ fn leisurely(doors: impl IntoIterator<Item = usize>) -> Habits {
     Habits { pause_ms: (2_000, 6_000), ..Habits::of(4, doors) }
 }
 
-/// A shape in which an hour takes seconds: heralds are heard less often, and so are looks at what must hold.
+/// A shape in which an hour takes seconds: heralds are heard less often than they usually are, and looks at what must hold
+/// are rarer.
 fn patient(shape: Shape) -> Shape {
     Shape {
         look: Duration::from_secs(10),
         settings: |config| {
-            config.consensus.heartbeat_ms = 300;
-            config.consensus.election_timeout_ms = 1_500;
+            config.consensus.heartbeat_ms = 500;
+            config.consensus.election_timeout_ms = 2_500;
         },
         ..shape
     }
@@ -112,19 +113,28 @@ fn an_hour_without_the_radiants_that_have_only_seats_of_the_control_order() {
 /// The control order's seats are on radiants that have others too, and it is cut off from everybody, itself included,
 /// while a shard moves: that stays where it is, is served all the time, and goes on moving afterwards.
 #[test]
-fn an_hour_with_the_control_order_cut_off_in_the_middle_of_a_move() {
-    let shape = patient(Shape { radiants: 3, founders: 3, orders: 2, orders_ever: 2, ..Shape::default() });
+fn the_control_order_is_cut_off_for_long_in_the_middle_of_a_move() {
+    let shape = patient(Shape {
+        radiants: 3,
+        founders: 3,
+        orders: 2,
+        orders_ever: 2,
+        mix: &crate::mixes::MIXES[4],
+        ..Shape::default()
+    });
     play(2, &shape, async |scene| {
         let load = scene.load("hour", &leisurely(0..3));
         let shard = scene.topology(0).shards_of(OrderId(2))[0];
         scene.rows(shard, 40 << 10, 100).await;
         let id = scene.plan(0, shard, OrderId(3)).await.expect("nothing else moves");
         scene.ask_move(1, move_request::Kind::Pause(id)).await.expect("it copies still");
+        let known = |id| scene.all(|running| running.cluster.map.epoch().0 >= id);
+        scene.eventually("everybody knows of it", || known(id)).await;
         scene.cut_control(true);
         let (epoch, before) = (scene.topology(0).epoch, load.calls());
         scene.eventually("the scherald has stepped down", || scene.herald(OrderId::CONTROL).is_none()).await;
         changes_are_refused(&scene, 0).await;
-        scene.pass(60 * MINUTE).await;
+        scene.pass(10 * MINUTE).await;
         changes_are_refused(&scene, 1).await;
         let why = scene.ask_move(2, move_request::Kind::Resume(id)).await.expect_err("nobody decides");
         assert!(why.contains(REFUSAL), "{why}");
@@ -132,7 +142,7 @@ fn an_hour_with_the_control_order_cut_off_in_the_middle_of_a_move() {
         assert_eq!(scene.topology(0).shards_of(OrderId(2))[0], shard);
         let calls = load.calls() - before;
         println!("{calls} calls, the slowest took {:?}", load.slowest());
-        assert!(calls > 3_000, "clients went on: {calls}");
+        assert!(calls > 500, "clients went on: {calls}");
 
         scene.cut_control(false);
         scene.eventually("the control order is back", || scene.herald(OrderId::CONTROL).is_some()).await;

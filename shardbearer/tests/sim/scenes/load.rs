@@ -65,11 +65,6 @@ impl Load {
         self.counted.calls.load(Ordering::Relaxed)
     }
 
-    /// The calls that failed so far, in words.
-    pub fn failed(&self) -> Vec<String> {
-        self.counted.failed.lock().clone()
-    }
-
     /// The longest that a call took since this was asked the last time.
     pub fn slowest(&self) -> Duration {
         Duration::from_millis(self.counted.slowest_ms.swap(0, Ordering::Relaxed))
