@@ -137,6 +137,14 @@ impl Disk {
         ));
     }
 
+    /// Empties the disks. No life uses them now.
+    pub fn wipe(&self) {
+        let mut state = lock(&self.state);
+        (state.log, state.storage) = (LogState::default(), StorageState::default());
+        drop(state);
+        self.universe.event(format_args!("{}: disk is empty", self.name));
+    }
+
     /// Changes how long syncs take.
     pub fn set_pace(&self, pace: Pace) {
         lock(&self.state).pace = pace;

@@ -23,6 +23,8 @@ use super::{invariants, observer};
 /// Of the clusters of seeds.
 pub const RADIANTS: usize = 5;
 pub const SHARDS: usize = 8;
+/// Seats of every order, if nothing else is said.
+pub const REPLICATION: usize = 3;
 
 /// What a cluster is made of.
 #[derive(Clone)]
