@@ -28,24 +28,19 @@ pub enum Failed {
 
 /// The last migration, as the control order has it.
 pub async fn record(cluster: &Cluster) -> Result<Option<Migration>, RequestError> {
-    let strange = |error: &dyn std::fmt::Display| Refused::Unavailable(error.to_string());
     let kind = control_request::Kind::Migration(pb::MigrationRequest {});
-    match control::request(cluster, pb::ControlRequest { kind: Some(kind) }, DEADLINE).await.kind {
-        Some(control_response::Kind::Migration(pb::MigrationResponse { migration })) => {
-            let record = migration.map(Migration::try_from).transpose().map_err(|error| strange(&error))?;
+    match control::ask(cluster, kind, DEADLINE).await? {
+        control_response::Kind::Migration(pb::MigrationResponse { migration }) => {
+            let record = migration.map(Migration::try_from).transpose();
+            let record = record.map_err(|error| Refused::Unavailable(error.to_string()))?;
             if let Some(record) = &record {
                 cluster.learn_migration(record.clone());
             }
             Ok(record)
         }
-        Some(control_response::Kind::Error(error)) => {
-            Err(RequestError::try_from(error).map_err(|error| strange(&error))?)
-        }
-        Some(_) | None => Err(strange(&NO_ANSWER).into()),
+        _ => Err(control::odd()),
     }
 }
-
-const NO_ANSWER: &str = "the control order did not answer";
 
 /// Proposes a change; answers the epoch of the control order.
 pub async fn change(
@@ -58,17 +53,14 @@ pub async fn change(
     let command = ControlCommand { who, why, at_ms, change: Change::Migration(change) };
     let kind = control_request::Kind::Command((&command).into());
     // An answer that is not understood may be that it is done.
-    let strange = |error: &dyn std::fmt::Display| RequestError::Unknown(error.to_string());
-    match control::request(cluster, pb::ControlRequest { kind: Some(kind) }, DEADLINE).await.kind {
-        Some(control_response::Kind::Reply(reply)) => match ControlReply::try_from(reply) {
+    let strange = |why: String| Failed::Unanswered(RequestError::Unknown(why));
+    match control::ask(cluster, kind, DEADLINE).await? {
+        control_response::Kind::Reply(reply) => match ControlReply::try_from(reply) {
             Ok(ControlReply::Changed { epoch, .. }) => Ok(epoch),
             Ok(ControlReply::Refused(why)) => Err(Failed::Refused(why)),
-            Err(error) => Err(strange(&error).into()),
+            Err(error) => Err(strange(error.to_string())),
         },
-        Some(control_response::Kind::Error(error)) => {
-            Err(RequestError::try_from(error).map_err(|error| strange(&error))?.into())
-        }
-        Some(_) | None => Err(strange(&NO_ANSWER).into()),
+        _ => Err(strange(control::odd().to_string())),
     }
 }
 

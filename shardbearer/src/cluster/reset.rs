@@ -36,14 +36,9 @@ pub(super) async fn ask(
     cluster: &Cluster,
     request: pb::ResetRequest,
 ) -> Result<pb::ResetResponse, RequestError> {
-    let wanted = pb::ControlRequest { kind: Some(control_request::Kind::Reset(request)) };
-    let unavailable = |why: String| RequestError::Refused(Refused::Unavailable(why));
-    match control::request(cluster, wanted, DEADLINE).await.kind {
-        Some(control_response::Kind::Reset(answer)) => Ok(answer),
-        Some(control_response::Kind::Error(error)) => {
-            Err(RequestError::try_from(error).unwrap_or_else(|error| unavailable(error.to_string())))
-        }
-        Some(_) | None => Err(unavailable("the control order did not answer".into())),
+    match control::ask(cluster, control_request::Kind::Reset(request), DEADLINE).await? {
+        control_response::Kind::Reset(answer) => Ok(answer),
+        _ => Err(control::odd()),
     }
 }
 
