@@ -167,6 +167,12 @@ async fn operators_move_radiants_in_and_out_while_it_serves() {
     radiants.remove(0).ended().await;
     start(impatient(folder.path(), &ports, 0, "openraft")).open().await.ended().await;
     all_there(&radiants[2], 60).await;
+    // Its name and its address are free for another one.
+    std::fs::remove_dir_all(folder.path().join("r0")).expect("nobody uses it");
+    let another = start(impatient(folder.path(), &ports, 0, "openraft")).open().await;
+    let topology = another.running.cluster.map.topology();
+    assert!(id(&another) != first && topology.is_spare(id(&another)), "{topology:?}");
+    radiants.push(another);
     for radiant in radiants {
         radiant.stop().await;
     }
