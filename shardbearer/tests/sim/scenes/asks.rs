@@ -1,16 +1,22 @@
 //! What operators ask in scenarios, of the radiant of their choice.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
+use shardbearer::cluster::control;
 use shardbearer::gateway::Overview as _;
 use shardbearer::node::Running;
-use shardbearer_core::ids::{OrderId, RadiantId, ShardId};
+use shardbearer_core::control::{Change, ControlCommand, ControlReply};
+use shardbearer_core::error::RequestError;
+use shardbearer_core::ids::{Epoch, OrderId, RadiantId, ShardId};
 use shardbearer_core::migration::Phase;
 use shardbearer_core::topology::Topology;
 use shardbearer_proto::pb;
 use shardbearer_proto::pb::member_request::Action;
-use shardbearer_proto::pb::{move_request, rebalance_request};
+use shardbearer_proto::pb::{control_request, control_response, move_request, rebalance_request};
 use tokio::sync::oneshot;
 
 use super::Scene;
@@ -89,6 +95,57 @@ impl Scene {
         let asked = move |running: Arc<Running>| async move { running.cluster.member(request).await };
         let answer = self.at(at, asked).await.ok_or("it died")?.map_err(|error| error.to_string())?;
         if answer.done { Ok(()) } else { Err(answer.blockers.join("; ")) }
+    }
+
+    /// Proposes a change to the control order as a scherald would, from any radiant; the epoch that it made.
+    pub async fn propose(&self, at: usize, change: Change) -> Result<Epoch, String> {
+        let at_ms = self.cluster.universe.wall_ms();
+        let command = ControlCommand { who: format!("r{at}"), why: "it wants to".into(), at_ms, change };
+        let kind = Some(control_request::Kind::Command((&command).into()));
+        let proposed = move |running: Arc<Running>| async move {
+            control::request(&running.cluster, pb::ControlRequest { kind }, Duration::from_secs(3)).await
+        };
+        match self.at(at, proposed).await.and_then(|answer| answer.kind) {
+            Some(control_response::Kind::Reply(reply)) => match ControlReply::try_from(reply) {
+                Ok(ControlReply::Changed { epoch, .. }) => Ok(epoch),
+                Ok(ControlReply::Refused(why)) => Err(why),
+                Err(error) => Err(error.to_string()),
+            },
+            other => Err(format!("{other:?}")),
+        }
+    }
+
+    /// Every epoch with its record and its whole configuration, as a radiant is told them.
+    pub async fn history(&self, at: usize) -> Vec<pb::EpochAtResponse> {
+        let told = |running: Arc<Running>| async move {
+            let epochs = running.cluster.epochs().await?;
+            let mut history = Vec::new();
+            for record in epochs {
+                history.push(running.cluster.epoch_at(record.epoch).await?);
+            }
+            Ok::<_, RequestError>(history)
+        };
+        let told = self.at(at, told).await.unwrap_or_else(|| panic!("r{at} died"));
+        told.unwrap_or_else(|why| panic!("r{at} cannot tell what was: {why}"))
+    }
+
+    /// Tags of keys, so many for each shard of an order.
+    pub fn tags(&self, order: OrderId, each: usize) -> Vec<Bytes> {
+        let running = (0..self.cluster.machines.len()).find_map(|number| self.machine(number).running());
+        let (running, _) = running.expect("somebody runs");
+        let mut found: BTreeMap<ShardId, Vec<Bytes>> = BTreeMap::new();
+        let shards = running.cluster.map.topology().shards_of(order);
+        for tag in (0..).map(|number| Bytes::from(format!("{{tag-{number}}}"))) {
+            let (shard, owner) = running.door.locate("default", &tag).expect("there is a table");
+            let tags = found.entry(shard).or_default();
+            if owner == order && tags.len() < each {
+                tags.push(tag);
+            }
+            if shards.iter().all(|shard| found.get(shard).is_some_and(|tags| tags.len() == each)) {
+                break;
+            }
+        }
+        found.into_values().flatten().collect()
     }
 
     /// The id of a radiant that runs.

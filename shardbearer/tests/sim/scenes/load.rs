@@ -29,6 +29,8 @@ pub struct Habits {
     /// Whether every other client has a session and asks again elsewhere, as the native client does. The others ask
     /// once.
     pub sessions: bool,
+    /// Whether nothing is written.
+    pub reads_only: bool,
 }
 
 impl Habits {
@@ -41,6 +43,7 @@ impl Habits {
             patience: Duration::from_secs(5),
             keys: (0..24).map(|number| format!("key-{number}").into()).collect(),
             sessions: true,
+            reads_only: false,
         }
     }
 }
@@ -70,20 +73,25 @@ impl Load {
         Duration::from_millis(self.counted.slowest_ms.swap(0, Ordering::Relaxed))
     }
 
-    /// Has the clients stop, and makes sure that no call failed; how many there were.
-    pub async fn stop(self) -> u64 {
+    /// Has the clients stop; how many calls were answered, and which were not, in words.
+    pub async fn end(self) -> (u64, Vec<String>) {
         self.stop.store(true, Ordering::Relaxed);
         for client in self.clients {
             client.await.expect("clients end only when they are told");
         }
-        let failed = self.counted.failed.lock();
+        (self.counted.calls.load(Ordering::Relaxed), std::mem::take(&mut *self.counted.failed.lock()))
+    }
+
+    /// Has the clients stop, and makes sure that no call failed; how many there were.
+    pub async fn stop(self) -> u64 {
+        let (calls, failed) = self.end().await;
         assert!(
             failed.is_empty(),
             "{} calls failed, the first are {:#?}",
             failed.len(),
             &failed[..failed.len().min(5)]
         );
-        self.counted.calls.load(Ordering::Relaxed)
+        calls
     }
 }
 
@@ -124,7 +132,7 @@ async fn work(
         requests += 1;
         let key = &habits.keys[rng.random_range(0..habits.keys.len())];
         let value = || Bytes::from(format!("{name}-{number}-{requests}"));
-        let (kind, ask) = match rng.random_range(0..8) {
+        let (kind, ask) = match rng.random_range(0..if habits.reads_only { 2 } else { 8 }) {
             0..2 => ("register", Ask::Read),
             2..4 => ("register", Ask::Write(value())),
             4..6 => ("counter", Ask::Read),

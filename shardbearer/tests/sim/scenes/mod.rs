@@ -3,7 +3,10 @@
 
 mod asks;
 mod control_away;
+mod dead;
 mod load;
+mod orders;
+mod scherald;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -50,7 +53,7 @@ pub fn play<F: Future<Output = ()>>(seed: u64, shape: &Shape, happens: impl FnOn
         scene.eventually("the founders serve", || serve(founders)).await;
         spares.iter().for_each(Machine::start);
         scene.eventually("the spares serve", || serve(spares)).await;
-        scene.eventually("all is well", || (0..shape.radiants).all(|number| scene.is_well(number))).await;
+        scene.eventually("all is well", || scene.all(is_well)).await;
         happens(scene.clone()).await;
         scene.cluster.net.heal();
         let same = scene.eventually("all replicas are the same", || run::converged(&cluster));
@@ -101,11 +104,6 @@ impl Scene {
         machines.all(|machine| machine.running().is_some_and(|(running, _)| holds(&running)))
     }
 
-    /// Whether a radiant that runs knows of nothing that is amiss.
-    fn is_well(&self, number: usize) -> bool {
-        self.running(number).cluster.status().health == "ok"
-    }
-
     /// Waits until it holds.
     async fn eventually(&self, what: &str, holds: impl FnMut() -> bool) {
         self.within(PATIENCE, what, holds).await;
@@ -145,4 +143,9 @@ impl Scene {
         self.cluster.universe.event(format_args!("the control order is cut off: {cut}"));
         self.cluster.net.hush(cut.then_some(of_control));
     }
+}
+
+/// Whether a radiant knows of nothing that is amiss.
+fn is_well(running: &Running) -> bool {
+    running.cluster.status().health == "ok"
 }
