@@ -111,6 +111,8 @@ fn of_two_orders_that_are_to_go_one_is_dead_and_the_shards_of_the_other_are_serv
         let load = scene.load("living", &on(&scene, [goes, staying], doors));
         let waiting = scene.topology(at).shards_of(dead);
         scene.machine(down).crash().await;
+        // One whose death nobody has noticed would be tried first, and only one shard moves at a time.
+        scene.eventually("its death is noticed", || !is_well(&scene.running(at))).await;
         for order in [dead, goes] {
             scene.ask_orders(at, Kind::Remove(order.0)).await.expect("it may go");
         }
@@ -158,6 +160,6 @@ fn ownership_goes_to_and_fro_while_its_orders_restart() {
             "{completed} moves completed, {returned} taken back; {calls} calls, {} failed",
             failed.len()
         );
-        assert!(completed >= 6 && calls > 1_000, "{completed} of 12, {calls} calls");
+        assert!(completed >= 6 && calls > 300, "{completed} of 12, {calls} calls");
     });
 }

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use shardbearer::gateway::Overview as _;
 use shardbearer::node::Running;
+use shardbearer_core::ids::Epoch;
 use shardbearer_core::topology::Topology;
 use shardbearer_sim::net::Message;
 use shardbearer_sim::world::{Clock, Life, Universe, block_on};
@@ -54,6 +55,7 @@ pub fn play<F: Future<Output = ()>>(seed: u64, shape: &Shape, happens: impl FnOn
         spares.iter().for_each(Machine::start);
         scene.eventually("the spares serve", || serve(spares)).await;
         scene.eventually("all is well", || scene.all(is_well)).await;
+        scene.calm(0).await;
         happens(scene.clone()).await;
         scene.cluster.net.heal();
         let same = scene.eventually("all replicas are the same", || run::converged(&cluster));
@@ -128,6 +130,16 @@ impl Scene {
             let left = Duration::from_millis(end - self.cluster.universe.now_ms());
             tokio::time::sleep(left.min(LOOK)).await;
             self.check();
+        }
+    }
+
+    /// Waits until the configuration stays as it is: seats are spread after a founding.
+    async fn calm(&self, at: usize) {
+        const LONG: Duration = Duration::from_secs(2);
+        let mut before = Epoch::NONE;
+        while before != self.topology(at).epoch {
+            before = self.topology(at).epoch;
+            self.pass(LONG).await;
         }
     }
 
