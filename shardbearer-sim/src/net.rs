@@ -78,6 +78,8 @@ struct State {
     cut: BTreeMap<Way, bool>,
     /// Ways on which everything waits until this moment.
     clogged: BTreeMap<Way, u64>,
+    /// Messages that pass nowhere.
+    hushed: Option<fn(&Message) -> bool>,
 }
 
 /// The network of a run.
@@ -102,6 +104,7 @@ impl Net {
             hosts: BTreeMap::new(),
             cut: BTreeMap::new(),
             clogged: BTreeMap::new(),
+            hushed: None,
         };
         let life = Life::begin(universe, "net", &Arc::new(Clock::default()));
         Arc::new(Net { universe: universe.clone(), life, state: Mutex::new(state) })
@@ -133,11 +136,17 @@ impl Net {
         lock(&self.state).clogged.insert((from.to_owned(), to.to_owned()), until);
     }
 
+    /// Lets messages of a kind pass nowhere; `None` lets all pass.
+    pub fn hush(&self, which: Option<fn(&Message) -> bool>) {
+        lock(&self.state).hushed = which;
+    }
+
     /// Everything is well from now on.
     pub fn heal(&self) {
         let mut state = lock(&self.state);
         state.cut.clear();
         state.clogged.clear();
+        state.hushed = None;
         state.weather = Weather::FAIR;
     }
 
@@ -204,7 +213,8 @@ impl Net {
     ) -> oneshot::Receiver<Result<Bytes, String>> {
         let (sender, receiver) = oneshot::channel();
         let sender = Arc::new(Mutex::new(Some(sender)));
-        match self.fate(from, to, message.once) {
+        let hushed = lock(&self.state).hushed.is_some_and(|which| which(&message));
+        match if hushed { Fate::Lost { silently: true } } else { self.fate(from, to, message.once) } {
             Fate::Lost { silently } => self.lose(sender, silently),
             Fate::Arrives(arrivals) => {
                 // Of two copies one may be declined and the other not, so that neither proves anything.

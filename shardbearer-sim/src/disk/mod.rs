@@ -147,6 +147,14 @@ impl Disk {
         ));
     }
 
+    /// Empties the disks. No life uses them now.
+    pub fn wipe(&self) {
+        let mut state = lock(&self.state);
+        (state.log, state.storage) = (LogState::default(), StorageState::default());
+        drop(state);
+        self.universe.event(format_args!("{}: disk is empty", self.name));
+    }
+
     /// Changes how long syncs take. One that hangs does so no longer than what made it hang.
     pub fn set_pace(&self, pace: Pace) {
         let before = std::mem::replace(&mut lock(&self.state).pace, pace);

@@ -28,6 +28,7 @@ use bytes::Bytes;
 use shardbearer_core::bootstrap::{Founder, Founding};
 use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::{ClusterId, Incarnation, RadiantId};
+use shardbearer_core::membership::Standing;
 use shardbearer_core::topology::{Doors, Topology};
 use shardbearer_core::world::World;
 use thiserror::Error;
@@ -181,9 +182,10 @@ impl Bootstrap {
     }
 }
 
-/// A configuration as it is told to other radiants.
+/// A configuration as it is told to other radiants. Who has left is none of its members: its name is free again.
 fn founding_of(topology: &Topology, encoded: Bytes) -> Founding {
-    let members = topology.radiants.iter().map(|radiant| Founder {
+    let here = topology.radiants.iter().filter(|radiant| radiant.standing != Standing::Gone);
+    let members = here.map(|radiant| Founder {
         name: radiant.name.clone(),
         incarnation: radiant.incarnation,
         doors: radiant.doors.clone(),

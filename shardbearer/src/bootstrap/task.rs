@@ -277,8 +277,9 @@ async fn closing(shutdown: &mut watch::Receiver<bool>) {
 fn check(founding: &Founding, decode: fn(Bytes) -> Option<Topology>) -> Result<(), String> {
     let words = "the configuration cannot be read; do all radiants run the same version?";
     let topology = decode(founding.topology.clone()).ok_or(words)?;
+    let members = founding_of(&topology, Bytes::new()).members;
     let same = topology.cluster == founding.cluster
-        && founding_of(&topology, Bytes::new()).members.iter().all(|one| founding.names(one.incarnation))
-        && topology.radiants.len() == founding.members.len();
+        && members.iter().all(|one| founding.names(one.incarnation))
+        && members.len() == founding.members.len();
     if same { Ok(()) } else { Err("the configuration does not fit its announcement".into()) }
 }

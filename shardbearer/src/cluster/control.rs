@@ -215,6 +215,8 @@ pub async fn request(
     let anywhere =
         matches!(request.kind, Some(control_request::Kind::Map(_) | control_request::Kind::Story(_)));
     let mut turn = 0;
+    // Whether an attempt may have been carried out, although nobody said so.
+    let mut open = false;
     loop {
         let to = if anywhere || scherald(cluster).is_ok() { None } else { whom(cluster, turn) };
         let answer = match to {
@@ -235,14 +237,15 @@ pub async fn request(
             }
         };
         let error = error_of(&answer);
+        open |= changes(&request) && matches!(error, Some(RequestError::Unknown(_)));
         let again = answer.kind.is_none() || error.as_ref().is_some_and(RequestError::is_retryable);
         // It may have been done, and would be done a second time.
         let once = adds(&request) && !matches!(error, Some(RequestError::Refused(_)));
-        if !again || once {
+        if !again {
             return answer;
         }
-        if Instant::now() >= end {
-            return headless(cluster, &answer).unwrap_or(answer);
+        if once || Instant::now() >= end {
+            return last_word(cluster, answer, open);
         }
         cluster.leads.changed(NEWS_WAIT).await;
         turn += 1;
@@ -259,14 +262,26 @@ fn adds(request: &pb::ControlRequest) -> bool {
     }
 }
 
-/// What to say instead of how the last attempt failed, if nobody could have carried the request out.
-fn headless(cluster: &Cluster, answer: &pb::ControlResponse) -> Option<pb::ControlResponse> {
-    let refused = matches!(error_of(answer)?, RequestError::Refused(_));
+/// Whether carrying a request out changes anything.
+fn changes(request: &pb::ControlRequest) -> bool {
+    use control_request::Kind::{Command, Members, Rebalance, Reset};
+    matches!(request.kind, Some(Command(_) | Members(_) | Rebalance(_) | Reset(_)))
+}
+
+/// What to say of a request that nobody answered in time: that it is refused only if no attempt is open, and why in the
+/// words of the last attempt, unless nobody could have carried it out.
+fn last_word(cluster: &Cluster, answer: pb::ControlResponse, open: bool) -> pb::ControlResponse {
+    const HEADLESS: &str =
+        "the control order has no herald: most of its members are down or cannot be reached";
+    let Some(error) = error_of(&answer) else { return answer };
     let headless = cluster.peers.leader(OrderId::CONTROL, cluster.world.monotonic_ns()).is_none();
-    let why = "the control order has no herald: most of its members are down or cannot be reached";
-    let error = RequestError::Refused(Refused::Unavailable(why.into()));
-    let kind = Some(control_response::Kind::Error((&error).into()));
-    (refused && headless).then_some(pb::ControlResponse { kind })
+    let error = match (open, headless, error) {
+        (false, false, _) | (true, false, RequestError::Unknown(_)) => return answer,
+        (false, true, _) => RequestError::Refused(Refused::Unavailable(HEADLESS.into())),
+        (true, true, _) => RequestError::Unknown(format!("an attempt was not answered, and {HEADLESS}")),
+        (true, false, error) => RequestError::Unknown(format!("an attempt was not answered; then: {error}")),
+    };
+    pb::ControlResponse { kind: Some(control_response::Kind::Error((&error).into())) }
 }
 
 /// The scherald, as far as known; otherwise a member of the control order that may know, each in its turn.

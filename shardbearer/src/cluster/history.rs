@@ -17,6 +17,7 @@ use shardbearer_proto::pb::member_request;
 use shardbearer_state::epochs::{Undo, revert as way_back};
 use shardbearer_state::membership::ask::Action;
 
+use super::migrations::Failed;
 use super::{Cluster, control, migrations, scherald};
 use crate::story;
 
@@ -76,10 +77,11 @@ pub(super) async fn revert(
                 return Ok(pb::RevertResponse { steps, ..pb::RevertResponse::default() });
             }
             let plan = MigrationChange::Plan { shard, to };
-            Ok(match migrations::change(cluster, plan, who, why).await {
-                Ok(_) => pb::RevertResponse { done: true, steps, blockers: Vec::new() },
-                Err(why) => refused(why),
-            })
+            match migrations::change(cluster, plan, who, why).await {
+                Ok(_) => Ok(pb::RevertResponse { done: true, steps, blockers: Vec::new() }),
+                Err(Failed::Refused(why)) => Ok(refused(why)),
+                Err(Failed::Unanswered(error)) => Err(error),
+            }
         }
         Undo::Stand { radiant, action } => {
             let asked = pb::MemberRequest {

@@ -8,46 +8,59 @@ use shardbearer_core::ids::Epoch;
 use shardbearer_core::migration::{Migration, MigrationChange};
 use shardbearer_proto::pb;
 use shardbearer_proto::pb::{control_request, control_response, move_request};
+use thiserror::Error;
 
 use super::{Cluster, control};
 
 /// For a change or a look; heralds try again, operators are told.
 const DEADLINE: Duration = Duration::from_secs(3);
 
-/// The last migration, as the control order has it; an error is a sentence.
-pub async fn record(cluster: &Cluster) -> Result<Option<Migration>, String> {
+/// Why a change is not made, as far as known.
+#[derive(Debug, Error)]
+pub enum Failed {
+    /// The control order does not take it; a sentence.
+    #[error("{0}")]
+    Refused(String),
+    /// It did not answer.
+    #[error(transparent)]
+    Unanswered(#[from] RequestError),
+}
+
+/// The last migration, as the control order has it.
+pub async fn record(cluster: &Cluster) -> Result<Option<Migration>, RequestError> {
     let kind = control_request::Kind::Migration(pb::MigrationRequest {});
-    match control::ask(cluster, kind, DEADLINE).await {
-        Ok(control_response::Kind::Migration(pb::MigrationResponse { migration })) => {
-            let record = migration.map(Migration::try_from).transpose().map_err(|error| error.to_string())?;
+    match control::ask(cluster, kind, DEADLINE).await? {
+        control_response::Kind::Migration(pb::MigrationResponse { migration }) => {
+            let record = migration.map(Migration::try_from).transpose();
+            let record = record.map_err(|error| Refused::Unavailable(error.to_string()))?;
             if let Some(record) = &record {
                 cluster.learn_migration(record.clone());
             }
             Ok(record)
         }
-        Ok(_) => Err(control::odd().to_string()),
-        Err(error) => Err(error.to_string()),
+        _ => Err(control::odd()),
     }
 }
 
-/// Proposes a change; answers the epoch of the control order, or a sentence.
+/// Proposes a change; answers the epoch of the control order.
 pub async fn change(
     cluster: &Cluster,
     change: MigrationChange,
     who: String,
     why: String,
-) -> Result<Epoch, String> {
+) -> Result<Epoch, Failed> {
     let at_ms = cluster.world.wall_ms();
     let command = ControlCommand { who, why, at_ms, change: Change::Migration(change) };
     let kind = control_request::Kind::Command((&command).into());
-    match control::ask(cluster, kind, DEADLINE).await {
-        Ok(control_response::Kind::Reply(reply)) => match ControlReply::try_from(reply) {
+    // An answer that is not understood may be that it is done.
+    let strange = |why: String| Failed::Unanswered(RequestError::Unknown(why));
+    match control::ask(cluster, kind, DEADLINE).await? {
+        control_response::Kind::Reply(reply) => match ControlReply::try_from(reply) {
             Ok(ControlReply::Changed { epoch, .. }) => Ok(epoch),
-            Ok(ControlReply::Refused(why)) => Err(why),
-            Err(error) => Err(error.to_string()),
+            Ok(ControlReply::Refused(why)) => Err(Failed::Refused(why)),
+            Err(error) => Err(strange(error.to_string())),
         },
-        Ok(_) => Err(control::odd().to_string()),
-        Err(error) => Err(error.to_string()),
+        _ => Err(strange(control::odd().to_string())),
     }
 }
 
@@ -68,19 +81,27 @@ pub(super) async fn operate(
         Kind::Resume(id) => MigrationChange::Pause { id: named(cluster, id).await?, paused: false },
         Kind::Cancel(id) => MigrationChange::Cancel { id: named(cluster, id).await? },
     };
-    let refused = change(cluster, asked, who, why).await.err().unwrap_or_default();
-    let migration = latest(cluster).await?;
+    let refused = match change(cluster, asked, who, why).await {
+        Ok(_) => String::new(),
+        Err(Failed::Refused(why)) => why,
+        Err(Failed::Unanswered(error)) => return Err(error),
+    };
+    let migration = match record(cluster).await {
+        Ok(migration) => migration,
+        Err(error) if refused.is_empty() => {
+            return Err(RequestError::Unknown(format!(
+                "it was decided, but how it goes is not known: {error}"
+            )));
+        }
+        Err(_) => None,
+    };
     Ok(pb::MoveResponse { migration: migration.as_ref().map(Into::into), refused })
 }
 
 /// The migration that is meant: 0 is the last.
 async fn named(cluster: &Cluster, id: u64) -> Result<Epoch, RequestError> {
     match id {
-        0 => Ok(latest(cluster).await?.map_or(Epoch::NONE, |record| record.id)),
+        0 => Ok(record(cluster).await?.map_or(Epoch::NONE, |record| record.id)),
         id => Ok(Epoch(id)),
     }
-}
-
-async fn latest(cluster: &Cluster) -> Result<Option<Migration>, RequestError> {
-    record(cluster).await.map_err(|why| Refused::Unavailable(why).into())
 }

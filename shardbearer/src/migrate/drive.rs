@@ -48,7 +48,7 @@ pub(super) async fn drive(
                 tell(&change, driver.record(), &why);
                 let who = format!("order {}", order.id());
                 let result = migrations::change(cluster, change, who, why).await;
-                Event::Control(result.map_err(|why| Failure { why, disk_full: false }))
+                Event::Control(result.map_err(|error| Failure { why: error.to_string(), disk_full: false }))
             }
         };
     }

@@ -151,7 +151,9 @@ async fn operators_move_radiants_in_and_out_while_it_serves() {
 
     let drained = ask(request(Action::Drain, "r0")).await;
     assert!(drained.done && !drained.steps.is_empty(), "{drained:?}");
-    settles(&radiants[1], "it has no seat any more", |topology| topology.is_spare(first)).await;
+    for radiant in &radiants {
+        settles(radiant, "it has no seat any more", |topology| topology.is_spare(first)).await;
+    }
     seated(&radiants[0]).await;
     assert!(radiants[0].running.cluster.engine(shardbearer_core::ids::OrderId::CONTROL).is_none());
     all_there(&radiants[0], 60).await;
@@ -167,6 +169,12 @@ async fn operators_move_radiants_in_and_out_while_it_serves() {
     radiants.remove(0).ended().await;
     start(impatient(folder.path(), &ports, 0, "openraft")).open().await.ended().await;
     all_there(&radiants[2], 60).await;
+    // Its name and its address are free for another one.
+    std::fs::remove_dir_all(folder.path().join("r0")).expect("nobody uses it");
+    let another = start(impatient(folder.path(), &ports, 0, "openraft")).open().await;
+    let topology = another.running.cluster.map.topology();
+    assert!(id(&another) != first && topology.is_spare(id(&another)), "{topology:?}");
+    radiants.push(another);
     for radiant in radiants {
         radiant.stop().await;
     }

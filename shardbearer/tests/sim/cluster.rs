@@ -8,27 +8,64 @@ use std::time::Duration;
 use rand::Rng;
 use shardbearer::config::Config;
 use shardbearer_core::ids::OrderId;
-use shardbearer_sim::chaos::{Act, Fault};
+use shardbearer_sim::chaos::{Act, Fault, PROFILES, Profile};
 use shardbearer_sim::disk::Disk;
 use shardbearer_sim::history::History;
 use shardbearer_sim::net::Net;
 use shardbearer_sim::recorder::Recorder;
 use shardbearer_sim::world::Universe;
 
+use super::doubles::Defects;
 use super::machine::Machine;
-use super::run::Scenario;
+use super::mixes::{MIXES, Mix};
 use super::{invariants, observer};
 
-/// Of every virtual cluster.
+/// Of the clusters of seeds.
 pub const RADIANTS: usize = 5;
-const ORDERS: usize = 3;
 pub const SHARDS: usize = 8;
+/// Seats of every order, if nothing else is said.
+pub const REPLICATION: usize = 3;
 
-/// How often the invariants are looked at.
-const LOOK: Duration = Duration::from_millis(100);
+/// What a cluster is made of.
+#[derive(Clone)]
+pub struct Shape {
+    pub radiants: usize,
+    /// How many of them found it. The others are spares.
+    pub founders: usize,
+    /// Data orders that it is founded with.
+    pub orders: usize,
+    /// Data orders that there ever are.
+    pub orders_ever: usize,
+    pub shards: usize,
+    pub mix: &'static Mix,
+    pub profile: &'static Profile,
+    pub defects: Defects,
+    /// How often the invariants are looked at.
+    pub look: Duration,
+    /// What else is different from the defaults.
+    pub settings: fn(&mut Config),
+}
+
+impl Default for Shape {
+    fn default() -> Shape {
+        Shape {
+            radiants: RADIANTS,
+            founders: RADIANTS,
+            orders: 3,
+            orders_ever: 3,
+            shards: SHARDS,
+            mix: &MIXES[0],
+            profile: &PROFILES[0],
+            defects: Defects::default(),
+            look: Duration::from_millis(100),
+            settings: |_| {},
+        }
+    }
+}
 
 /// The cluster of a run.
 pub struct Cluster {
+    shape: Shape,
     pub universe: Arc<Universe>,
     pub net: Arc<Net>,
     pub machines: Vec<Machine>,
@@ -51,28 +88,29 @@ fn recorder(universe: &Arc<Universe>) -> Recorder {
 }
 
 impl Cluster {
-    pub fn new(universe: Arc<Universe>, scenario: &Scenario, folder: &Path) -> Arc<Cluster> {
-        let Scenario { profile, mix, defects, operated, .. } = scenario;
+    pub fn new(universe: Arc<Universe>, shape: &Shape, folder: &Path) -> Arc<Cluster> {
+        let Shape { radiants, profile, mix, defects, .. } = *shape;
         let net = Net::new(&universe, profile.weather);
         let mut rng = universe.rng("machines");
         let address = |number: usize| format!("10.0.0.{number}:7400");
         let name = |number: usize| format!("r{number}");
         let disks: Arc<[Arc<Disk>]> =
-            (0..RADIANTS).map(|number| Disk::new(&universe, &name(number), defects.disk)).collect();
+            (0..radiants).map(|number| Disk::new(&universe, &name(number), defects.disk)).collect();
         let wished = Arc::default();
-        let machines = (0..RADIANTS).map(|number| {
+        let machines = (0..radiants).map(|number| {
             let mut config = Config::default();
             config.radiant.name = name(number);
             config.radiant.data_dir = folder.join(&config.radiant.name);
             config.listen.grpc = address(number);
-            config.bootstrap.neighbors = vec![address(0), address((number + 1) % RADIANTS)];
-            config.bootstrap.expect = (RADIANTS - usize::from(*operated)) as u32;
-            config.bootstrap.orders = ORDERS;
-            config.bootstrap.shards = SHARDS;
+            config.bootstrap.neighbors = vec![address(0), address((number + 1) % radiants)];
+            config.bootstrap.expect = shape.founders as u32;
+            config.bootstrap.orders = shape.orders;
+            config.bootstrap.shards = shape.shards;
             config.consensus.engine = mix.control.into();
             config.consensus.engines = mix.data.iter().map(|name| (*name).to_owned()).collect();
+            (shape.settings)(&mut config);
             let disk = disks[number].clone();
-            let engines = observer::engines(&universe, &disks, &disk, &wished, defects);
+            let engines = observer::engines(&universe, &disks, &disk, &wished, &defects);
             let machine = Machine::new(&universe, &net, disk, config, engines, defects.beacons);
             let drift = rng.random_range(-profile.drift_ppm..=profile.drift_ppm);
             machine.clock.drift_ppm.store(drift, std::sync::atomic::Ordering::Relaxed);
@@ -80,6 +118,7 @@ impl Cluster {
         });
         let machines = machines.collect();
         Arc::new(Cluster {
+            shape: shape.clone(),
             universe: universe.clone(),
             net,
             machines,
@@ -89,14 +128,14 @@ impl Cluster {
         })
     }
 
-    /// All orders.
-    pub fn orders() -> impl Iterator<Item = OrderId> {
-        std::iter::once(OrderId::CONTROL).chain(Cluster::data_orders())
+    /// All orders that there ever are.
+    pub fn orders(&self) -> impl Iterator<Item = OrderId> + use<> {
+        std::iter::once(OrderId::CONTROL).chain(self.data_orders())
     }
 
     /// Those of data.
-    pub fn data_orders() -> impl Iterator<Item = OrderId> {
-        (2..2 + ORDERS as u64).map(OrderId)
+    pub fn data_orders(&self) -> impl Iterator<Item = OrderId> + use<> {
+        (2..2 + self.shape.orders_ever as u64).map(OrderId)
     }
 
     /// Does what a plan says.
@@ -108,7 +147,7 @@ impl Cluster {
         let addresses =
             |one: usize, other: usize| (&self.machines[one].address, &self.machines[other].address);
         let ways = |one: usize, cut: bool, says: bool, hears: bool| {
-            for other in (0..RADIANTS).filter(|other| *other != one) {
+            for other in (0..self.machines.len()).filter(|other| *other != one) {
                 let (from, to) = addresses(one, other);
                 if says {
                     self.net.cut(from, to, cut);
@@ -135,7 +174,7 @@ impl Cluster {
                 self.net.cut(to, from, cut);
             }
             Act::Clog(one, time_ms) => {
-                for other in (0..RADIANTS).filter(|other| *other != one) {
+                for other in (0..self.machines.len()).filter(|other| *other != one) {
                     let (from, to) = addresses(one, other);
                     self.net.clog(from, to, Duration::from_millis(time_ms));
                 }
@@ -160,7 +199,7 @@ impl Cluster {
                 self.universe.trace.broken(why);
                 return;
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(self.shape.look).await;
         }
     }
 }

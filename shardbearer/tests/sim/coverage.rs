@@ -41,12 +41,15 @@ const KNOWN: &[&str] = &[
     "unsynced log writes lost",
 ];
 
-/// What an operator must have been agreed to.
+/// What an operator must have been agreed to, and what comes of it.
 pub const OPERATED: &[&str] = &[
+    "another arrived where one had left",
     "move called off",
     "move paused or resumed",
     "move undone",
     "radiant drained",
+    "radiant replaced",
+    "radiant told to leave",
     "radiant undrained",
     "shard moved by the operator",
     "spare let in",

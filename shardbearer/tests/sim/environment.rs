@@ -162,6 +162,18 @@ impl Host for Radiant {
     }
 }
 
+/// Whether a message has to do with the control order: of its engine, or asks it something.
+pub fn is_of_control(message: &Message) -> bool {
+    match message.kind {
+        BEACON => false,
+        CONTROL => true,
+        _ => {
+            let channel = Head::decode(message.head.clone()).map(|head| head.channel);
+            matches!(channel, Some(Channel::Engine(OrderId::CONTROL) | Channel::Control))
+        }
+    }
+}
+
 /// What the greeting and the frame's own fields say on the wire.
 struct Head {
     cluster: ClusterId,

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use shardbearer::config::Config;
 use shardbearer::engine::Engines;
 use shardbearer::node::{self, NodeError, Running};
+use shardbearer_core::membership::Standing;
 use shardbearer_sim::disk::{Disk, Trouble};
 use shardbearer_sim::net::Net;
 use shardbearer_sim::world::{Clock, Life, Universe};
@@ -42,6 +43,23 @@ struct Process {
     running: Option<Arc<Running>>,
     result: Arc<Mutex<Option<Result<(), NodeError>>>>,
     links: Arc<Mutex<Option<Arc<VirtualLinks>>>>,
+}
+
+impl Process {
+    fn running(&mut self) -> Option<Arc<Running>> {
+        if self.running.is_none() {
+            self.running = self.opened.try_recv().ok();
+        }
+        self.running.clone()
+    }
+
+    /// Whether the radiant knows that it has left its cluster.
+    fn is_gone(&mut self) -> bool {
+        self.running().is_some_and(|running| {
+            let topology = running.cluster.map.topology();
+            topology.radiant(running.cluster.me).is_some_and(|radiant| radiant.standing == Standing::Gone)
+        })
+    }
 }
 
 impl Machine {
@@ -106,25 +124,44 @@ impl Machine {
     pub fn running(&self) -> Option<(Arc<Running>, Arc<Life>)> {
         let mut process = self.process.lock();
         let process = process.as_mut()?;
-        if process.running.is_none() {
-            process.running = process.opened.try_recv().ok();
-        }
+        let running = process.running()?;
         if process.result.lock().is_some() {
             return None;
         }
-        process.running.clone().map(|running| (running, process.life.clone()))
+        Some((running, process.life.clone()))
     }
 
-    /// Says what is wrong if the radiant ended by itself and not for a failing disk.
+    /// Says what is wrong if the radiant ended by itself, and neither for a failing disk nor because it has left.
     pub fn check(&self) -> Result<(), String> {
-        let process = self.process.lock();
-        let Some(process) = process.as_ref() else { return Ok(()) };
-        match process.result.lock().as_ref() {
+        let mut process = self.process.lock();
+        let Some(process) = process.as_mut() else { return Ok(()) };
+        let result = process.result.clone();
+        match result.lock().as_ref() {
             Some(Err(error)) if !self.failing.load(Ordering::Relaxed) => {
                 Err(format!("{} ended: {error}", self.name))
             }
-            Some(Ok(())) if !process.stop.is_cancelled() => Err(format!("{} ended by itself", self.name)),
+            Some(Ok(())) if !process.stop.is_cancelled() && !process.is_gone() => {
+                Err(format!("{} ended by itself", self.name))
+            }
             Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Whether the radiant ended since it has left its cluster.
+    pub fn has_left(&self) -> bool {
+        let mut process = self.process.lock();
+        let ended = |process: &mut Process| process.result.lock().is_some() && process.is_gone();
+        process.as_mut().is_some_and(ended)
+    }
+
+    /// Empties the disk of a radiant that has left, and starts another one there.
+    pub async fn renew(&self) {
+        self.crash().await;
+        // Otherwise somebody started it meanwhile: it learns again that it has left.
+        if self.process.lock().is_none() {
+            self.disk.wipe();
+            std::fs::remove_dir_all(&self.config.radiant.data_dir).expect("it was there");
+            self.start();
         }
     }
 

@@ -16,6 +16,7 @@ mod mixes;
 mod observer;
 mod operator;
 mod run;
+mod scenes;
 mod transport;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,6 @@
 //! An operator who is never content: at random moments, also in the middle of faults, shards are moved, moves are paused,
-//! called off and undone, radiants are drained and given seats again, and one that arrived late is let in.
+//! called off and undone, radiants are drained and given seats again, leave or are replaced by others, and whoever arrives is
+//! let in. At the address of one that has left another one arrives, with an empty disk.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,13 +11,14 @@ use shardbearer::cluster::Cluster as Overview;
 use shardbearer::gateway::Overview as _;
 use shardbearer_core::ids::OrderId;
 use shardbearer_core::membership::Standing;
-use shardbearer_core::topology::Order;
+use shardbearer_core::topology::{Order, Radiant};
 use shardbearer_proto::pb;
 use shardbearer_proto::pb::member_request::Action;
 use shardbearer_proto::pb::move_request::{Kind, Plan};
 use tokio::sync::oneshot;
 
-use super::cluster::{Cluster, RADIANTS, SHARDS};
+use super::cluster::{Cluster, RADIANTS, REPLICATION, SHARDS};
+use super::machine::Machine;
 
 /// The machine that is a spare until it is let in.
 pub const SPARE: usize = RADIANTS - 1;
@@ -35,7 +37,8 @@ pub async fn operator(cluster: Arc<Cluster>, until_ms: u64) {
     let mut rng = cluster.universe.rng("operator");
     while cluster.universe.now_ms() < until_ms {
         tokio::time::sleep(Duration::from_millis(rng.random_range(50..900))).await;
-        let (wish, at) = (draw(&mut rng), rng.random_range(0..RADIANTS));
+        renew(&cluster).await;
+        let (wish, at) = (draw(&cluster, &mut rng), rng.random_range(0..RADIANTS));
         let plans = matches!(&wish, Wish::Move(request) if matches!(request.kind, Some(Kind::Plan(_))));
         if ask(&cluster, at, wish).await && plans && rng.random_bool(0.4) {
             think_again(&cluster, &mut rng, at).await;
@@ -55,24 +58,45 @@ async fn think_again(cluster: &Cluster, rng: &mut StdRng, at: usize) {
 pub async fn rest(cluster: &Cluster) {
     const AGAIN: Duration = Duration::from_millis(200);
     while !at_rest(cluster) {
+        renew(cluster).await;
         for number in idle(cluster) {
-            ask(cluster, 0, Wish::Member(member(Action::Undrain, number))).await;
+            ask(cluster, number, Wish::Member(member(Action::Undrain, number))).await;
         }
         ask(cluster, 0, Wish::Move(moving(Kind::Resume(0)))).await;
         tokio::time::sleep(AGAIN).await;
     }
 }
 
-/// Radiants that are to take no seats, as the first machine knows it.
+/// Where radiants have left, others arrive.
+async fn renew(cluster: &Cluster) {
+    for machine in cluster.machines.iter().filter(|machine| machine.has_left()) {
+        cluster.universe.trace.cover("another arrived where one had left");
+        machine.renew().await;
+    }
+}
+
+/// Radiants that take no seats, as the first machine that runs knows it, save those that can leave as they were told to.
 fn idle(cluster: &Cluster) -> Vec<usize> {
-    let Some((running, _)) = cluster.machines[0].running() else { return Vec::new() };
+    let Some((running, _)) = cluster.machines.iter().find_map(Machine::running) else { return Vec::new() };
     let topology = running.cluster.map.topology();
-    let active = |number: &usize| {
-        let name = format!("r{number}");
-        let mut radiants = topology.radiants.iter();
-        radiants.any(|radiant| radiant.name == name && radiant.standing == Standing::Active)
+    let takes = |to| topology.radiant(to).is_some_and(|radiant| is_up_for_seats(radiant.standing));
+    let leaves = |radiant: &&Radiant| match radiant.standing {
+        Standing::Leaving { to } => to.is_none() || takes(to),
+        Standing::Active | Standing::Spare | Standing::Draining { .. } | Standing::Gone => false,
     };
-    (0..RADIANTS).filter(|number| !active(number)).collect()
+    let leaving = topology.radiants.iter().filter(leaves);
+    // More cannot, where as many seats as there are have to go to those who stay.
+    let leaving: Vec<_> = leaving.map(|radiant| radiant.id).take(RADIANTS - REPLICATION).collect();
+    let fine = |number: &usize| {
+        let name = format!("r{number}");
+        let radiants = topology.radiants.iter().filter(|radiant| radiant.name == name);
+        radiants.into_iter().any(|one| one.standing == Standing::Active || leaving.contains(&one.id))
+    };
+    (0..RADIANTS).filter(|number| !fine(number)).collect()
+}
+
+fn is_up_for_seats(standing: Standing) -> bool {
+    matches!(standing, Standing::Active | Standing::Spare)
 }
 
 /// Whether no shard is on its way and no order's members are being changed, as all see it.
@@ -82,8 +106,9 @@ fn at_rest(cluster: &Cluster) -> bool {
         let Some((running, _)) = running else { return false };
         let topology = running.cluster.map.topology();
         let still = |order: &Order| order.roster.learners.is_empty();
+        let stays = |radiant: &Radiant| matches!(radiant.standing, Standing::Active | Standing::Gone);
         let over = running.cluster.migrations.last().is_none_or(|last| last.phase.is_over());
-        over && topology.orders.iter().all(still)
+        over && topology.orders.iter().all(still) && topology.radiants.iter().all(stays)
     }) && idle(cluster).is_empty()
 }
 
@@ -111,9 +136,10 @@ fn member(action: Action, number: usize) -> pb::MemberRequest {
     pb::MemberRequest { action: action.into(), radiant, who: "operator".into(), ..Default::default() }
 }
 
-fn draw(rng: &mut StdRng) -> Wish {
-    let orders: Vec<u64> = Cluster::data_orders().map(|order| order.0).collect();
-    match rng.random_range(0..12) {
+fn draw(cluster: &Cluster, rng: &mut StdRng) -> Wish {
+    let orders: Vec<u64> = cluster.data_orders().map(|order| order.0).collect();
+    let (one, other) = (rng.random_range(0..RADIANTS), rng.random_range(1..RADIANTS));
+    match rng.random_range(0..15) {
         0..5 => {
             // Shards are counted from 1.
             let shard = rng.random_range(1..=SHARDS as u64);
@@ -125,8 +151,14 @@ fn draw(rng: &mut StdRng) -> Wish {
         7 => Wish::Move(moving(Kind::Cancel(0))),
         8 => Wish::Move(moving(Kind::Undo(true))),
         9 => Wish::Member(member(Action::Join, SPARE)),
-        10 => Wish::Member(member(Action::Drain, rng.random_range(0..RADIANTS))),
-        _ => Wish::Member(member(Action::Undrain, rng.random_range(0..RADIANTS))),
+        10 => Wish::Member(member(Action::Join, one)),
+        11 => Wish::Member(member(Action::Drain, one)),
+        12 => Wish::Member(member(Action::Undrain, one)),
+        13 => Wish::Member(member(Action::Leave, one)),
+        _ => {
+            let by = format!("r{}", (one + other) % RADIANTS);
+            Wish::Member(pb::MemberRequest { by, ..member(Action::Replace, one) })
+        }
     }
 }
 
@@ -162,7 +194,9 @@ async fn carry_out(overview: &Overview, wish: Wish) -> Result<&'static str, Stri
             let what = match request.action() {
                 Action::Join => "spare let in",
                 Action::Drain => "radiant drained",
-                _ => "radiant undrained",
+                Action::Leave => "radiant told to leave",
+                Action::Replace => "radiant replaced",
+                Action::Undrain | Action::Unspecified => "radiant undrained",
             };
             let answer = overview.member(request).await.map_err(|error| error.to_string())?;
             (answer.done, answer.blockers.join("; "), what)

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rand::Rng;
 use shardbearer::config::Config;
 use shardbearer::engine::Engines;
+use shardbearer_core::ids::OrderId;
 use shardbearer_core::kv::{Command, Condition, Reply};
 use shardbearer_sim::chaos::{PROFILES, Profile, plan};
 use shardbearer_sim::history::{Answer, Ask, Judge, Revisions};
@@ -16,7 +17,7 @@ use shardbearer_state::history::{Options, check};
 use tokio::time::Instant;
 
 use super::clients::{self, Wanted, execute, operate, request};
-use super::cluster::{Cluster, RADIANTS, SHARDS};
+use super::cluster::{Cluster, RADIANTS, SHARDS, Shape};
 use super::doubles::Defects;
 use super::invariants::positions;
 use super::mixes::{MIXES, Mix};
@@ -52,6 +53,12 @@ impl Scenario {
 }
 
 impl Scenario {
+    fn shape(&self) -> Shape {
+        let Scenario { profile, mix, defects, .. } = *self;
+        let founders = RADIANTS - usize::from(self.operated);
+        Shape { founders, profile, mix, defects, ..Shape::default() }
+    }
+
     /// The command that repeats it.
     pub fn again(&self) -> String {
         let Scenario { seed, profile: Profile { name: profile, .. }, mix: Mix { name: mix, .. }, .. } = self;
@@ -89,13 +96,10 @@ impl fmt::Display for Broken {
 
 /// Runs a scenario to its verdict.
 pub fn run(scenario: &Scenario) -> Result<Passed, Box<Broken>> {
-    // In memory where there is such a place: syncs of real disks would only take time.
-    let memory = std::path::Path::new("/dev/shm");
-    let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
-    let folder = folder.expect("a folder");
+    let folder = folder();
     block_on(async {
         let universe = Universe::new(scenario.seed);
-        let cluster = Cluster::new(universe.clone(), scenario, folder.path());
+        let cluster = Cluster::new(universe.clone(), &scenario.shape(), folder.path());
         let verdict = live(&cluster, scenario).await;
         let verdict = match universe.trace.first_broken() {
             Some(what) => Err(what),
@@ -115,8 +119,15 @@ pub fn run(scenario: &Scenario) -> Result<Passed, Box<Broken>> {
     })
 }
 
+/// For the files of a run. In memory where there is such a place: syncs of real disks would only take time.
+pub fn folder() -> tempfile::TempDir {
+    let memory = std::path::Path::new("/dev/shm");
+    let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    folder.expect("a folder")
+}
+
 /// Judges what clients saw, by revisions and exactly; says what each has to say.
-fn judge(cluster: &Cluster) -> Result<(), String> {
+pub fn judge(cluster: &Cluster) -> Result<(), String> {
     // A value may be gone a millisecond before its time, since expiries are counted in whole ones.
     let options =
         Options { slack_ns: 1_000_000, states_max: 1_000_000, explained_max: 2, ..Options::default() };
@@ -235,14 +246,16 @@ async fn recover(cluster: &Cluster, rng: &mut rand::rngs::StdRng) {
     }
 }
 
-/// Whether all members of every order stand at the same position.
-fn converged(cluster: &Cluster) -> bool {
-    let all_up = cluster.machines.iter().all(|machine| machine.running().is_some());
-    let positions = positions(cluster);
-    all_up && positions.is_ok_and(|positions| positions.values().all(|count| *count == 1))
+/// Whether all members of every order that there is stand at the same position.
+pub fn converged(cluster: &Cluster) -> bool {
+    let running = cluster.machines.iter().map(|machine| Some(machine.running()?.0.cluster.map.topology()));
+    let Some(topologies) = running.collect::<Option<Vec<_>>>() else { return false };
+    let removed = |order| topologies.iter().all(|topology| topology.order(order).is_none());
+    let same = |(order, count): (&OrderId, &usize)| *count == usize::from(!removed(*order));
+    positions(cluster).is_ok_and(|positions| positions.iter().all(same))
 }
 
-fn what_is_missing(cluster: &Cluster) -> String {
+pub fn what_is_missing(cluster: &Cluster) -> String {
     let down: Vec<&str> = cluster
         .machines
         .iter()

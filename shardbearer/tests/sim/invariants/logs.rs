@@ -19,7 +19,7 @@ pub struct Logs {
 impl Invariant for Logs {
     fn look(&mut self, cluster: &Cluster) -> Result<(), String> {
         for machine in &cluster.machines {
-            for order in Cluster::orders() {
+            for order in cluster.orders() {
                 let (purged, records) = machine.disk.durable_log_of(order);
                 let mut before = purged.index;
                 for record in records {

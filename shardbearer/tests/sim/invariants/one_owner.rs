@@ -17,7 +17,7 @@ pub struct OneOwner {
 impl Invariant for OneOwner {
     fn look(&mut self, cluster: &Cluster) -> Result<(), String> {
         for machine in &cluster.machines {
-            for order in Cluster::data_orders() {
+            for order in cluster.data_orders() {
                 let spaces = machine.disk.rows_of(order);
                 let Some(rows) = spaces.get(&Space::Order(order)) else { continue };
                 let metas = rows

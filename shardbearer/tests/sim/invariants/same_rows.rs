@@ -22,7 +22,7 @@ impl Invariant for SameRows {
 /// How many positions each order stands at; an error says which replicas stand at the same and differ.
 pub fn positions(cluster: &Cluster) -> Result<BTreeMap<OrderId, usize>, String> {
     let mut positions = BTreeMap::new();
-    for order in Cluster::orders() {
+    for order in cluster.orders() {
         let mut standing: BTreeMap<Bytes, (&str, u64)> = BTreeMap::new();
         for machine in &cluster.machines {
             let Some((position, rows)) = digest(machine, order) else { continue };
