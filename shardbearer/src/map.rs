@@ -18,7 +18,7 @@ struct Prepared {
     owners: BTreeMap<ShardId, OrderId>,
 }
 
-/// The newest configuration known here. It only moves to higher epochs.
+/// The newest configuration known here. It only moves to newer ones, see [`Topology::version`].
 pub struct Map {
     prepared: ArcSwap<Prepared>,
     epoch: watch::Sender<Epoch>,
@@ -44,11 +44,11 @@ impl Map {
 
     /// Takes over a configuration if it is newer. Returns whether it was.
     pub fn advance(&self, topology: Topology) -> Result<bool, String> {
-        let epoch = topology.epoch;
+        let (epoch, version) = (topology.epoch, topology.version());
         let next = Arc::new(Prepared::new(topology)?);
         let mut newer = false;
         self.epoch.send_if_modified(|current| {
-            newer = epoch > *current;
+            newer = version > self.prepared.load().topology.version();
             if newer {
                 self.prepared.store(next);
                 *current = epoch;

@@ -111,7 +111,7 @@ pub struct Cluster {
 impl Cluster {
     /// Takes over a configuration if it is newer: first durably, then in use.
     pub async fn advance(&self, topology: Topology) -> Result<(), String> {
-        if topology.epoch <= self.map.epoch() {
+        if topology.version() <= self.map.topology().version() {
             return Ok(());
         }
         self.bootstrap.belongs(&topology).await.map_err(|error| error.to_string())?;
