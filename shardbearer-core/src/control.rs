@@ -47,7 +47,7 @@ pub enum Change {
     },
     /// The control order itself begins anew from one member's log. In no log: it is applied to the survivor's data in the
     /// entry that makes it the only member, after everything in its log.
-    Anew(Anew),
+    Anew(Box<Anew>),
 }
 
 /// The beginning of the control order's next generation, and the newest that anybody told of when it was decided: of what the

@@ -51,12 +51,12 @@ impl TryFrom<pb::ControlCommand> for ControlCommand {
             Wire::Migration(change) => Change::Migration(change.try_into()?),
             Wire::Rebalance(change) => Change::Rebalance(change.try_into()?),
             Wire::Members(change) => member_change_from_pb(change)?,
-            Wire::Anew(anew) => Change::Anew(Anew {
+            Wire::Anew(anew) => Change::Anew(Box::new(Anew {
                 known: anew.known.ok_or_else(|| missing("Anew.known"))?.try_into()?,
                 migration: anew.migration.map(TryInto::try_into).transpose()?,
                 generation: anew.generation.into(),
                 survivor: anew.survivor.into(),
-            }),
+            })),
         };
         Ok(ControlCommand { who: command.who, why: command.why, at_ms: command.at_ms, change })
     }

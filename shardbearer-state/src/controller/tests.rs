@@ -234,7 +234,7 @@ proptest! {
 fn a_control_order_that_was_reset_goes_on_from_the_newest_that_was_told() {
     let anew = |known: Topology, generation, survivor| {
         let (generation, survivor) = (Epoch(generation), RadiantId(survivor));
-        Change::Anew(Anew { known, migration: None, generation, survivor })
+        Change::Anew(Box::new(Anew { known, migration: None, generation, survivor }))
     };
     let refused = |reply, expected: &str| {
         let ControlReply::Refused(why) = reply else { panic!("{expected}: {reply:?}") };
@@ -283,7 +283,7 @@ fn a_control_order_that_was_reset_knows_how_far_the_last_move_is() {
         for (generation, id) in [(2_001, 5), (3_001, told)] {
             let (known, migration) = (replica.now(), Some(record(id)));
             let anew = Anew { known, migration, generation: Epoch(generation), survivor: RadiantId(1) };
-            assert_eq!(replica.change(Change::Anew(anew)), changed(generation, 0));
+            assert_eq!(replica.change(Change::Anew(anew.into())), changed(generation, 0));
         }
         let last = migration(&replica.stored).expect("readable").map(|record| record.id);
         assert_eq!(last, Some(Epoch(expected)));

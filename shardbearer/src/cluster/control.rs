@@ -89,6 +89,10 @@ async fn answer_here(cluster: &Cluster, request: pb::ControlRequest) -> pb::Cont
             control_response::Kind::Story(pb::StoryResponse { events: cluster.story.all() })
         }
         Some(Kind::Command(command)) => match (scherald(cluster), ControlCommand::try_from(command)) {
+            (_, Ok(ControlCommand { change: Change::Anew(_), .. })) => {
+                let error = RequestError::Refused(Refused::Invalid("only a survivor begins anew".into()));
+                control_response::Kind::Error((&error).into())
+            }
             (_, Err(error)) => {
                 let error = RequestError::Refused(Refused::Invalid(error.to_string()));
                 control_response::Kind::Error((&error).into())
@@ -136,7 +140,8 @@ async fn answer_here(cluster: &Cluster, request: pb::ControlRequest) -> pb::Cont
                 control_response::Kind::Explain(pb::ExplainResponse { moves })
             }))
         }
-        None => {
+        // A survivor is told by its peers, see `receive`.
+        Some(Kind::Survive(_)) | None => {
             let error = RequestError::Refused(Refused::Invalid("an empty request".into()));
             control_response::Kind::Error((&error).into())
         }
@@ -180,7 +185,14 @@ fn scherald(cluster: &Cluster) -> Result<Arc<ControlSeat>, RequestError> {
 /// A request from a peer.
 pub async fn receive(cluster: &Cluster, body: Bytes) -> Option<Bytes> {
     let request = pb::ControlRequest::decode(body).ok()?;
-    Some(answer_here(cluster, request).await.encode_to_vec().into())
+    let answer = match request.kind {
+        Some(control_request::Kind::Survive(told)) => {
+            let begun = super::system::survive(cluster, told).await;
+            pb::ControlResponse { kind: Some(said(begun.map(control_response::Kind::Reset))) }
+        }
+        _ => answer_here(cluster, request).await,
+    };
+    Some(answer.encode_to_vec().into())
 }
 
 /// A request from this radiant or through it, brought to the scherald wherever that is. Repeating is

@@ -318,12 +318,12 @@ pub(super) fn control_command() -> impl Strategy<Value = ControlCommand> {
         rebalancing::change().prop_map(Change::Rebalance),
         member_change(),
         (topology(), option::of(migration::migration()), any::<u64>(), any::<u64>()).prop_map(
-            |(known, migration, generation, survivor)| Change::Anew(Anew {
+            |(known, migration, generation, survivor)| Change::Anew(Box::new(Anew {
                 known,
                 migration,
                 generation: generation.into(),
                 survivor: survivor.into(),
-            })
+            }))
         ),
     ];
     (text(), text(), any::<u64>(), change).prop_map(|(who, why, at_ms, change)| ControlCommand {
