@@ -52,11 +52,7 @@ impl From<pb::ResetResponse> for Answer {
 }
 
 /// Asks, shows the account, and fails if it is refused.
-pub(super) async fn run(
-    client: &Client,
-    global: &Global,
-    request: pb::ResetRequest,
-) -> anyhow::Result<()> {
+pub(super) async fn run(client: &Client, global: &Global, request: pb::ResetRequest) -> anyhow::Result<()> {
     let pb::ResetRequest { dry_run, force, .. } = request;
     let answer: Answer = client.reset(request).await?.into();
     match global.output {

@@ -322,22 +322,26 @@ pub async fn follow(cluster: Arc<Cluster>, seat: Arc<ControlSeat>, founding: Top
     }
 }
 
-/// Tells the control order where this radiant can be reached now, until it is known.
+/// Tells the control order where this radiant can be reached now, whenever that is not known: at the start, and when the
+/// control order began anew and what it was told was lost.
 pub async fn introduce(cluster: Arc<Cluster>) {
     let known = |topology: &Topology| {
         topology.radiant(cluster.me).is_some_and(|radiant| radiant.doors == cluster.doors)
     };
-    while !known(&cluster.map.topology()) {
-        let command = welcome(&cluster.name, cluster.incarnation, &cluster.doors, cluster.world.wall_ms());
-        let asked = pb::ControlRequest { kind: Some(control_request::Kind::Command((&command).into())) };
-        match request(&cluster, asked, Duration::from_secs(5)).await.kind {
-            Some(control_response::Kind::Reply(reply)) => {
-                if let Ok(ControlReply::Refused(why)) = ControlReply::try_from(reply) {
-                    tracing::error!("{why}");
+    loop {
+        if !known(&cluster.map.topology()) {
+            let command =
+                welcome(&cluster.name, cluster.incarnation, &cluster.doors, cluster.world.wall_ms());
+            let asked = pb::ControlRequest { kind: Some(control_request::Kind::Command((&command).into())) };
+            match request(&cluster, asked, Duration::from_secs(5)).await.kind {
+                Some(control_response::Kind::Reply(reply)) => {
+                    if let Ok(ControlReply::Refused(why)) = ControlReply::try_from(reply) {
+                        tracing::error!("{why}");
+                    }
                 }
-            }
-            Some(_) | None => {
-                tracing::warn!("the control order cannot be told where this radiant is; trying again")
+                Some(_) | None => {
+                    tracing::warn!("the control order cannot be told where this radiant is; trying again")
+                }
             }
         }
         tokio::time::sleep(Duration::from_secs(1)).await;

@@ -143,7 +143,8 @@ pub(super) fn log_end(cluster: &Cluster, id: OrderId) -> Result<pb::LogEndRespon
 /// What is known of everybody who has a seat in the order.
 async fn known(cluster: &Cluster, topology: &Topology, id: OrderId) -> BTreeMap<RadiantId, Known> {
     let seats = topology.order(id).into_iter().flat_map(|order| order.seats());
-    let asked = seats.map(|seat| async move { (seat, of_seat(cluster, seat, id, &log_end_at(cluster, seat, id).await)) });
+    let asked = seats
+        .map(|seat| async move { (seat, of_seat(cluster, seat, id, &log_end_at(cluster, seat, id).await)) });
     futures_util::future::join_all(asked).await.into_iter().collect()
 }
 
@@ -168,11 +169,7 @@ pub(super) fn of_seat(
 }
 
 /// How far the log of an order reaches at a radiant; none if it does not say.
-pub(super) async fn log_end_at(
-    cluster: &Cluster,
-    at: RadiantId,
-    id: OrderId,
-) -> Option<pb::LogEndResponse> {
+pub(super) async fn log_end_at(cluster: &Cluster, at: RadiantId, id: OrderId) -> Option<pb::LogEndResponse> {
     if at == cluster.me {
         return log_end(cluster, id).ok();
     }
@@ -186,7 +183,11 @@ pub(super) async fn log_end_at(
     }
 }
 
-pub(super) fn members(topology: &Topology, id: OrderId, known: &BTreeMap<RadiantId, Known>) -> Vec<pb::MemberLog> {
+pub(super) fn members(
+    topology: &Topology,
+    id: OrderId,
+    known: &BTreeMap<RadiantId, Known>,
+) -> Vec<pb::MemberLog> {
     let member = |(radiant, known): (&RadiantId, &Known)| {
         let name = topology.radiant(*radiant).map_or_else(String::new, |radiant| radiant.name.clone());
         let end = known.end.unwrap_or_default();

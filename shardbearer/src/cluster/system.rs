@@ -89,7 +89,8 @@ async fn tell(
 ) -> Result<pb::ResetResponse, RequestError> {
     let kind = Some(control_request::Kind::Survive(order));
     let body = pb::ControlRequest { kind }.encode_to_vec().into();
-    let called = cluster.transport.call(survivor, Frame { channel: Channel::Control, body }, TOLD_WITHIN).await;
+    let called =
+        cluster.transport.call(survivor, Frame { channel: Channel::Control, body }, TOLD_WITHIN).await;
     let answer = called.map_err(|error| match error {
         CallError::Unreachable { .. } => unavailable(error.to_string()),
         CallError::Unknown { .. } => {
@@ -122,8 +123,12 @@ pub(super) async fn survive(
         return Ok(pb::ResetResponse { blockers: judgement.blockers, ..pb::ResetResponse::default() });
     }
     let mine = seen.known.get(&cluster.me).and_then(|known| known.end);
-    let (Some(mine), Some(seat), true) = (mine, cluster.control(), judgement.survivor == Some(cluster.me)) else {
-        return Ok(refused(format!("{} is not the member with the furthest log any more: look again", cluster.name)));
+    let (Some(mine), Some(seat), true) = (mine, cluster.control(), judgement.survivor == Some(cluster.me))
+    else {
+        return Ok(refused(format!(
+            "{} is not the member with the furthest log any more: look again",
+            cluster.name
+        )));
     };
     let was = LogPos { term: said.last_term, index: said.last_index };
     if mine.generation != Epoch(said.generation) || mine.last < was {
@@ -141,13 +146,17 @@ pub(super) async fn survive(
     let storage = seat.applier.storage().clone();
     let noted = cluster.world.block(move || beginning.note(storage.as_ref(), CONTROL)).await;
     // From here on it happens, now or after a restart.
-    noted.unwrap_or_else(|| Err(shardbearer_core::storage::StorageError::Io("noting it failed".into()))).map_err(
-        |error| RequestError::Unknown(format!("what is to begin may not be on disk: {error}; look again")),
-    )?;
+    noted
+        .unwrap_or_else(|| Err(shardbearer_core::storage::StorageError::Io("noting it failed".into())))
+        .map_err(|error| {
+            RequestError::Unknown(format!("what is to begin may not be on disk: {error}; look again"))
+        })?;
     cluster.news.notify_one();
     let mut answer = pb::ResetResponse { done: true, epoch: begins.0, ..pb::ResetResponse::default() };
     if !begun(cluster, begins).await {
-        answer.account.push("it is decided, and not done yet: `shardbearer status` tells when order 1 has a herald".into());
+        answer.account.push(
+            "it is decided, and not done yet: `shardbearer status` tells when order 1 has a herald".into(),
+        );
     }
     Ok(answer)
 }
@@ -177,9 +186,8 @@ impl Seen {
     async fn look(cluster: &Cluster, before: Option<&pb::LogEndResponse>) -> Result<Seen, RequestError> {
         let topology = cluster.map.topology();
         let here = topology.radiants.iter().filter(|radiant| radiant.standing != Standing::Gone);
-        let asked = here.map(|radiant| async move {
-            (radiant.id, log_end_at(cluster, radiant.id, CONTROL).await)
-        });
+        let asked =
+            here.map(|radiant| async move { (radiant.id, log_end_at(cluster, radiant.id, CONTROL).await) });
         let (answers, serves) = tokio::join!(biased; futures_util::future::join_all(asked), serves(cluster));
         let mut told = Told {
             topology: topology.as_ref().clone(),
@@ -217,7 +225,8 @@ impl Seen {
 /// Takes over what is newer.
 fn learn(told: &mut Told, said: &pb::LogEndResponse) -> Result<(), RequestError> {
     // What cannot be read may be the newest: without it, it is not known what goes on.
-    let unreadable = |why: String| unavailable(format!("the configuration of a radiant cannot be read: {why}"));
+    let unreadable =
+        |why: String| unavailable(format!("the configuration of a radiant cannot be read: {why}"));
     if let Some(theirs) = said.topology.clone() {
         let theirs = Topology::try_from(theirs).map_err(|error| unreadable(error.to_string()))?;
         if theirs.cluster == told.topology.cluster && theirs.version() > told.topology.version() {
@@ -235,7 +244,8 @@ fn learn(told: &mut Told, said: &pb::LogEndResponse) -> Result<(), RequestError>
 
 /// Whether the control order answers a linearizable read.
 async fn serves(cluster: &Cluster) -> bool {
-    let request = pb::ControlRequest { kind: Some(control_request::Kind::Migration(pb::MigrationRequest {})) };
+    let request =
+        pb::ControlRequest { kind: Some(control_request::Kind::Migration(pb::MigrationRequest {})) };
     let asked = tokio::time::timeout(SERVES_WITHIN, control::request(cluster, request, SERVES_WITHIN)).await;
     matches!(asked.map(|answer| answer.kind), Ok(Some(control_response::Kind::Migration(_))))
 }

@@ -81,7 +81,8 @@ async fn newest(me: RadiantId, topology: &Topology, beacons: &dyn Beacons) -> Op
         }
     });
     let told = futures_util::future::join_all(asked).await.into_iter().flatten();
-    let newer = told.filter(|theirs| theirs.cluster == topology.cluster && theirs.version() > topology.version());
+    let newer =
+        told.filter(|theirs| theirs.cluster == topology.cluster && theirs.version() > topology.version());
     newer.max_by_key(Topology::version)
 }
 

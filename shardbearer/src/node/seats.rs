@@ -33,10 +33,10 @@ use crate::cluster::control::{self, ControlSeat};
 use crate::cluster::{Cluster, scherald};
 use crate::config::Config;
 use crate::engine::Engines;
+use crate::order::Order;
 use crate::order::applier::MachineApplier;
 use crate::order::codec::{ControlCodec, DataCodec};
 use crate::order::generation::{self, Beginning};
-use crate::order::Order;
 
 /// After a seat could not be opened or dropped, before it is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -167,7 +167,9 @@ impl Seats {
         drop(view);
         let begun = |topology: &Topology| topology.version().0 == generation;
         let topology = found.filter(begun).ok_or_else(|| {
-            format!("order 1 was to begin generation {generation} here, and its configuration does not say so")
+            format!(
+                "order 1 was to begin generation {generation} here, and its configuration does not say so"
+            )
         })?;
         self.cluster.advance(topology.clone()).await?;
         let order = topology.order(OrderId::CONTROL).ok_or("a configuration without a control order")?;

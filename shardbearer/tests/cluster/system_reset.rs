@@ -2,12 +2,16 @@
 
 use std::path::Path;
 
+use prost::Message;
 use shardbearer::gateway::Overview;
 use shardbearer::order::generation::{self, Beginning};
 use shardbearer::storage;
 use shardbearer_core::control::{Anew, Change, ControlCommand};
 use shardbearer_core::ids::{Epoch, OrderId, RadiantId};
+use shardbearer_core::membership::Standing;
 use shardbearer_core::topology::{Order, Topology};
+use shardbearer_core::transport::{Channel, Frame};
+use shardbearer_proto::pb::{control_request, control_response};
 use shardbearer_proto::{convert, pb};
 
 use super::harness::*;
@@ -23,6 +27,18 @@ async fn system_reset(radiant: &Radiant, dry_run: bool, force: bool) -> pb::Rese
     let why = "the disks are lost".into();
     let request = pb::ResetRequest { order: 1, dry_run, force, why, system: true, ..Default::default() };
     radiant.running.cluster.reset(request).await.expect("answered")
+}
+
+/// Why a member refuses to be the survivor.
+async fn tell(from: &Radiant, to: RadiantId, seen: pb::LogEndResponse) -> String {
+    let told = pb::SurviveRequest { seen: Some(seen), ..pb::SurviveRequest::default() };
+    let body = pb::ControlRequest { kind: Some(control_request::Kind::Survive(told)) }.encode_to_vec().into();
+    let frame = Frame { channel: Channel::Control, body };
+    let answer = from.running.cluster.transport.call(to, frame, PATIENCE).await.expect("answered");
+    match pb::ControlResponse::decode(answer).expect("readable").kind {
+        Some(control_response::Kind::Reset(said)) if !said.done => said.blockers.concat(),
+        other => panic!("it was to be refused: {other:?}"),
+    }
 }
 
 /// Whether some of the keys are with an order that still has most of its members; those are written.
@@ -91,10 +107,22 @@ async fn a_control_order_that_lost_its_majority_goes_on_from_the_member_that_is_
         assert_eq!((radiant.running.cluster.map.epoch(), generation(radiant)), (epoch, Epoch(0)));
     }
 
+    // A survivor that is told so believes nobody: it has what it was seen with, or more, and looks for itself.
+    let survivors = here.iter().find(|one| id(one) == survivor).expect("it is there");
+    let seen = pb::LogEndResponse { last_index: u64::MAX, last_term: u64::MAX, ..Default::default() };
+    let why = tell(bystander, survivor, seen).await;
+    assert!(why.contains("is not what it was"), "{why}");
+    let seen = pb::LogEndResponse { generation: 7, ..Default::default() };
+    let why = tell(bystander, survivor, seen).await;
+    assert!(why.contains("is not what it was"), "{why}");
+    let why = tell(survivors, id(bystander), pb::LogEndResponse::default()).await;
+    assert!(why.contains("is not the member with the furthest log"), "{why}");
+
     let done = system_reset(bystander, false, true).await;
     assert!(done.done && done.epoch > epoch.0 + 1_000, "{done:?}");
     let begun = Epoch(done.epoch);
-    let full = |order: &Order| order.members.len() == 3 && !order.members.iter().any(|one| away.contains(one));
+    let full =
+        |order: &Order| order.members.len() == 3 && !order.members.iter().any(|one| away.contains(one));
     eventually("it is known, and has three members again", || {
         here.iter().all(|one| generation(one) == begun && full(&order(one, CONTROL)))
     })
@@ -147,12 +175,13 @@ async fn a_control_order_that_lost_its_majority_goes_on_from_the_member_that_is_
     }
 }
 
-/// A survivor that crashes after it noted what is to begin, or before anybody heard that it has begun, finishes it by itself.
+/// A survivor that crashes after it noted what is to begin, or before anybody heard that it has begun, finishes it by itself. And
+/// where those who were given up met in its absence, and went on deciding, what they decided is dropped once they meet it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_survivor_was_told_to_begin_is_begun_after_a_crash() {
     let (folder, mut radiants) = cluster(3).await;
-    let ports = free_ports(1);
-    let alone = || config(folder.path(), "r0", ports[0], &[], 3);
+    let ports = free_ports(3);
+    let restart = |i: usize| start(config(folder.path(), &format!("r{i}"), ports[i], &ports, 3));
     radiants[0].put("key", "value").await.expect("written");
     for radiant in &radiants {
         // An order of which it knows that it is founded can be gone on from.
@@ -177,7 +206,7 @@ async fn what_a_survivor_was_told_to_begin_is_begun_after_a_crash() {
 
     for crash in ["right after it was noted", "before the configuration was stored"] {
         std::fs::write(&configuration, &before).expect("as it was");
-        let radiant = start(alone()).open().await;
+        let radiant = restart(0).open().await;
         assert_eq!(generation(&radiant), begun, "{crash}");
         let history = radiant.running.cluster.epochs().await.expect("nobody else is needed");
         let record = history.iter().find(|record| record.epoch == begun.0).expect("it is an epoch");
@@ -188,6 +217,44 @@ async fn what_a_survivor_was_told_to_begin_is_begun_after_a_crash() {
         assert_eq!(generation::of(rows.view().as_ref(), CONTROL), Ok(begun));
         assert_eq!(Beginning::of(rows.view().as_ref(), CONTROL), Ok(None));
     });
+
+    let (first, second) = (restart(1), restart(2));
+    let mut radiants = vec![first.open().await, second.open().await];
+    let drain = pb::MemberRequest {
+        action: pb::member_request::Action::Drain.into(),
+        radiant: "r0".into(),
+        force: true,
+        ..pb::MemberRequest::default()
+    };
+    // They also decide where they can be reached now; what was looked at before that is looked at again.
+    let mut drained = pb::MemberResponse::default();
+    for _ in 0..10 {
+        drained = radiants[0].running.cluster.member(drain.clone()).await.expect("they are a majority");
+        if drained.done {
+            break;
+        }
+    }
+    assert!(drained.done && drained.epoch < begun.0, "{drained:?}");
+    assert!(radiants.iter().all(|radiant| generation(radiant) == Epoch(0)));
+    radiants.push(restart(0).open().await);
+    eventually("all three are members of what the survivor began", || {
+        radiants.iter().all(|one| generation(one) == begun && order(one, CONTROL).members.len() == 3)
+    })
+    .await;
+    agree(&radiants, CONTROL).await;
+    let history = radiants[0].running.cluster.epochs().await.expect("it serves");
+    assert!(history.iter().all(|record| record.epoch != drained.epoch), "{history:?}");
+    let topology = radiants[1].running.cluster.map.topology();
+    assert_eq!(topology.radiant(survivor).expect("known").standing, Standing::Active);
+    eventually("what it is not told by those who were given up, it is told again", || {
+        let topology = radiants[2].running.cluster.map.topology();
+        let known = |radiant: &Radiant| topology.radiant(id(radiant)).map(|known| known.doors.clone());
+        radiants.iter().all(|radiant| known(radiant).as_ref() == Some(&radiant.running.cluster.doors))
+    })
+    .await;
+    for radiant in radiants {
+        radiant.stop().await;
+    }
 }
 
 fn with_rows(folder: &Path, work: impl FnOnce(&dyn shardbearer_core::storage::StorageEngine)) {
