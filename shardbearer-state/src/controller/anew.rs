@@ -29,6 +29,9 @@ pub(super) fn begin(
         if present.cluster != known.cluster {
             return Decision::Refuse(format!("this is cluster {}, not {}", present.cluster, known.cluster));
         }
+        if *generation <= present.epoch {
+            return Decision::Refuse(format!("epoch {generation} is over: {} is in force", present.epoch));
+        }
     }
     // Only if that has been in force here: what is in this log besides, and was not decided by a majority, is not to win over it.
     let then = work.get(SPACE, &keys::epoch(known.epoch)).and_then(|row| stored::decode_epoch(&row));

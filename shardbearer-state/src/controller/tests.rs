@@ -248,6 +248,7 @@ fn a_control_order_that_was_reset_goes_on_from_the_newest_that_was_told() {
     let told = others.now();
     refused(replica.change(anew(cluster(8), 2_001, 1)), "this is cluster");
     refused(replica.change(anew(told.clone(), 2, 1)), "epoch 2 is over");
+    refused(replica.change(anew(cluster(7), 2, 1)), "epoch 2 is over");
     refused(replica.change(anew(told.clone(), 2_009, 9)), "radiant 9 is no member of order 1");
     assert_eq!(replica.change(anew(told.clone(), 2_001, 1)), changed(2_001, 0));
     let now = replica.now();
