@@ -133,6 +133,20 @@ pub(super) fn insert_bytes(object: &mut Map<String, Value>, name: &str, bytes: &
     };
 }
 
+/// Sentences under their title, if there are any.
+pub(super) fn section(lines: &mut Vec<String>, title: &str, sentences: &[String]) {
+    if !sentences.is_empty() {
+        lines.push(title.to_owned());
+        lines.extend(sentences.iter().map(|sentence| format!("  {sentence}")));
+    }
+}
+
+/// Why something is not done, forced or not, and why not unless forced.
+pub(super) fn refusals(lines: &mut Vec<String>, blockers: &[String], dangers: &[String]) {
+    section(lines, "In the way:", blockers);
+    section(lines, "Unsafe, so that it takes --force:", dangers);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -141,15 +141,8 @@ fn words(answer: &Answer, dry: bool) -> String {
         lines.push(if dry { "It would follow:" } else { "What follows:" }.to_owned());
         lines.extend(answer.steps.iter().map(|step| format!("  {step}")));
     }
-    let parts = [
-        ("What that changes:", &answer.effects),
-        ("In the way:", &answer.blockers),
-        ("Unsafe, so that it takes --force:", &answer.dangers),
-    ];
-    for (title, sentences) in parts.into_iter().filter(|(_, sentences)| !sentences.is_empty()) {
-        lines.push(title.to_owned());
-        lines.extend(sentences.iter().map(|sentence| format!("  {sentence}")));
-    }
+    output::section(&mut lines, "What that changes:", &answer.effects);
+    output::refusals(&mut lines, &answer.blockers, &answer.dangers);
     lines.join("\n")
 }
 

@@ -161,12 +161,7 @@ fn words(answer: &Answer, dry_run: bool) -> String {
         output::right(&mut table, &[1, 2, 3, 4, 5]);
         lines.push(table.to_string());
     }
-    for (title, sentences) in [("In the way:", &answer.blockers), ("Unsafe:", &answer.dangers)] {
-        if !sentences.is_empty() {
-            lines.push(title.to_owned());
-            lines.extend(sentences.iter().map(|sentence| format!("  {sentence}")));
-        }
-    }
+    output::refusals(&mut lines, &answer.blockers, &answer.dangers);
     lines.join("\n")
 }
 
@@ -229,7 +224,7 @@ mod tests {
         let dry = words(&answer, true);
         for expected in [
             "Nothing was changed.\nIt would move:\n  shard 7 from order 2 to 3 (5 rows, 0 B): it is pinned\n",
-            "Unsafe:\n  a disk is small",
+            "Unsafe, so that it takes --force:\n  a disk is small",
             "50.0 %",
         ] {
             assert!(dry.contains(expected), "{dry}");

@@ -96,15 +96,8 @@ fn words(answer: &Answer) -> String {
         output::right(&mut table, &[2, 3, 4]);
         lines.push(table.to_string());
     }
-    let parts = [
-        ("What is known, and what follows:", &answer.account),
-        ("In the way:", &answer.blockers),
-        ("Unsafe, so that it takes --force:", &answer.dangers),
-    ];
-    for (title, sentences) in parts.into_iter().filter(|(_, sentences)| !sentences.is_empty()) {
-        lines.push(title.to_owned());
-        lines.extend(sentences.iter().map(|sentence| format!("  {sentence}")));
-    }
+    output::section(&mut lines, "What is known, and what follows:", &answer.account);
+    output::refusals(&mut lines, &answer.blockers, &answer.dangers);
     lines.join("\n")
 }
 

@@ -195,6 +195,27 @@ pub async fn receive(cluster: &Cluster, body: Bytes) -> Option<Bytes> {
     Some(answer.encode_to_vec().into())
 }
 
+/// What the control order answers to a request of this radiant, or why it does not.
+pub(super) async fn ask(
+    cluster: &Cluster,
+    kind: control_request::Kind,
+    deadline: Duration,
+) -> Result<control_response::Kind, RequestError> {
+    let unavailable = |why: String| RequestError::Refused(Refused::Unavailable(why));
+    match request(cluster, pb::ControlRequest { kind: Some(kind) }, deadline).await.kind {
+        Some(control_response::Kind::Error(error)) => {
+            Err(RequestError::try_from(error).unwrap_or_else(|error| unavailable(error.to_string())))
+        }
+        Some(answer) => Ok(answer),
+        None => Err(unavailable("the control order did not answer".into())),
+    }
+}
+
+/// The answer was to something else, as from a radiant of another version.
+pub(super) fn odd() -> RequestError {
+    Refused::Unavailable("the control order answered something else".into()).into()
+}
+
 /// A request from this radiant or through it, brought to the scherald wherever that is. Repeating is
 /// harmless: every command of the control order says what shall be, not what to add.
 pub async fn request(

@@ -30,29 +30,19 @@ fn unavailable(why: impl Into<String>) -> RequestError {
     Refused::Unavailable(why.into()).into()
 }
 
-async fn ask(cluster: &Cluster, ask: Ask) -> Result<Said, RequestError> {
-    match control::request(cluster, pb::ControlRequest { kind: Some(ask) }, DEADLINE).await.kind {
-        Some(Said::Error(error)) => {
-            Err(RequestError::try_from(error).unwrap_or_else(|error| unavailable(error.to_string())))
-        }
-        Some(said) => Ok(said),
-        None => Err(unavailable("the control order did not answer")),
-    }
-}
-
 /// Every configuration's record, oldest first.
 pub(super) async fn epochs(cluster: &Cluster) -> Result<Vec<pb::EpochRecord>, RequestError> {
-    match ask(cluster, Ask::Epochs(pb::EpochsRequest {})).await? {
+    match control::ask(cluster, Ask::Epochs(pb::EpochsRequest {}), DEADLINE).await? {
         Said::Epochs(epochs) => Ok(epochs.epochs),
-        _ => Err(unavailable("the control order answered something else")),
+        _ => Err(control::odd()),
     }
 }
 
 /// One configuration of the past.
 pub(super) async fn epoch_at(cluster: &Cluster, epoch: u64) -> Result<pb::EpochAtResponse, RequestError> {
-    match ask(cluster, Ask::EpochAt(pb::EpochAtRequest { epoch })).await? {
+    match control::ask(cluster, Ask::EpochAt(pb::EpochAtRequest { epoch }), DEADLINE).await? {
         Said::EpochAt(found) => Ok(found),
-        _ => Err(unavailable("the control order answered something else")),
+        _ => Err(control::odd()),
     }
 }
 

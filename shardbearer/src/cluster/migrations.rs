@@ -17,16 +17,16 @@ const DEADLINE: Duration = Duration::from_secs(3);
 /// The last migration, as the control order has it; an error is a sentence.
 pub async fn record(cluster: &Cluster) -> Result<Option<Migration>, String> {
     let kind = control_request::Kind::Migration(pb::MigrationRequest {});
-    match control::request(cluster, pb::ControlRequest { kind: Some(kind) }, DEADLINE).await.kind {
-        Some(control_response::Kind::Migration(pb::MigrationResponse { migration })) => {
+    match control::ask(cluster, kind, DEADLINE).await {
+        Ok(control_response::Kind::Migration(pb::MigrationResponse { migration })) => {
             let record = migration.map(Migration::try_from).transpose().map_err(|error| error.to_string())?;
             if let Some(record) = &record {
                 cluster.learn_migration(record.clone());
             }
             Ok(record)
         }
-        Some(control_response::Kind::Error(error)) => Err(sentence(error)),
-        Some(_) | None => Err("the control order did not answer".into()),
+        Ok(_) => Err(control::odd().to_string()),
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -40,19 +40,15 @@ pub async fn change(
     let at_ms = cluster.world.wall_ms();
     let command = ControlCommand { who, why, at_ms, change: Change::Migration(change) };
     let kind = control_request::Kind::Command((&command).into());
-    match control::request(cluster, pb::ControlRequest { kind: Some(kind) }, DEADLINE).await.kind {
-        Some(control_response::Kind::Reply(reply)) => match ControlReply::try_from(reply) {
+    match control::ask(cluster, kind, DEADLINE).await {
+        Ok(control_response::Kind::Reply(reply)) => match ControlReply::try_from(reply) {
             Ok(ControlReply::Changed { epoch, .. }) => Ok(epoch),
             Ok(ControlReply::Refused(why)) => Err(why),
             Err(error) => Err(error.to_string()),
         },
-        Some(control_response::Kind::Error(error)) => Err(sentence(error)),
-        Some(_) | None => Err("the control order did not answer".into()),
+        Ok(_) => Err(control::odd().to_string()),
+        Err(error) => Err(error.to_string()),
     }
-}
-
-fn sentence(error: pb::RequestError) -> String {
-    RequestError::try_from(error).map_or_else(|error| error.to_string(), |error| error.to_string())
 }
 
 /// Carries out what an operator asks. What the control order refuses is an answer, not an error.

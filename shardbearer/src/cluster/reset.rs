@@ -41,14 +41,9 @@ pub(super) async fn ask(
                    majority for good there is `shardbearer system reset`";
         return Ok(pb::ResetResponse { blockers: vec![why.into()], ..pb::ResetResponse::default() });
     }
-    let wanted = pb::ControlRequest { kind: Some(control_request::Kind::Reset(request)) };
-    let unavailable = |why: String| RequestError::Refused(Refused::Unavailable(why));
-    match control::request(cluster, wanted, DEADLINE).await.kind {
-        Some(control_response::Kind::Reset(answer)) => Ok(answer),
-        Some(control_response::Kind::Error(error)) => {
-            Err(RequestError::try_from(error).unwrap_or_else(|error| unavailable(error.to_string())))
-        }
-        Some(_) | None => Err(unavailable("the control order did not answer".into())),
+    match control::ask(cluster, control_request::Kind::Reset(request), DEADLINE).await? {
+        control_response::Kind::Reset(answer) => Ok(answer),
+        _ => Err(control::odd()),
     }
 }
 
@@ -143,8 +138,9 @@ pub(super) fn log_end(cluster: &Cluster, id: OrderId) -> Result<pb::LogEndRespon
 /// What is known of everybody who has a seat in the order.
 async fn known(cluster: &Cluster, topology: &Topology, id: OrderId) -> BTreeMap<RadiantId, Known> {
     let seats = topology.order(id).into_iter().flat_map(|order| order.seats());
-    let asked = seats
-        .map(|seat| async move { (seat, of_seat(cluster, seat, id, &log_end_at(cluster, seat, id).await)) });
+    let asked = seats.map(|seat| async move {
+        (seat, of_seat(cluster, seat, id, &log_end_at(cluster, seat, id, SAYS_WITHIN).await))
+    });
     futures_util::future::join_all(asked).await.into_iter().collect()
 }
 
@@ -176,7 +172,7 @@ pub(super) async fn log_end_at(cluster: &Cluster, at: RadiantId, id: OrderId) ->
     let kind = Some(control_request::Kind::LogEnd(pb::LogEndRequest { order: id.0 }));
     let body = pb::ControlRequest { kind }.encode_to_vec().into();
     let frame = Frame { channel: Channel::Control, body };
-    let answer = cluster.transport.call(at, frame, SAYS_WITHIN).await.ok()?;
+    let answer = cluster.transport.call(at, frame, within).await.ok()?;
     match pb::ControlResponse::decode(answer).ok()?.kind? {
         control_response::Kind::LogEnd(end) => Some(end),
         _ => None,

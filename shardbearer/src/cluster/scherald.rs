@@ -179,14 +179,9 @@ fn facts(cluster: &Cluster, topology: &Topology, since_ns: u64) -> Facts {
 /// An operator's request, from any radiant.
 pub async fn ask(cluster: &Cluster, request: pb::MemberRequest) -> Result<pb::MemberResponse, RequestError> {
     use pb::{control_request, control_response};
-    let wanted = pb::ControlRequest { kind: Some(control_request::Kind::Members(request)) };
-    let unavailable = |why: String| RequestError::Refused(Refused::Unavailable(why));
-    match control::request(cluster, wanted, DEADLINE).await.kind {
-        Some(control_response::Kind::Members(answer)) => Ok(answer),
-        Some(control_response::Kind::Error(error)) => {
-            Err(RequestError::try_from(error).unwrap_or_else(|error| unavailable(error.to_string())))
-        }
-        Some(_) | None => Err(unavailable("the control order did not answer".into())),
+    match control::ask(cluster, control_request::Kind::Members(request), DEADLINE).await? {
+        control_response::Kind::Members(answer) => Ok(answer),
+        _ => Err(control::odd()),
     }
 }
 

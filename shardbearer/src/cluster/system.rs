@@ -34,8 +34,11 @@ use crate::order::generation::Beginning;
 
 const CONTROL: OrderId = OrderId::CONTROL;
 
+/// For a radiant to say what it has. Long enough for one that is busy: whoever does not answer counts as lost.
+const SAYS_WITHIN: Duration = Duration::from_millis(1_500);
+
 /// For the control order to answer a read, if it is there after all.
-const SERVES_WITHIN: Duration = Duration::from_millis(1_500);
+const SERVES_WITHIN: Duration = SAYS_WITHIN;
 
 /// For the survivor to look for itself, to note what begins, and to see it begun.
 const TOLD_WITHIN: Duration = Duration::from_secs(7);
@@ -186,8 +189,9 @@ impl Seen {
     async fn look(cluster: &Cluster, before: Option<&pb::LogEndResponse>) -> Result<Seen, RequestError> {
         let topology = cluster.map.topology();
         let here = topology.radiants.iter().filter(|radiant| radiant.standing != Standing::Gone);
-        let asked =
-            here.map(|radiant| async move { (radiant.id, log_end_at(cluster, radiant.id, CONTROL).await) });
+        let asked = here.map(|radiant| async move {
+            (radiant.id, log_end_at(cluster, radiant.id, CONTROL, SAYS_WITHIN).await)
+        });
         let (answers, serves) = tokio::join!(biased; futures_util::future::join_all(asked), serves(cluster));
         let mut told = Told {
             topology: topology.as_ref().clone(),

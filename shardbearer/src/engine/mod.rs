@@ -18,6 +18,8 @@ pub mod openraft;
 mod pieces;
 mod room;
 pub mod solo;
+#[cfg(test)]
+pub(crate) mod stub;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -135,49 +135,17 @@ impl Stranger for Strangers {
 
 #[cfg(test)]
 mod tests {
-    use shardbearer_core::engine::EngineStatus;
-    use shardbearer_core::log::LogPos;
-
     use super::*;
+    use crate::engine::stub::{Manner, Stub};
 
     /// Answers every frame.
     struct Ear;
 
     #[async_trait]
-    impl ConsensusEngine for Ear {
-        async fn propose(&self, _: Bytes) -> Result<Bytes, RequestError> {
-            Err(Refused::Closed.into())
-        }
-
-        async fn read_barrier(&self) -> Result<LogPos, RequestError> {
-            Err(Refused::Closed.into())
-        }
-
-        async fn receive(&self, _: RadiantId, frame: Bytes) -> Option<Bytes> {
+    impl Manner for Ear {
+        async fn receive(&self, frame: Bytes) -> Option<Bytes> {
             Some(frame)
         }
-
-        async fn reconfigure(&self, _: Vec<RadiantId>) -> Result<(), RequestError> {
-            Err(Refused::Closed.into())
-        }
-
-        async fn hand_over(&self, _: RadiantId) -> Result<(), RequestError> {
-            Err(Refused::Closed.into())
-        }
-
-        async fn campaign(&self) -> Result<(), RequestError> {
-            Err(Refused::Closed.into())
-        }
-
-        fn status(&self) -> EngineStatus {
-            EngineStatus::default()
-        }
-
-        async fn changed(&self, _: u64) -> EngineStatus {
-            EngineStatus::default()
-        }
-
-        async fn close(&self) {}
     }
 
     #[tokio::test]
@@ -191,7 +159,7 @@ mod tests {
         ];
         for (generation, heard) in [(0, [true, false, false, false]), (7, [false, true, false, false])] {
             let dispatch = Dispatch::default();
-            dispatch.register(order, Epoch(generation), Arc::new(Ear));
+            dispatch.register(order, Epoch(generation), Arc::new(Stub(Ear)));
             for (channel, heard) in channels.into_iter().zip(heard) {
                 let frame = Frame { channel, body: body.clone() };
                 let answer = dispatch.receive(RadiantId(1), frame).await;

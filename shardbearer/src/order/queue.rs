@@ -222,12 +222,11 @@ fn decode(bytes: bytes::Bytes, expected: usize) -> Result<Vec<Reply>, RequestErr
 mod tests {
     use async_trait::async_trait;
     use bytes::Bytes;
-    use shardbearer_core::engine::EngineStatus;
-    use shardbearer_core::ids::{RadiantId, ShardId};
+    use shardbearer_core::ids::ShardId;
     use shardbearer_core::kv::Command;
-    use shardbearer_core::log::LogPos;
 
     use super::*;
+    use crate::engine::stub::{Manner, Stub};
     use crate::world::Real;
 
     /// Never says what becomes of its first proposal.
@@ -237,7 +236,7 @@ mod tests {
     }
 
     #[async_trait]
-    impl ConsensusEngine for Forgetful {
+    impl Manner for Forgetful {
         async fn propose(&self, entry: Bytes) -> Result<Bytes, RequestError> {
             let before = {
                 let mut proposals = self.proposals.lock();
@@ -250,36 +249,6 @@ mod tests {
             let entry = convert::entry_from_bytes(entry).expect("ours");
             Ok(convert::replies_to_bytes(&vec![Reply::Touched { changed: false }; entry.items.len()]))
         }
-
-        async fn read_barrier(&self) -> Result<LogPos, RequestError> {
-            Err(Refused::Closed.into())
-        }
-
-        async fn receive(&self, _: RadiantId, _: Bytes) -> Option<Bytes> {
-            None
-        }
-
-        async fn reconfigure(&self, _: Vec<RadiantId>) -> Result<(), RequestError> {
-            Err(Refused::Closed.into())
-        }
-
-        async fn hand_over(&self, _: RadiantId) -> Result<(), RequestError> {
-            Err(Refused::Closed.into())
-        }
-
-        async fn campaign(&self) -> Result<(), RequestError> {
-            Err(Refused::Closed.into())
-        }
-
-        fn status(&self) -> EngineStatus {
-            EngineStatus::default()
-        }
-
-        async fn changed(&self, _: u64) -> EngineStatus {
-            std::future::pending().await
-        }
-
-        async fn close(&self) {}
     }
 
     fn items(count: usize) -> Vec<Item> {
@@ -290,7 +259,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_proposal_that_is_never_answered_is_unknown_and_others_go_on() {
-        let engine = Arc::new(Forgetful::default());
+        let engine = Arc::new(Stub(Forgetful::default()));
         let queue = Queue::start(OrderId(2), engine.clone(), Real::create().0);
         let lost = queue.submit(items(1), SECOND).await;
         assert!(matches!(lost, Err(RequestError::Unknown(_))), "{lost:?}");
@@ -298,12 +267,12 @@ mod tests {
         let refused = queue.submit(items(2), SECOND).await;
         assert!(matches!(refused, Err(RequestError::Refused(Refused::Busy(_)))), "{refused:?}");
         let next = queue.submit(items(3), PROPOSAL_WAIT).await.expect("answered");
-        assert_eq!((next.len(), engine.proposals.lock().len()), (3, 2));
+        assert_eq!((next.len(), engine.0.proposals.lock().len()), (3, 2));
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_gives_up_leaves_room_for_others() {
-        let queue = Queue::start(OrderId(2), Arc::new(Forgetful::default()), Real::create().0);
+        let queue = Queue::start(OrderId(2), Arc::new(Stub(Forgetful::default())), Real::create().0);
         let first = queue.submit(items(1), SECOND).await;
         assert!(matches!(first, Err(RequestError::Unknown(_))), "{first:?}");
         let all = limits::ORDER_QUEUE_ITEMS_MAX;

@@ -34,10 +34,9 @@ pub(in super::super) async fn ask(
     cluster: &Cluster,
     request: pb::RebalanceRequest,
 ) -> Result<pb::RebalanceResponse, RequestError> {
-    let kind = Some(control_request::Kind::Rebalance(request));
-    match control::request(cluster, pb::ControlRequest { kind }, DEADLINE).await.kind {
-        Some(control_response::Kind::Rebalance(answer)) => Ok(answer),
-        other => Err(error(other)),
+    match control::ask(cluster, control_request::Kind::Rebalance(request), DEADLINE).await? {
+        control_response::Kind::Rebalance(answer) => Ok(answer),
+        _ => Err(control::odd()),
     }
 }
 
@@ -46,20 +45,9 @@ pub(in super::super) async fn explain(
     cluster: &Cluster,
     request: pb::ExplainRequest,
 ) -> Result<pb::ExplainResponse, RequestError> {
-    let kind = Some(control_request::Kind::Explain(request));
-    match control::request(cluster, pb::ControlRequest { kind }, DEADLINE).await.kind {
-        Some(control_response::Kind::Explain(answer)) => Ok(answer),
-        other => Err(error(other)),
-    }
-}
-
-fn error(kind: Option<control_response::Kind>) -> RequestError {
-    let unavailable = |why: String| RequestError::Refused(Refused::Unavailable(why));
-    match kind {
-        Some(control_response::Kind::Error(error)) => {
-            RequestError::try_from(error).unwrap_or_else(|error| unavailable(error.to_string()))
-        }
-        Some(_) | None => unavailable("the control order did not answer".into()),
+    match control::ask(cluster, control_request::Kind::Explain(request), DEADLINE).await? {
+        control_response::Kind::Explain(answer) => Ok(answer),
+        _ => Err(control::odd()),
     }
 }
 
