@@ -165,7 +165,12 @@ pub(super) fn of_seat(
 }
 
 /// How far the log of an order reaches at a radiant; none if it does not say.
-pub(super) async fn log_end_at(cluster: &Cluster, at: RadiantId, id: OrderId) -> Option<pb::LogEndResponse> {
+pub(super) async fn log_end_at(
+    cluster: &Cluster,
+    at: RadiantId,
+    id: OrderId,
+    within: Duration,
+) -> Option<pb::LogEndResponse> {
     if at == cluster.me {
         return log_end(cluster, id).ok();
     }

@@ -248,10 +248,9 @@ fn learn(told: &mut Told, said: &pb::LogEndResponse) -> Result<(), RequestError>
 
 /// Whether the control order answers a linearizable read.
 async fn serves(cluster: &Cluster) -> bool {
-    let request =
-        pb::ControlRequest { kind: Some(control_request::Kind::Migration(pb::MigrationRequest {})) };
-    let asked = tokio::time::timeout(SERVES_WITHIN, control::request(cluster, request, SERVES_WITHIN)).await;
-    matches!(asked.map(|answer| answer.kind), Ok(Some(control_response::Kind::Migration(_))))
+    let read = control_request::Kind::Migration(pb::MigrationRequest {});
+    let asked = tokio::time::timeout(SERVES_WITHIN, control::ask(cluster, read, SERVES_WITHIN)).await;
+    matches!(asked, Ok(Ok(control_response::Kind::Migration(_))))
 }
 
 fn unavailable(why: String) -> RequestError {
