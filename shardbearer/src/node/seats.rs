@@ -118,6 +118,10 @@ impl Seats {
             kept = generation;
         } else if kept < order.generation() {
             match order.roster.reset.is_some_and(|reset| reset.survivor == self.cluster.me) {
+                true if order.id.is_control() => {
+                    let why = "and what is here is from before: something on disk was lost";
+                    return Err(format!("order {} began anew from what was here, {why}", order.id));
+                }
                 true => self.survive(order, order.generation(), None).await?,
                 false => {
                     self.forget(order.id).await?;
