@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use rand::Rng;
@@ -146,7 +145,7 @@ impl SimLog {
             if count == 0 {
                 return;
             }
-            tokio::time::sleep(Duration::from_millis(disk.sync_ms())).await;
+            disk.sync_takes().await;
             let failing = lock(&disk.state).trouble == Trouble::Failing;
             if failing {
                 // Nothing that waited became durable, and nothing ever will in this life.

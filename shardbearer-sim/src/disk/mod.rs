@@ -9,12 +9,14 @@ pub mod storage;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rand::Rng;
 use rand::rngs::StdRng;
 use shardbearer_core::ids::OrderId;
 use shardbearer_core::log::{LogPos, LogRecord};
 use shardbearer_core::storage::Space;
+use tokio::sync::Notify;
 
 use self::log::{LogState, SimLog};
 use self::storage::{Rows, SimStorage, StorageState};
@@ -84,6 +86,8 @@ pub struct Disk {
     name: String,
     flaw: Option<Flaw>,
     state: Mutex<State>,
+    /// It has become faster.
+    mended: Notify,
 }
 
 const PLENTY: u64 = 1 << 40;
@@ -101,7 +105,13 @@ impl Disk {
             storage: StorageState::default(),
         };
         let state = Mutex::new(state);
-        Arc::new(Disk { universe: universe.clone(), name: name.to_owned(), flaw, state })
+        Arc::new(Disk {
+            universe: universe.clone(),
+            name: name.to_owned(),
+            flaw,
+            state,
+            mended: Notify::new(),
+        })
     }
 
     /// Opens the log for a life.
@@ -137,9 +147,23 @@ impl Disk {
         ));
     }
 
-    /// Changes how long syncs take.
+    /// Changes how long syncs take. One that hangs does so no longer than what made it hang.
     pub fn set_pace(&self, pace: Pace) {
-        lock(&self.state).pace = pace;
+        let before = std::mem::replace(&mut lock(&self.state).pace, pace);
+        if pace.sync_ms_max < before.sync_ms_max {
+            self.mended.notify_waiters();
+        }
+    }
+
+    /// Takes as long as a sync.
+    async fn sync_takes(&self) {
+        let mended = self.mended.notified();
+        let usual = tokio::time::sleep(Duration::from_millis(self.sync_ms()));
+        tokio::select! {
+            biased;
+            () = usual => {}
+            () = mended => tokio::time::sleep(Duration::from_millis(self.sync_ms())).await,
+        }
     }
 
     /// Makes the disk fail from now on.

@@ -110,6 +110,7 @@ fn sweep(seeds: Range<u64>, one: impl Fn(u64) -> Passed + Sync) -> BTreeMap<&'st
     let next = AtomicU64::new(seeds.start);
     let total = Mutex::new(BTreeMap::new());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let (count, done) = (seeds.end - seeds.start, AtomicU64::new(0));
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
@@ -121,6 +122,10 @@ fn sweep(seeds: Range<u64>, one: impl Fn(u64) -> Passed + Sync) -> BTreeMap<&'st
                     let stop = StopOthers(&next, seeds.end);
                     let passed = one(seed);
                     std::mem::forget(stop);
+                    let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+                    if count > SEEDS && done.is_multiple_of(100) {
+                        eprintln!("{done} of {count} seeds");
+                    }
                     let mut total = total.lock();
                     *total.entry("operations").or_default() += passed.operations as u64;
                     for (what, count) in passed.covered {

@@ -149,7 +149,7 @@ async fn live(cluster: &Arc<Cluster>, scenario: &Scenario) -> Result<(), String>
     starts.sort_unstable();
     // Sometimes the founding itself is disturbed.
     let from =
-        if rng.random_bool(0.3) { rng.random_range(100..1_000) } else { rng.random_range(1_000..4_000) };
+        if rng.random_bool(0.4) { rng.random_range(100..1_000) } else { rng.random_range(1_000..4_000) };
     let Scenario { profile, mix, .. } = scenario;
     let tolerated = mix.tolerates(&Engines::default(), Config::default().bootstrap.replication);
     let steps = plan(profile, tolerated, RADIANTS, (from, SAFETY_MS), &mut rng);
