@@ -33,7 +33,7 @@ struct Lead {
 }
 
 impl Routes {
-    /// These routes after a radiant said what it knows. Configurations only move to higher epochs, leads to higher terms.
+    /// These routes after a radiant said what it knows. Configurations only move to newer ones, leads to higher terms.
     pub(crate) fn with(&self, map: pb::MapResponse) -> Result<Routes, String> {
         let mut next = self.clone();
         let topology: Topology =
@@ -41,7 +41,7 @@ impl Routes {
         if topology.cluster != next.topology.cluster {
             next = Routes::default();
         }
-        if topology.epoch >= next.topology.epoch {
+        if topology.version() >= next.topology.version() {
             // A scheme that this version does not know is no error: any radiant forwards what it is sent.
             let known = topology.tables.iter().filter_map(|table| {
                 let scheme = Slots::parse(&table.scheme)?;

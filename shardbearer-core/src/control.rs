@@ -2,7 +2,7 @@
 
 use crate::ids::{Epoch, Incarnation, RadiantId};
 use crate::membership::MemberChange;
-use crate::migration::MigrationChange;
+use crate::migration::{Migration, MigrationChange};
 use crate::rebalancing::RebalanceChange;
 use crate::topology::{Doors, Topology};
 
@@ -45,6 +45,23 @@ pub enum Change {
         /// What changes.
         change: MemberChange,
     },
+    /// The control order itself begins anew from one member's log. In no log: it is applied to the survivor's data in the
+    /// entry that makes it the only member, after everything in its log.
+    Anew(Box<Anew>),
+}
+
+/// The beginning of the control order's next generation, and the newest that anybody told of when it was decided: of what the
+/// survivor's log has and of this, the newer is what goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Anew {
+    /// The newest configuration that was told.
+    pub known: Topology,
+    /// The newest record of the last migration, if there ever was one.
+    pub migration: Option<Migration>,
+    /// The epoch that this makes, which names the generation.
+    pub generation: Epoch,
+    /// Whose log it goes on from.
+    pub survivor: RadiantId,
 }
 
 /// The answer to a [`ControlCommand`].

@@ -212,8 +212,14 @@ pub trait EngineFactory: Send + Sync {
 
     /// Makes this radiant the only member of an order that is not open: everything in its log is applied, committed or
     /// not, and what comes next comes after it, in `term` or a later one. Newcomers are brought up by an image, so that nobody
-    /// ever sees the members that were before. May be repeated, also after a crash in the middle.
-    async fn reset(&self, context: EngineContext, _term: u64) -> Result<(), EngineError> {
+    /// ever sees the members that were before. May be repeated, also after a crash in the middle. `first` is applied as the first
+    /// proposal of what comes next, together with that this member is the only one.
+    async fn reset(
+        &self,
+        context: EngineContext,
+        _term: u64,
+        _first: Option<Bytes>,
+    ) -> Result<(), EngineError> {
         let why = format!("{} cannot begin anew from one member", self.name());
         Err(EngineError { order: context.order, why })
     }

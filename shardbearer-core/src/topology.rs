@@ -91,6 +91,13 @@ impl Topology {
         self.radiants.iter().find(|radiant| radiant.id == id)
     }
 
+    /// By which the newer of two configurations is told: the generation of the control order that decided it, then its number. A
+    /// control order that was given up may have gone on counting.
+    pub fn version(&self) -> (Epoch, Epoch) {
+        let generation = self.order(OrderId::CONTROL).map_or(Epoch(0), Order::generation);
+        (generation, self.epoch)
+    }
+
     /// The order with this id.
     pub fn order(&self, id: OrderId) -> Option<&Order> {
         self.orders.iter().find(|order| order.id == id)

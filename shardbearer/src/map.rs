@@ -18,7 +18,7 @@ struct Prepared {
     owners: BTreeMap<ShardId, OrderId>,
 }
 
-/// The newest configuration known here. It only moves to higher epochs.
+/// The newest configuration known here. It only moves to newer ones, see [`Topology::version`].
 pub struct Map {
     prepared: ArcSwap<Prepared>,
     epoch: watch::Sender<Epoch>,
@@ -44,11 +44,11 @@ impl Map {
 
     /// Takes over a configuration if it is newer. Returns whether it was.
     pub fn advance(&self, topology: Topology) -> Result<bool, String> {
-        let epoch = topology.epoch;
+        let (epoch, version) = (topology.epoch, topology.version());
         let next = Arc::new(Prepared::new(topology)?);
         let mut newer = false;
         self.epoch.send_if_modified(|current| {
-            newer = epoch > *current;
+            newer = version > self.prepared.load().topology.version();
             if newer {
                 self.prepared.store(next);
                 *current = epoch;
@@ -94,5 +94,37 @@ impl Prepared {
         let shards = topology.tables.iter().flat_map(|table| &table.shards);
         let owners = shards.map(|shard| (shard.id, shard.order)).collect();
         Ok(Prepared { topology: Arc::new(topology), schemes, owners })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shardbearer_core::membership::{Reset, Roster};
+    use shardbearer_core::topology::Order;
+
+    use super::*;
+
+    /// Those who were given up when the control order was reset may have counted on further than it has since.
+    #[test]
+    fn what_a_given_up_control_order_decides_is_never_newer() {
+        let decided = |generation: u64, epoch: u64| {
+            let reset = Some(Reset { epoch: Epoch(generation), ..Reset::default() });
+            let roster = Roster { reset: reset.filter(|_| generation > 0), ..Roster::default() };
+            let orders = vec![Order { id: OrderId::CONTROL, roster, ..Order::default() }];
+            Topology { epoch: Epoch(epoch), orders, ..Topology::default() }
+        };
+        let map = Map::new(decided(0, 9_000)).expect("known");
+        for (topology, newer) in [
+            (decided(0, 9_000), false),
+            (decided(2_001, 2_001), true),
+            (decided(0, 9_001), false),
+            (decided(2_001, 2_002), true),
+            (decided(2_001, 2_001), false),
+            (decided(3_002, 3_002), true),
+            (decided(2_001, 9_002), false),
+        ] {
+            assert_eq!(map.advance(topology.clone()), Ok(newer), "{topology:?}");
+        }
+        assert_eq!(map.epoch(), Epoch(3_002));
     }
 }

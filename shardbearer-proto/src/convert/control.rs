@@ -1,6 +1,6 @@
 //! Commands and replies of the control order, and its history.
 
-use shardbearer_core::control::{Change, ControlCommand, ControlReply, EpochRecord};
+use shardbearer_core::control::{Anew, Change, ControlCommand, ControlReply, EpochRecord};
 use shardbearer_core::ids::Incarnation;
 
 use super::membership::{member_change_from_pb, member_change_to_pb};
@@ -20,6 +20,12 @@ impl From<&ControlCommand> for pb::ControlCommand {
             Change::Migration(change) => Wire::Migration(change.into()),
             Change::Rebalance(change) => Wire::Rebalance(change.into()),
             Change::Members { on, change } => Wire::Members(member_change_to_pb(*on, change)),
+            Change::Anew(anew) => Wire::Anew(pb::Anew {
+                known: Some((&anew.known).into()),
+                migration: anew.migration.as_ref().map(Into::into),
+                generation: anew.generation.0,
+                survivor: anew.survivor.0,
+            }),
         };
         pb::ControlCommand {
             who: command.who.clone(),
@@ -45,6 +51,12 @@ impl TryFrom<pb::ControlCommand> for ControlCommand {
             Wire::Migration(change) => Change::Migration(change.try_into()?),
             Wire::Rebalance(change) => Change::Rebalance(change.try_into()?),
             Wire::Members(change) => member_change_from_pb(change)?,
+            Wire::Anew(anew) => Change::Anew(Box::new(Anew {
+                known: anew.known.ok_or_else(|| missing("Anew.known"))?.try_into()?,
+                migration: anew.migration.map(TryInto::try_into).transpose()?,
+                generation: anew.generation.into(),
+                survivor: anew.survivor.into(),
+            })),
         };
         Ok(ControlCommand { who: command.who, why: command.why, at_ms: command.at_ms, change })
     }

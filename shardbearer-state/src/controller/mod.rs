@@ -1,5 +1,6 @@
 //! What the control order replicates: the cluster's configuration and its history. Serves no data.
 
+mod anew;
 mod moves;
 pub mod policy;
 mod stored;
@@ -47,6 +48,7 @@ impl StateMachine for ControlMachine {
                 Decision::Refuse("the cluster is still being founded; try again".into())
             }
             (Change::Members { on, change }, Some(present)) => members(&present, *on, change),
+            (Change::Anew(anew), present) => anew::begin(present, anew, command.at_ms, work),
         };
         match decision {
             Decision::Refuse(why) => ControlReply::Refused(why),

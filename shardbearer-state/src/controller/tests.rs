@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use proptest::prelude::*;
+use shardbearer_core::control::Anew;
 use shardbearer_core::ids::{ClusterId, ShardId, TableId};
 use shardbearer_core::storage::Stored;
 use shardbearer_core::topology::{Order, Shard, Table};
@@ -225,5 +226,67 @@ proptest! {
         if let Some((record, topology)) = stored::decode_epoch(&row) {
             prop_assert_eq!(stored::encode_epoch(&record, &topology), row);
         }
+    }
+}
+
+/// The control order begins anew from the newest that anybody knows, once, and says so in its history.
+#[test]
+fn a_control_order_that_was_reset_goes_on_from_the_newest_that_was_told() {
+    let anew = |known: Topology, generation, survivor| {
+        let (generation, survivor) = (Epoch(generation), RadiantId(survivor));
+        Change::Anew(Box::new(Anew { known, migration: None, generation, survivor }))
+    };
+    let refused = |reply, expected: &str| {
+        let ControlReply::Refused(why) = reply else { panic!("{expected}: {reply:?}") };
+        assert!(why.contains(expected), "{why}");
+    };
+    let mut replica = Replica::founded();
+    // The others decided one more epoch, which somebody was told of, and this log has another in its place.
+    let mut others = Replica::founded();
+    others.welcome("d", 4, "d:1");
+    replica.welcome("c", 3, "c:1");
+    let told = others.now();
+    refused(replica.change(anew(cluster(8), 2_001, 1)), "this is cluster");
+    refused(replica.change(anew(told.clone(), 2, 1)), "epoch 2 is over");
+    refused(replica.change(anew(cluster(7), 2, 1)), "epoch 2 is over");
+    refused(replica.change(anew(told.clone(), 2_009, 9)), "radiant 9 is no member of order 1");
+    assert_eq!(replica.change(anew(told.clone(), 2_001, 1)), changed(2_001, 0));
+    let now = replica.now();
+    let order = now.order(OrderId::CONTROL).expect("it is there");
+    assert_eq!((order.members.as_slice(), order.roster.size), ([RadiantId(1)].as_slice(), 2));
+    assert_eq!((order.generation(), now.version()), (Epoch(2_001), (Epoch(2_001), Epoch(2_001))));
+    assert!(now.radiants.iter().any(|radiant| radiant.name == "d"), "what was told goes on: {now:?}");
+    let history = epochs(&replica.stored).expect("readable");
+    let ids: Vec<u64> = history.iter().map(|record| record.epoch.0).collect();
+    assert_eq!(ids, [1, 2, 2_001]);
+    assert_eq!(topology_at(&replica.stored, Epoch(2)), Ok(Some(told.clone())));
+    assert_eq!(history[2].what, "order 1 begins anew from what radiant a has of it");
+    // After a crash in the middle, and then as ever.
+    assert_eq!(replica.change(anew(told, 2_001, 1)), changed(2_001, 0));
+    assert_eq!(epochs(&replica.stored).expect("readable").len(), 3);
+    assert_eq!(replica.welcome("e", 5, "e:1"), changed(2_002, 4));
+
+    // Where nobody was told of anything newer, all of the log counts.
+    let mut replica = Replica::founded();
+    let told = replica.now();
+    replica.welcome("c", 3, "c:1");
+    assert_eq!(replica.change(anew(told, 2_001, 1)), changed(2_001, 0));
+    assert!(replica.now().radiants.iter().any(|radiant| radiant.name == "c"));
+}
+
+/// The newest record of a move is taken over too, and no older one.
+#[test]
+fn a_control_order_that_was_reset_knows_how_far_the_last_move_is() {
+    for (told, expected) in [(7, 7), (3, 5)] {
+        let mut replica = Replica::founded();
+        replica.welcome("c", 3, "c:1");
+        let record = |id| Migration { id: Epoch(id), shard: ShardId(1), ..Migration::default() };
+        for (generation, id) in [(2_001, 5), (3_001, told)] {
+            let (known, migration) = (replica.now(), Some(record(id)));
+            let anew = Anew { known, migration, generation: Epoch(generation), survivor: RadiantId(1) };
+            assert_eq!(replica.change(Change::Anew(anew.into())), changed(generation, 0));
+        }
+        let last = migration(&replica.stored).expect("readable").map(|record| record.id);
+        assert_eq!(last, Some(Epoch(expected)));
     }
 }

@@ -6,7 +6,8 @@
 //!
 //! - [`carry_out`] is the law: what no change may do, whoever asks, decided at its place in the control log.
 //! - [`plan`] is the policy: what the scherald does next, given what it sees, and why it can do no better.
-//! - [`mod@reset`] is for orders that have lost their majority: from whom to go on, and what that may lose.
+//! - [`mod@reset`] is for orders that have lost their majority: from whom to go on, and what that may lose. [`system`] is the same
+//!   for the control order, which then cannot decide it.
 //! - [`ask`] is the operator's side: what a request would lead to, step by step, before anything is done.
 //!
 //! Two kinds of engines are told apart. Where members agree on changes among themselves, control only says what is wanted
@@ -20,6 +21,7 @@ pub mod ask;
 mod lists;
 pub mod plan;
 pub mod reset;
+pub mod system;
 #[cfg(test)]
 mod tests;
 mod what_if;

@@ -72,11 +72,6 @@ pub fn judge(
         let ids: Vec<String> = topology.orders.iter().map(|order| order.id.to_string()).collect();
         return Judgement::refused(format!("there is no order {id}; there are {}", ids.join(", ")));
     };
-    if id.is_control() {
-        let why =
-            format!("order {id} is the control order, which decides about resets: it cannot reset itself");
-        return Judgement::refused(why);
-    }
     if !can {
         let engine = &order.engine;
         let why = format!("order {id} is replicated by {engine}, which cannot begin anew from one member");
@@ -132,6 +127,7 @@ impl Judgement {
         (survivor, end): (RadiantId, LogEnd),
     ) {
         let (id, name) = (order.id, name(topology, survivor));
+        let (one, _, _) = words(id);
         let others = ends.len() - 1;
         let of = if others == 0 {
             "which is the only one that answers".to_owned()
@@ -145,7 +141,7 @@ impl Judgement {
             ),
             format!(
                 "everything in that log counts, also the {} entries that are not applied yet: one of them may have been \
-                 acknowledged; so may a write take effect whose client was told that its outcome is unknown",
+                 acknowledged; so may a {one} take effect of which it was said that its outcome is unknown",
                 end.last.index.saturating_sub(end.applied)
             ),
             format!(
@@ -166,13 +162,14 @@ impl Judgement {
         reached: &[RadiantId],
     ) {
         let (id, survivor) = (order.id, name(topology, survivor));
+        let (_, many, go_on) = words(id);
         let silent: Vec<RadiantId> =
             order.members.iter().copied().filter(|member| !reached.contains(member)).collect();
         let others = names(topology, &silent);
         let majority = order.members.len() / 2 + 1;
         if order.is_changing() {
             self.dangers.push(format!(
-                "writes may be lost that were acknowledged: the members of order {id} were changing, so {} may have been a \
+                "{many} may be lost that were acknowledged: the members of order {id} were changing, so {} may have been a \
                  majority without {survivor}",
                 names(topology, &order.seats().filter(|seat| !reached.contains(seat)).collect::<Vec<_>>())
             ));
@@ -183,7 +180,7 @@ impl Judgement {
             ));
         } else {
             self.dangers.push(format!(
-                "writes may be lost that were acknowledged: {others} are a majority of {}, and what they acknowledged \
+                "{many} may be lost that were acknowledged: {others} are a majority of {}, and what they acknowledged \
                  without {survivor} is nowhere else",
                 order.members.len()
             ));
@@ -201,13 +198,21 @@ impl Judgement {
                     "{who} had applied entry {applied} when it was heard last, {} s ago; so far {survivor} has a log",
                     silent_ms / 1_000
                 )),
-                None => self.account.push(format!("nothing was heard from {who} since the scherald took over")),
+                None => self.account.push(format!("nothing was heard from {who} since the radiant that says this started")),
             }
         }
         self.dangers.push(format!(
-            "{others} must be off: if they are only out of reach, they go on serving order {id} to whoever reaches them, and \
-             drop it when they hear of this"
+            "{others} must be off: if they are only out of reach, they go on {go_on} whoever reaches them, and drop what they \
+             have of order {id} when they hear of this"
         ));
+    }
+}
+
+/// What an order is for, in words: one of it, many of it, what members that were given up go on with.
+fn words(id: OrderId) -> (&'static str, &'static str, &'static str) {
+    match id.is_control() {
+        true => ("decision", "decisions", "deciding for"),
+        false => ("write", "writes", "serving"),
     }
 }
 
@@ -222,10 +227,15 @@ fn has_majority(members: &[RadiantId], answers: impl Fn(&RadiantId) -> bool) -> 
 
 /// What no reset may do, at its place in the control log.
 pub(super) fn begin_anew(next: &mut Topology, id: OrderId, survivor: RadiantId) -> Result<String, Refusal> {
-    let order = known_order(next, id)?;
     if id.is_control() {
         return Err(format!("order {id} is the control order and cannot reset itself"));
     }
+    from_one(next, id, survivor)
+}
+
+/// The order with one member, since the epoch of `next`.
+pub(super) fn from_one(next: &mut Topology, id: OrderId, survivor: RadiantId) -> Result<String, Refusal> {
+    let order = known_order(next, id)?;
     if !order.members.contains(&survivor) {
         return Err(format!("{} is no member of order {id}", name(next, survivor)));
     }

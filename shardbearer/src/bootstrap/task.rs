@@ -227,7 +227,7 @@ impl Task {
     }
 
     async fn belongs(&mut self, topology: Topology) -> Result<(), BootstrapError> {
-        if self.stored.as_ref().is_some_and(|(_, known)| topology.epoch < known.epoch) {
+        if self.stored.as_ref().is_some_and(|(_, known)| topology.version() < known.version()) {
             return Ok(());
         }
         self.store(&topology).await?;

@@ -25,6 +25,7 @@ mod reset;
 mod shard;
 mod shards;
 mod status;
+mod system;
 mod timeline;
 mod up;
 mod verify;
@@ -149,6 +150,8 @@ enum Command {
     Radiants(radiants::Radiants),
     /// Give one node another part in the cluster: join, drain, undrain, leave, replace
     Radiant(radiant::Radiant),
+    /// Save a cluster whose control order lost most of its members for good
+    System(system::System),
     /// The configurations the cluster has had: when, who, why; what differs; the way back
     Epochs(epochs::Epochs),
     /// What happened: elections, epochs, moves, failures, as one story
@@ -226,6 +229,7 @@ async fn run(cli: Cli, engines: Engines) -> anyhow::Result<()> {
         Command::Shard(shard) => shard.run(&global).await,
         Command::Radiants(radiants) => radiants.run(&global).await,
         Command::Radiant(radiant) => radiant.run(&global).await,
+        Command::System(system) => system.run(&global).await,
         Command::Epochs(epochs) => epochs.run(&global).await,
         Command::Timeline(timeline) => timeline.run(&global).await,
         Command::Verify(verify) => verify.run(&global).await,

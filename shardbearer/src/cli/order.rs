@@ -77,7 +77,7 @@ enum Action {
 
 First start every member that can still be started: an order with most of its members elects a herald by itself. The account
 says which member the order would go on from, and which acknowledged writes may be lost; for those it takes --force. Members that
-are not reached must be off. The control order has to have its majority.")]
+are not reached must be off. The control order has to have its majority; if that is lost, `shardbearer system reset` comes first.")]
     Reset {
         /// The order
         #[arg(value_name = "ID")]
@@ -99,7 +99,10 @@ impl Order {
             Action::Remove { order, keep: false } => Kind::Remove(order),
             Action::Remove { order, keep: true } => Kind::Keep(order),
             Action::Reset { order } => {
-                return reset::run(&client, global, order, self.dry_run, self.how).await;
+                let (dry_run, How { force, why }) = (self.dry_run, self.how);
+                let who = String::new();
+                let request = pb::ResetRequest { order, dry_run, force, who, why, system: false };
+                return reset::run(&client, global, request).await;
             }
         };
         rebalance::ask(&client, global, kind, self.dry_run, self.how).await.map(drop)

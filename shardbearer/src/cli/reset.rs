@@ -1,11 +1,10 @@
-//! `order reset`: asking for an order to begin anew, and the account of it.
+//! `order reset` and `system reset`: asking for an order to begin anew, and the account of it.
 
 use serde::Serialize;
 use shardbearer_client::{Client, pb};
 
 use super::Global;
 use super::output::{self, Output};
-use super::rebalance::How;
 
 /// The answer, as printed for programs.
 #[derive(Debug, Default, PartialEq, Serialize)]
@@ -53,15 +52,8 @@ impl From<pb::ResetResponse> for Answer {
 }
 
 /// Asks, shows the account, and fails if it is refused.
-pub(super) async fn run(
-    client: &Client,
-    global: &Global,
-    order: u64,
-    dry_run: bool,
-    how: How,
-) -> anyhow::Result<()> {
-    let How { force, why } = how;
-    let request = pb::ResetRequest { order, dry_run, force, who: String::new(), why };
+pub(super) async fn run(client: &Client, global: &Global, request: pb::ResetRequest) -> anyhow::Result<()> {
+    let pb::ResetRequest { dry_run, force, .. } = request;
     let answer: Answer = client.reset(request).await?.into();
     match global.output {
         Output::Json => output::json(&answer)?,

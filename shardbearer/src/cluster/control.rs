@@ -89,6 +89,10 @@ async fn answer_here(cluster: &Cluster, request: pb::ControlRequest) -> pb::Cont
             control_response::Kind::Story(pb::StoryResponse { events: cluster.story.all() })
         }
         Some(Kind::Command(command)) => match (scherald(cluster), ControlCommand::try_from(command)) {
+            (_, Ok(ControlCommand { change: Change::Anew(_), .. })) => {
+                let error = RequestError::Refused(Refused::Invalid("only a survivor begins anew".into()));
+                control_response::Kind::Error((&error).into())
+            }
             (_, Err(error)) => {
                 let error = RequestError::Refused(Refused::Invalid(error.to_string()));
                 control_response::Kind::Error((&error).into())
@@ -136,7 +140,8 @@ async fn answer_here(cluster: &Cluster, request: pb::ControlRequest) -> pb::Cont
                 control_response::Kind::Explain(pb::ExplainResponse { moves })
             }))
         }
-        None => {
+        // A survivor is told by its peers, see `receive`.
+        Some(Kind::Survive(_)) | None => {
             let error = RequestError::Refused(Refused::Invalid("an empty request".into()));
             control_response::Kind::Error((&error).into())
         }
@@ -180,7 +185,14 @@ fn scherald(cluster: &Cluster) -> Result<Arc<ControlSeat>, RequestError> {
 /// A request from a peer.
 pub async fn receive(cluster: &Cluster, body: Bytes) -> Option<Bytes> {
     let request = pb::ControlRequest::decode(body).ok()?;
-    Some(answer_here(cluster, request).await.encode_to_vec().into())
+    let answer = match request.kind {
+        Some(control_request::Kind::Survive(told)) => {
+            let begun = super::system::survive(cluster, told).await;
+            pb::ControlResponse { kind: Some(said(begun.map(control_response::Kind::Reset))) }
+        }
+        _ => answer_here(cluster, request).await,
+    };
+    Some(answer.encode_to_vec().into())
 }
 
 /// What the control order answers to a request of this radiant, or why it does not.
@@ -346,22 +358,26 @@ pub async fn follow(cluster: Arc<Cluster>, seat: Arc<ControlSeat>, founding: Top
     }
 }
 
-/// Tells the control order where this radiant can be reached now, until it is known.
+/// Tells the control order where this radiant can be reached now, whenever that is not known: at the start, and when the
+/// control order began anew and what it was told was lost.
 pub async fn introduce(cluster: Arc<Cluster>) {
     let known = |topology: &Topology| {
         topology.radiant(cluster.me).is_some_and(|radiant| radiant.doors == cluster.doors)
     };
-    while !known(&cluster.map.topology()) {
-        let command = welcome(&cluster.name, cluster.incarnation, &cluster.doors, cluster.world.wall_ms());
-        let asked = pb::ControlRequest { kind: Some(control_request::Kind::Command((&command).into())) };
-        match request(&cluster, asked, Duration::from_secs(5)).await.kind {
-            Some(control_response::Kind::Reply(reply)) => {
-                if let Ok(ControlReply::Refused(why)) = ControlReply::try_from(reply) {
-                    tracing::error!("{why}");
+    loop {
+        if !known(&cluster.map.topology()) {
+            let command =
+                welcome(&cluster.name, cluster.incarnation, &cluster.doors, cluster.world.wall_ms());
+            let asked = pb::ControlRequest { kind: Some(control_request::Kind::Command((&command).into())) };
+            match request(&cluster, asked, Duration::from_secs(5)).await.kind {
+                Some(control_response::Kind::Reply(reply)) => {
+                    if let Ok(ControlReply::Refused(why)) = ControlReply::try_from(reply) {
+                        tracing::error!("{why}");
+                    }
                 }
-            }
-            Some(_) | None => {
-                tracing::warn!("the control order cannot be told where this radiant is; trying again")
+                Some(_) | None => {
+                    tracing::warn!("the control order cannot be told where this radiant is; trying again")
+                }
             }
         }
         tokio::time::sleep(Duration::from_secs(1)).await;

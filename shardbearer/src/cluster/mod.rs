@@ -10,6 +10,7 @@
 //! - `reset`: orders that have lost their majority for good, decided there too
 //! - [`scherald`]: who has which seat, decided by the herald of the control order
 //! - [`status`]: all of it in words for people
+//! - `system`: the control order that has lost its majority for good
 //!
 //! Nothing here decides about data: a wrong view makes requests slow, never wrong.
 
@@ -22,6 +23,7 @@ pub mod rebalance;
 mod reset;
 pub mod scherald;
 pub mod status;
+mod system;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,10 +37,11 @@ use shardbearer_core::ids::{Incarnation, OrderId, RadiantId};
 use shardbearer_core::log::LogStore;
 use shardbearer_core::membership::Standing;
 use shardbearer_core::migration::Migration;
+use shardbearer_core::storage::View;
 use shardbearer_core::topology::{Doors, Topology};
 use shardbearer_core::world::World;
 use shardbearer_proto::pb;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use self::control::ControlSeat;
@@ -100,6 +103,8 @@ pub struct Cluster {
     pub started_ns: u64,
     /// The last migration, as known here.
     pub migrations: Arc<Known>,
+    /// Held while the control order is made to begin anew from what is here.
+    pub beginning: Semaphore,
     /// What this radiant remembers of what happened.
     pub story: Story,
     /// Wakes the pulse before its time: a lead changed.
@@ -111,7 +116,7 @@ pub struct Cluster {
 impl Cluster {
     /// Takes over a configuration if it is newer: first durably, then in use.
     pub async fn advance(&self, topology: Topology) -> Result<(), String> {
-        if topology.epoch <= self.map.epoch() {
+        if topology.version() <= self.map.topology().version() {
             return Ok(());
         }
         self.bootstrap.belongs(&topology).await.map_err(|error| error.to_string())?;
@@ -190,6 +195,14 @@ impl Cluster {
         self.control.swap(seat)
     }
 
+    /// The data of an order that is open here.
+    pub fn view(&self, order: OrderId) -> Option<Box<dyn View>> {
+        match order.is_control() {
+            true => self.control().map(|seat| seat.applier.view()),
+            false => self.orders.find(order).map(|order| order.view()),
+        }
+    }
+
     /// The engine of an order that is open here.
     pub fn engine(&self, order: OrderId) -> Option<Arc<dyn ConsensusEngine>> {
         match order.is_control() {
@@ -254,7 +267,10 @@ impl Overview for Cluster {
     }
 
     async fn reset(&self, request: pb::ResetRequest) -> Result<pb::ResetResponse, RequestError> {
-        reset::ask(self, request).await
+        match request.system {
+            true => system::ask(self, request).await,
+            false => reset::ask(self, request).await,
+        }
     }
 
     async fn digest(&self, request: pb::DigestRequest) -> Result<pb::DigestResponse, RequestError> {

@@ -90,9 +90,11 @@ fn listen(cluster: &Cluster, heard: &mut BTreeSet<RadiantId>) {
 }
 
 fn compose(cluster: &Cluster, with_loads: bool) -> pb::Pulse {
+    let (generation, epoch) = cluster.map.topology().version();
     let mut pulse = pb::Pulse {
         from: cluster.me.0,
-        epoch: cluster.map.epoch().0,
+        epoch: epoch.0,
+        generation: generation.0,
         status: Some(super::status::of_myself(cluster)),
         ..pb::Pulse::default()
     };
@@ -149,7 +151,7 @@ pub fn receive(cluster: &Arc<Cluster>, from: RadiantId, body: Bytes) {
     if let Some(Ok(migration)) = pulse.migration.map(Migration::try_from) {
         cluster.learn_migration(migration);
     }
-    if Epoch(pulse.epoch) > cluster.map.epoch() {
+    if (Epoch(pulse.generation), Epoch(pulse.epoch)) > cluster.map.topology().version() {
         cluster.world.spawn("fetch-configuration", fetch(cluster.clone(), from));
     }
 }

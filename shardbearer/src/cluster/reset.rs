@@ -36,6 +36,11 @@ pub(super) async fn ask(
     cluster: &Cluster,
     request: pb::ResetRequest,
 ) -> Result<pb::ResetResponse, RequestError> {
+    if OrderId(request.order).is_control() {
+        let why = "order 1 is the control order, which decides about resets and cannot decide its own: where it has lost its \
+                   majority for good there is `shardbearer system reset`";
+        return Ok(pb::ResetResponse { blockers: vec![why.into()], ..pb::ResetResponse::default() });
+    }
     match control::ask(cluster, control_request::Kind::Reset(request), DEADLINE).await? {
         control_response::Kind::Reset(answer) => Ok(answer),
         _ => Err(control::odd()),
@@ -102,11 +107,20 @@ async fn attempt(
     Ok(answer)
 }
 
-/// How far the order's log reaches here.
+/// How far the order's log reaches here. Of the control order, whose rows are not the only place of what it decided, also what
+/// this radiant knows of that.
 pub(super) fn log_end(cluster: &Cluster, id: OrderId) -> Result<pb::LogEndResponse, RequestError> {
-    let Some(order) = cluster.orders.find(id) else { return Ok(pb::LogEndResponse::default()) };
-    let status = order.engine().status();
-    let generation = generation::of(order.view().as_ref(), id);
+    let known = match id.is_control() {
+        true => pb::LogEndResponse {
+            topology: Some(cluster.map.topology().as_ref().into()),
+            migration: cluster.migrations.last().as_ref().map(Into::into),
+            ..pb::LogEndResponse::default()
+        },
+        false => pb::LogEndResponse::default(),
+    };
+    let (Some(engine), Some(view)) = (cluster.engine(id), cluster.view(id)) else { return Ok(known) };
+    let status = engine.status();
+    let generation = generation::of(view.as_ref(), id);
     let generation =
         generation.map_err(|error| RequestError::from(Refused::Unavailable(error.to_string())))?;
     let last = cluster.log.bounds(id).last;
@@ -117,6 +131,7 @@ pub(super) fn log_end(cluster: &Cluster, id: OrderId) -> Result<pb::LogEndRespon
         applied: status.applied,
         seated: !status.closed,
         leading: status.leading,
+        ..known
     })
 }
 
@@ -124,37 +139,56 @@ pub(super) fn log_end(cluster: &Cluster, id: OrderId) -> Result<pb::LogEndRespon
 async fn known(cluster: &Cluster, topology: &Topology, id: OrderId) -> BTreeMap<RadiantId, Known> {
     let seats = topology.order(id).into_iter().flat_map(|order| order.seats());
     let asked = seats.map(|seat| async move {
-        let end = match seat == cluster.me {
-            true => log_end(cluster, id).ok(),
-            false => log_end_of(cluster, seat, id).await,
-        };
-        let end = end.filter(|end| end.seated).map(|end| LogEnd {
-            generation: end.generation.into(),
-            last: LogPos { term: end.last_term, index: end.last_index },
-            applied: end.applied,
-            leading: end.leading,
-        });
-        let heard = cluster.peers.of(seat).filter(|heard| heard.at_ns > 0);
-        let silent_ns =
-            heard.as_ref().map_or(0, |heard| cluster.world.monotonic_ns().saturating_sub(heard.at_ns));
-        let heard = heard.and_then(|heard| heard.progress.get(&id).map(|progress| progress.applied));
-        (seat, Known { end, heard, silent_ms: silent_ns / 1_000_000 })
+        (seat, of_seat(cluster, seat, id, &log_end_at(cluster, seat, id, SAYS_WITHIN).await))
     });
     futures_util::future::join_all(asked).await.into_iter().collect()
 }
 
-async fn log_end_of(cluster: &Cluster, seat: RadiantId, id: OrderId) -> Option<pb::LogEndResponse> {
+/// What a radiant says of its seat in an order, and what was heard of it before.
+pub(super) fn of_seat(
+    cluster: &Cluster,
+    seat: RadiantId,
+    id: OrderId,
+    said: &Option<pb::LogEndResponse>,
+) -> Known {
+    let end = said.as_ref().filter(|end| end.seated).map(|end| LogEnd {
+        generation: end.generation.into(),
+        last: LogPos { term: end.last_term, index: end.last_index },
+        applied: end.applied,
+        leading: end.leading,
+    });
+    let heard = cluster.peers.of(seat).filter(|heard| heard.at_ns > 0);
+    let silent_ns =
+        heard.as_ref().map_or(0, |heard| cluster.world.monotonic_ns().saturating_sub(heard.at_ns));
+    let heard = heard.and_then(|heard| heard.progress.get(&id).map(|progress| progress.applied));
+    Known { end, heard, silent_ms: silent_ns / 1_000_000 }
+}
+
+/// How far the log of an order reaches at a radiant; none if it does not say.
+pub(super) async fn log_end_at(
+    cluster: &Cluster,
+    at: RadiantId,
+    id: OrderId,
+    within: Duration,
+) -> Option<pb::LogEndResponse> {
+    if at == cluster.me {
+        return log_end(cluster, id).ok();
+    }
     let kind = Some(control_request::Kind::LogEnd(pb::LogEndRequest { order: id.0 }));
     let body = pb::ControlRequest { kind }.encode_to_vec().into();
     let frame = Frame { channel: Channel::Control, body };
-    let answer = cluster.transport.call(seat, frame, SAYS_WITHIN).await.ok()?;
+    let answer = cluster.transport.call(at, frame, within).await.ok()?;
     match pb::ControlResponse::decode(answer).ok()?.kind? {
         control_response::Kind::LogEnd(end) => Some(end),
         _ => None,
     }
 }
 
-fn members(topology: &Topology, id: OrderId, known: &BTreeMap<RadiantId, Known>) -> Vec<pb::MemberLog> {
+pub(super) fn members(
+    topology: &Topology,
+    id: OrderId,
+    known: &BTreeMap<RadiantId, Known>,
+) -> Vec<pb::MemberLog> {
     let member = |(radiant, known): (&RadiantId, &Known)| {
         let name = topology.radiant(*radiant).map_or_else(String::new, |radiant| radiant.name.clone());
         let end = known.end.unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use shardbearer_core::bootstrap::{Founder, Founding};
-use shardbearer_core::control::{Change, ControlCommand};
+use shardbearer_core::control::{Anew, Change, ControlCommand};
 use shardbearer_core::ids::{ClusterId, Epoch, Incarnation, OrderId, RadiantId, ShardId, TableId};
 use shardbearer_core::membership::{MemberChange, Roster, Standing};
 use shardbearer_core::migration::{MigrationChange, Report};
@@ -37,6 +37,12 @@ pub fn control(bytes: &[u8]) {
 fn change(source: &mut Source<'_>) -> ControlCommand {
     let change = match source.below(8) {
         0 => Change::Found(topology(source)),
+        3 => Change::Anew(Box::new(Anew {
+            known: topology(source),
+            migration: None,
+            generation: Epoch(source.number()),
+            survivor: RadiantId(source.number()),
+        })),
         5 => Change::Rebalance(rebalance(source)),
         6 | 7 => Change::Migration(migration(source)),
         1 | 2 => {

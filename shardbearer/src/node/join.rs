@@ -81,8 +81,9 @@ async fn newest(me: RadiantId, topology: &Topology, beacons: &dyn Beacons) -> Op
         }
     });
     let told = futures_util::future::join_all(asked).await.into_iter().flatten();
-    let newer = told.filter(|theirs| theirs.cluster == topology.cluster && theirs.epoch > topology.epoch);
-    newer.max_by_key(|theirs| theirs.epoch)
+    let newer =
+        told.filter(|theirs| theirs.cluster == topology.cluster && theirs.version() > topology.version());
+    newer.max_by_key(Topology::version)
 }
 
 /// Asks members, the best first, until one lets the radiant in. `None` if none could; an error if the

@@ -303,6 +303,7 @@ impl Life {
             data_bytes: AtomicU64::new(0),
             started_ns: world.monotonic_ns(),
             migrations: migrations.clone(),
+            beginning: tokio::sync::Semaphore::new(1),
             story: Story::new(me, world.clone()),
             hurry: tokio::sync::Notify::new(),
             news: tokio::sync::Notify::new(),

@@ -10,17 +10,19 @@
 //! the order goes on without it. A crash in between leaves something behind that the next start finds and drops.
 //!
 //! An order that lost its majority may begin anew from one of its members ([`crate::order::generation`]): a seat of it is then
-//! closed and opened again, by that member with what it has, by others with nothing.
+//! closed and opened again, by that member with what it has, by others with nothing. Of the control order that is in no
+//! configuration before it has begun: the survivor has noted it beside the data ([`crate::order::generation::Beginning`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use bytes::Bytes;
 use shardbearer_core::engine::{Applier, ConsensusEngine, EngineContext, EngineLimits, Start};
-use shardbearer_core::ids::OrderId;
+use shardbearer_core::ids::{Epoch, OrderId};
 use shardbearer_core::topology::{Order as OrderConfig, Topology};
-use shardbearer_state::controller::ControlMachine;
+use shardbearer_state::controller::{self, ControlMachine};
 use shardbearer_state::shard::ShardMachine;
 use tokio::sync::mpsc;
 
@@ -31,9 +33,10 @@ use crate::cluster::control::{self, ControlSeat};
 use crate::cluster::{Cluster, scherald};
 use crate::config::Config;
 use crate::engine::Engines;
+use crate::order::Order;
 use crate::order::applier::MachineApplier;
 use crate::order::codec::{ControlCodec, DataCodec};
-use crate::order::{Order, generation};
+use crate::order::generation::{self, Beginning};
 
 /// After a seat could not be opened or dropped, before it is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -89,42 +92,92 @@ impl Seats {
             false => self.cluster.orders.find(order.id).is_some(),
         };
         // Once the radiant ends, no frame is taken any more, and nothing is opened again.
-        open && self.dispatch.generation(order.id).is_none_or(|generation| generation == order.generation())
+        let of_now = |generation| generation == order.generation() && !self.is_to_begin(order);
+        open && self.dispatch.generation(order.id).is_none_or(of_now)
+    }
+
+    fn is_to_begin(&self, order: &OrderConfig) -> bool {
+        // If that cannot be read, opening the seat says so.
+        order.id.is_control() && self.beginning(order).is_ok_and(|beginning| beginning.is_some())
+    }
+
+    /// What the control order is to begin with here; not if it began anew elsewhere meanwhile.
+    fn beginning(&self, order: &OrderConfig) -> Result<Option<Beginning>, String> {
+        let noted = Beginning::of(self.home.stores.storage.view().as_ref(), order.id);
+        let noted = noted.map_err(|error| error.to_string())?;
+        Ok(noted.filter(|noted| noted.from == order.generation()))
     }
 
     /// Opens a seat, of the order as it is now: what this radiant has from before the order began anew is what it goes on from,
     /// or it is dropped.
     async fn begin(&self, order: &OrderConfig, topology: &Topology) -> Result<(), String> {
         self.shut(order.id).await;
-        let storage = &self.home.stores.storage;
-        let before = generation::of(storage.view().as_ref(), order.id).map_err(|error| error.to_string())?;
-        if before < order.generation() {
+        let mut kept = self.generation(order.id)?;
+        if let Some(Beginning { generation, first, .. }) = self.beginning(order)? {
+            self.survive(order, generation, Some(first)).await?;
+            kept = generation;
+        } else if kept < order.generation() {
             match order.roster.reset.is_some_and(|reset| reset.survivor == self.cluster.me) {
-                true => self.survive(order).await?,
-                false => self.forget(order.id).await?,
+                true if order.id.is_control() => {
+                    let why = "and what is here is from before: something on disk was lost";
+                    return Err(format!("order {} began anew from what was here, {why}", order.id));
+                }
+                true => self.survive(order, order.generation(), None).await?,
+                false => {
+                    self.forget(order.id).await?;
+                    self.note(order.id, order.generation()).await?;
+                }
             }
-            // Last: until this is on disk, what is here counts as what it was, and all of the above is done again.
-            let (storage, id, now) = (storage.clone(), order.id, order.generation());
-            let noted = self.cluster.world.block(move || generation::note(storage.as_ref(), id, now)).await;
-            let noted = noted.ok_or("noting that it began anew failed")?;
-            noted.map_err(|error| format!("order {}: {error}", order.id))?;
         }
-        self.open(order, topology).await
+        match order.id.is_control() && kept > order.generation() {
+            true => self.open_begun(kept).await,
+            false => self.open(order, topology).await,
+        }
     }
 
-    /// Makes what is here of an order the beginning of its next generation.
-    async fn survive(&self, order: &OrderConfig) -> Result<(), String> {
-        if !self.kept()?.contains(&order.id) {
-            return Err(format!(
-                "order {} is to begin anew from what is here, and there is nothing",
-                order.id
-            ));
+    fn generation(&self, id: OrderId) -> Result<Epoch, String> {
+        generation::of(self.home.stores.storage.view().as_ref(), id).map_err(|error| error.to_string())
+    }
+
+    /// Last: until this is on disk, what is here counts as what it was, and all that was done about it is done again.
+    async fn note(&self, id: OrderId, now: Epoch) -> Result<(), String> {
+        let storage = self.home.stores.storage.clone();
+        let noted = self.cluster.world.block(move || generation::note(storage.as_ref(), id, now)).await;
+        let noted = noted.ok_or("noting that it began anew failed")?;
+        noted.map_err(|error| format!("order {id}: {error}"))
+    }
+
+    /// Makes what is here of an order the beginning of its next generation, with what comes first in it.
+    async fn survive(&self, order: &OrderConfig, now: Epoch, first: Option<Bytes>) -> Result<(), String> {
+        let id = order.id;
+        if !self.kept()?.contains(&id) {
+            return Err(format!("order {id} is to begin anew from what is here, and there is nothing"));
         }
-        tracing::warn!(order = %order.id, "begins anew from what this radiant has of it");
-        let applier = self.applier(order, ShardMachine::new(order.id), DataCodec)?;
+        tracing::warn!(order = %id, generation = %now, "begins anew from what this radiant has of it");
+        let applier: Arc<dyn Applier> = match id.is_control() {
+            true => self.applier(order, ControlMachine, ControlCodec)?,
+            false => self.applier(order, ShardMachine::new(id), DataCodec)?,
+        };
         let factory = self.engines.find(&order.engine)?;
-        let term = generation::first_term(order.generation());
-        factory.reset(self.context(order, applier), term).await.map_err(|error| error.to_string())
+        let reset = factory.reset(self.context(order, applier), generation::first_term(now), first).await;
+        reset.map_err(|error| error.to_string())?;
+        self.note(id, now).await
+    }
+
+    /// Opens the control order that began anew here: what it says now, nobody else knows yet.
+    async fn open_begun(&self, generation: Epoch) -> Result<(), String> {
+        let view = self.home.stores.storage.view();
+        let found = controller::topology(view.as_ref()).map_err(|error| error.to_string())?;
+        drop(view);
+        let begun = |topology: &Topology| topology.version().0 == generation;
+        let topology = found.filter(begun).ok_or_else(|| {
+            format!(
+                "order 1 was to begin generation {generation} here, and its configuration does not say so"
+            )
+        })?;
+        self.cluster.advance(topology.clone()).await?;
+        let order = topology.order(OrderId::CONTROL).ok_or("a configuration without a control order")?;
+        self.open(order, &topology).await
     }
 
     /// Orders of which there is anything here.

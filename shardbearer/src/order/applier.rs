@@ -147,6 +147,11 @@ impl<M: StateMachine> MachineApplier<M> {
         if self.installs.load(Ordering::SeqCst) == before { found.map(Some) } else { Ok(None) }
     }
 
+    /// Where the rows are kept.
+    pub fn storage(&self) -> &Arc<dyn StorageEngine> {
+        &self.storage
+    }
+
     /// From now on nothing is applied by this applier: what is kept here of the order gets another one, or goes. An engine that
     /// has closed may be at its last entries still. May wait for an image that is being installed.
     pub fn retire(&self) {

@@ -1,6 +1,7 @@
 //! Orders that began anew: an order which lost its majority for good goes on from one member, as its next generation.
 //!
-//! A generation is named by the epoch in which the control order decided it; the first one is 0. Three things keep
+//! A generation is named by the epoch in which the control order decided it; the first one is 0. Of the control order itself it is
+//! the epoch that its survivor begins with, who notes beforehand what that is to be ([`Beginning`]). Three things keep
 //! generations apart:
 //! - **Frames** of an order that began anew say of which generation they are, and a radiant passes them on only to an engine of the
 //!   same. So a member from before has no voice in what came after, whatever it remembers.
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::{Buf, Bytes};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use shardbearer_core::ids::{Epoch, OrderId, RadiantId};
 use shardbearer_core::storage::{Batch, Durability, Space, StorageEngine, StorageError, View};
 use shardbearer_core::transport::{CallError, Channel, Frame, Transport};
@@ -22,6 +23,9 @@ use super::applier::{seal, unseal};
 
 /// Where the generation of an order's log and data is noted. Like all keys from `ff` on, no part of the state.
 pub(super) const ROW: &[u8] = b"\xffgeneration";
+
+/// Where the survivor of the control order notes what it is about to begin.
+pub(super) const BEGINNING: &[u8] = b"\xffbeginning";
 
 /// Terms of one generation; more than there are elections in the life of a cluster.
 const TERMS: u32 = 32;
@@ -44,6 +48,42 @@ pub fn note(storage: &dyn StorageEngine, order: OrderId, generation: Epoch) -> R
     let mut batch = Batch::default();
     batch.put(Space::Order(order), Bytes::from_static(ROW), seal(&generation.0.to_be_bytes()));
     storage.commit(batch, Durability::Synced)
+}
+
+/// What a survivor was told to begin, before anything of it is done; so that it is finished after a crash, or dropped if
+/// something else was begun elsewhere meanwhile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beginning {
+    /// The generation that ends.
+    pub from: Epoch,
+    /// The one that begins.
+    pub generation: Epoch,
+    /// What is decided first in it.
+    pub first: Bytes,
+}
+
+impl Beginning {
+    /// What is to be begun from the generation that is kept here, if anything is.
+    pub fn of(view: &dyn View, order: OrderId) -> Result<Option<Beginning>, StorageError> {
+        let kept = of(view, order)?;
+        let Some(row) = view.get(Space::Order(order), BEGINNING)? else { return Ok(None) };
+        let mut body = unseal(&row, "beginning of a generation")?;
+        let unreadable = |_| StorageError::Corrupt("the beginning of a generation is unreadable".into());
+        let from = body.try_get_u64().map(Epoch).map_err(unreadable)?;
+        let generation = body.try_get_u64().map(Epoch).map_err(unreadable)?;
+        Ok(Some(Beginning { from, generation, first: body }).filter(|beginning| beginning.from == kept))
+    }
+
+    /// Notes it, durably. Blocks for the disk.
+    pub fn note(&self, storage: &dyn StorageEngine, order: OrderId) -> Result<(), StorageError> {
+        let mut body = BytesMut::new();
+        body.put_u64(self.from.0);
+        body.put_u64(self.generation.0);
+        body.put_slice(&self.first);
+        let mut batch = Batch::default();
+        batch.put(Space::Order(order), Bytes::from_static(BEGINNING), seal(&body));
+        storage.commit(batch, Durability::Synced)
+    }
 }
 
 /// The way to the other members of a generation.
@@ -85,5 +125,20 @@ mod tests {
         assert_eq!(of(storage.view().as_ref(), OrderId(2)), Ok(Epoch(9)));
         assert_eq!(of(storage.view().as_ref(), OrderId(3)), Ok(Epoch(0)));
         assert!(first_term(Epoch(9)) > first_term(Epoch(8)) + u64::from(u32::MAX));
+    }
+
+    #[test]
+    fn what_is_begun_is_known_until_it_has_begun() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let storage = Memory::open(folder.path()).expect("a folder");
+        let order = OrderId::CONTROL;
+        let noted = || Beginning::of(storage.view().as_ref(), order);
+        assert_eq!(noted(), Ok(None));
+        let first = Bytes::from_static(b"what comes first");
+        let beginning = Beginning { from: Epoch(0), generation: Epoch(2_001), first };
+        beginning.note(&storage, order).expect("noted");
+        assert_eq!(noted(), Ok(Some(beginning)));
+        note(&storage, order, Epoch(2_001)).expect("noted");
+        assert_eq!(noted(), Ok(None));
     }
 }

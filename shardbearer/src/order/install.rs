@@ -88,7 +88,7 @@ fn load_image(storage: &dyn StorageEngine, order: OrderId, place: &str) -> Resul
     let mut batch = Batch::default();
     for row in storage.view().scan(own, &KeyRange::all()) {
         let (key, _) = row?;
-        if key != INSTALLING && key != generation::ROW {
+        if ![INSTALLING, generation::ROW, generation::BEGINNING].contains(&key.as_ref()) {
             batch.delete(own, key);
         }
     }

@@ -10,3 +10,4 @@ mod moves;
 mod moves_crashes;
 mod rebalance;
 mod reset;
+mod system_reset;

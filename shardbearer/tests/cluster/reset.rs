@@ -11,10 +11,10 @@ use tokio::time::Instant;
 
 use super::harness::*;
 
-const RADIANTS: usize = 5;
-const KEYS: usize = 30;
+pub const RADIANTS: usize = 5;
+pub const KEYS: usize = 30;
 
-fn configured(folder: &Path, ports: &[u16], i: usize) -> Config {
+pub fn configured(folder: &Path, ports: &[u16], i: usize) -> Config {
     let mut config = config(folder, &format!("r{i}"), ports[i], &ports[..2], RADIANTS as u32);
     config.bootstrap.shards = 10;
     config.membership.suspicion_ms = 2_000;
@@ -22,16 +22,16 @@ fn configured(folder: &Path, ports: &[u16], i: usize) -> Config {
     config
 }
 
-fn id(radiant: &Radiant) -> RadiantId {
+pub fn id(radiant: &Radiant) -> RadiantId {
     radiant.running.cluster.me
 }
 
-fn order(radiant: &Radiant, id: OrderId) -> Order {
+pub fn order(radiant: &Radiant, id: OrderId) -> Order {
     radiant.running.cluster.map.topology().order(id).expect("known").clone()
 }
 
 /// Waits until all members of an order are at the same entry and hold the same rows.
-async fn agree(radiants: &[Radiant], id: OrderId) {
+pub async fn agree(radiants: &[Radiant], id: OrderId) {
     let end = Instant::now() + PATIENCE;
     loop {
         let members = order(&radiants[0], id).members;
@@ -51,12 +51,12 @@ async fn agree(radiants: &[Radiant], id: OrderId) {
     }
 }
 
-async fn reset(radiant: &Radiant, order: OrderId, dry_run: bool, force: bool) -> pb::ResetResponse {
+pub async fn reset(radiant: &Radiant, order: OrderId, dry_run: bool, force: bool) -> pb::ResetResponse {
     let request = pb::ResetRequest { order: order.0, dry_run, force, ..pb::ResetRequest::default() };
     radiant.running.cluster.reset(request).await.expect("answered")
 }
 
-async fn all_there(radiant: &Radiant, keys: std::ops::Range<usize>, value: &str) {
+pub async fn all_there(radiant: &Radiant, keys: std::ops::Range<usize>, value: &str) {
     for key in keys {
         let key = format!("key-{key}");
         assert_eq!(radiant.get(&key).await.as_deref(), Some(value), "{key}");

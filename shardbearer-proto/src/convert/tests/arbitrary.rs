@@ -8,7 +8,7 @@ use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
-use shardbearer_core::control::{Change, ControlCommand, ControlReply, EpochRecord};
+use shardbearer_core::control::{Anew, Change, ControlCommand, ControlReply, EpochRecord};
 use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::{ClusterId, Epoch, Incarnation, OrderId, RadiantId, SessionId, ShardId};
 use shardbearer_core::kv::{
@@ -317,6 +317,14 @@ pub(super) fn control_command() -> impl Strategy<Value = ControlCommand> {
         migration::change().prop_map(Change::Migration),
         rebalancing::change().prop_map(Change::Rebalance),
         member_change(),
+        (topology(), option::of(migration::migration()), any::<u64>(), any::<u64>()).prop_map(
+            |(known, migration, generation, survivor)| Change::Anew(Box::new(Anew {
+                known,
+                migration,
+                generation: generation.into(),
+                survivor: survivor.into(),
+            }))
+        ),
     ];
     (text(), text(), any::<u64>(), change).prop_map(|(who, why, at_ms, change)| ControlCommand {
         who,

@@ -110,7 +110,6 @@ fn what_is_no_reset_is_refused() {
     };
     let nobody = |_| Known::default();
     refused(judge(&topology, OrderId(9), true, None, nobody), "there is no order 9; there are 1, 2");
-    refused(judge(&topology, OrderId::CONTROL, true, None, nobody), "cannot reset itself");
     refused(judge(&topology, ORDER, false, None, nobody), "cannot begin anew");
     refused(judged(&topology, &[]), "no member of order 2 answers");
     refused(judged(&topology, &[end(1, 1), end(1, 1)]), "2 of 3 members of order 2 answer");

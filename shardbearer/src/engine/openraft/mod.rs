@@ -82,9 +82,15 @@ impl EngineFactory for OpenraftFactory {
         true
     }
 
-    async fn reset(&self, context: EngineContext, term: u64) -> Result<(), EngineError> {
+    async fn reset(
+        &self,
+        context: EngineContext,
+        term: u64,
+        first: Option<Bytes>,
+    ) -> Result<(), EngineError> {
         let order = context.order;
-        reset::begin_anew(&context, term).await.map_err(|error| EngineError { order, why: error.to_string() })
+        let reset = reset::begin_anew(&context, term, first).await;
+        reset.map_err(|error| EngineError { order, why: error.to_string() })
     }
 }
 

@@ -7,6 +7,7 @@
 
 use std::io;
 
+use bytes::Bytes;
 use openraft::impls::EmptyNode;
 use shardbearer_core::engine::{Committed, EngineContext};
 use shardbearer_core::log::{LogPos, LogWrite};
@@ -16,8 +17,13 @@ use super::machine::{failed, to_apply};
 use super::types::{LeaderId, Membership, StoredMembership, Vote, log_id};
 use super::wire;
 
-/// Makes this member the only one. Repeated after a crash, it adds another such entry: nobody has seen the first.
-pub(super) async fn begin_anew(context: &EngineContext, term: u64) -> Result<(), io::Error> {
+/// Makes this member the only one, and `first` the proposal of that entry. Repeated after a crash, it adds another such entry:
+/// nobody has seen the first.
+pub(super) async fn begin_anew(
+    context: &EngineContext,
+    term: u64,
+    first: Option<Bytes>,
+) -> Result<(), io::Error> {
     let EngineContext { order, me, ref log, ref applier, .. } = *context;
     let message_bytes_max = context.limits.message_bytes_max;
     let log = OrderLog { order, store: log.clone(), message_bytes_max };
@@ -46,7 +52,7 @@ pub(super) async fn begin_anew(context: &EngineContext, term: u64) -> Result<(),
         Membership::new(vec![[me.0].into()], std::collections::BTreeMap::from([(me.0, EmptyNode::new())]));
     let alone = alone.map_err(|error| io::Error::other(error.to_string()))?;
     let note = wire::encode_stored_membership(&StoredMembership::new(log_id(position), alone));
-    let entry = Committed { position, proposal: None, wanted: false, note: Some(note) };
+    let entry = Committed { position, proposal: first, wanted: false, note: Some(note) };
     applier.apply(vec![entry]).await.map_err(failed)?;
     applier.persist().await.map_err(failed)?;
     let vote = Vote { leader_id: LeaderId { term: position.term, voted_for: me.0 }, committed: false };

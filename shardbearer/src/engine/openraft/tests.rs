@@ -150,7 +150,7 @@ async fn an_order_that_lost_its_majority_begins_anew_from_one_log() {
     // Twice, as after a crash in between.
     for index in [4, 5] {
         let context = context(folder.path(), log.clone(), Alone, &[]);
-        super::reset::begin_anew(&context, 7_000).await.expect("it can");
+        super::reset::begin_anew(&context, 7_000, None).await.expect("it can");
         let applied = context.applier.applied();
         assert_eq!((applied.position.index, applied.position.term >= 7_000), (index, true));
         let bounds = log.bounds(ORDER);
@@ -174,7 +174,7 @@ async fn an_order_does_not_begin_anew_from_a_hole() {
     led_before(&log).await;
     write(&log, vec![LogWrite::Purge { upto: LogPos { term: 1, index: 2 } }]).await;
     let context = context(folder.path(), log, Alone, &[]);
-    let refused = super::reset::begin_anew(&context, 7_000).await.expect_err("entries are missing");
+    let refused = super::reset::begin_anew(&context, 7_000, None).await.expect_err("entries are missing");
     assert!(refused.to_string().contains("what is between is lost"), "{refused}");
 }
 
