@@ -110,7 +110,12 @@ fn instance(shared: &Shared, hard: Hard) -> Result<OmniPaxos<Entry, Store>, Stri
 impl Replica {
     /// Begins a new incarnation on what is stored.
     pub fn new(shared: Arc<Shared>, mut hard: Hard) -> Result<Self, String> {
-        let applied = shared.context.applier.applied().position.index;
+        let position = shared.context.applier.applied().position;
+        let applied = position.index;
+        if shared.journal.bounds().1.index < applied {
+            // It ended between the install of an image and this: to the library, nothing is decided that is not in the log.
+            shared.journal.write(vec![LogWrite::Purge { upto: position }]);
+        }
         hard.incarnation += 1;
         // Applied and purged entries were decided; the hard state is older.
         hard.decided = hard.decided.max(applied).max(shared.journal.bounds().0.index);

@@ -1,11 +1,12 @@
-//! A member whose tasks begin in an unlucky order, as they may on a busy machine.
+//! A member alone, in unlucky moments: tasks that begin late, an end between two steps.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use omnipaxos::ballot_leader_election::Ballot;
-use shardbearer_core::engine::{ConsensusEngine, EngineContext, EngineLimits, Start, Timing};
+use shardbearer_core::engine::{Committed, ConsensusEngine, EngineContext, EngineLimits, Start, Timing};
 use shardbearer_core::ids::{OrderId, RadiantId};
 use shardbearer_core::log::{LogPos, LogRecord, LogStore, LogWrite};
 use shardbearer_core::transport::{CallError, Frame, Transport};
@@ -90,33 +91,39 @@ async fn decided(log: &SegmentedLog, count: u64) {
     written.await.expect("reported").expect("written");
 }
 
-/// Once an order stood still for good: its control order answered no reads, or a replica stayed behind, until something else
-/// was decided.
-#[tokio::test]
-async fn what_was_decided_before_the_data_listen_is_applied() {
-    let folder = tempfile::tempdir().expect("a folder");
+fn log(folder: &Path) -> Arc<SegmentedLog> {
     let options = LogOptions { segment_bytes: 1 << 20, ..LogOptions::default() };
-    let log = SegmentedLog::open(&folder.path().join("log"), options).expect("a folder");
-    decided(&log, 3).await;
-    let begin = Arc::new(Semaphore::new(0));
-    let world =
-        World::new(Arc::new(Tardy { real: Real::create().1, late: "omnipaxos-apply", begin: begin.clone() }));
-    let storage = Arc::new(Memory::open(&folder.path().join("data")).expect("a folder"));
-    let images = folder.path().join("images");
-    let applier =
-        MachineApplier::open(ORDER, storage, ShardMachine::new(ORDER), DataCodec, images, world.clone());
-    let member = Omnipaxos::open(EngineContext {
+    SegmentedLog::open(&folder.join("log"), options).expect("a folder")
+}
+
+fn context(folder: &Path, log: Arc<dyn LogStore>, world: World) -> EngineContext {
+    let storage = Arc::new(Memory::open(&folder.join("data")).expect("a folder"));
+    let (machine, images) = (ShardMachine::new(ORDER), folder.join("images"));
+    let applier = MachineApplier::open(ORDER, storage, machine, DataCodec, images, world.clone());
+    EngineContext {
         order: ORDER,
         me: RadiantId(1),
         start: Start::Join,
-        log: log.clone(),
+        log,
         applier: applier.expect("nothing is stored"),
         transport: Arc::new(Alone),
         world,
         timing: Timing::default(),
         limits: EngineLimits::default(),
-    })
-    .expect("it opens");
+    }
+}
+
+/// Once an order stood still for good: its control order answered no reads, or a replica stayed behind, until something else
+/// was decided.
+#[tokio::test]
+async fn what_was_decided_before_the_data_listen_is_applied() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = log(folder.path());
+    decided(&log, 3).await;
+    let begin = Arc::new(Semaphore::new(0));
+    let nature = Tardy { real: Real::create().1, late: "omnipaxos-apply", begin: begin.clone() };
+    let world = World::new(Arc::new(nature));
+    let member = Omnipaxos::open(context(folder.path(), log.clone(), world)).expect("it opens");
     let mut commit = member.shared.commit.subscribe();
     let known = tokio::time::timeout(PATIENCE, commit.wait_for(|upto| *upto == 3)).await;
     drop(known.expect("in time").expect("it is open"));
@@ -125,6 +132,27 @@ async fn what_was_decided_before_the_data_listen_is_applied() {
     member.shared.answer_reads_at(3, vec![read]);
     let position = tokio::time::timeout(PATIENCE, answer).await.expect("applied in time");
     assert_eq!(position.expect("answered").expect("applied").index, 3);
+    member.close().await;
+    log.close();
+}
+
+/// Once such a member promised to have decided more than it had accepted. The others were to continue its log where theirs was
+/// purged, and stopped, again after each start.
+#[tokio::test]
+async fn a_member_that_ended_right_after_an_image_was_installed_begins_behind_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = log(folder.path());
+    decided(&log, 3).await;
+    let context = context(folder.path(), log.clone(), Real::create().0);
+    let image = LogPos { term: 1 << 16, index: 9 };
+    let last = Committed { position: image, proposal: None, wanted: false, note: None };
+    context.applier.apply(vec![last]).await.expect("applied");
+    let member = Omnipaxos::open(context).expect("it opens");
+    let mut status = member.shared.status.subscribe();
+    let known = tokio::time::timeout(PATIENCE, status.wait_for(|status| status.last_log > 0)).await;
+    assert_eq!(known.expect("in time").expect("it is open").last_log, image.index);
+    let bounds = log.bounds(ORDER);
+    assert_eq!((bounds.purged, bounds.last), (image, image));
     member.close().await;
     log.close();
 }

@@ -83,7 +83,10 @@ impl Replica {
             PaxosMsg::Prepare(prepare) if prepare.n.pid == pid && behind(prepare.decided_idx) => {
                 return self.bring_up(pid);
             }
-            PaxosMsg::Promise(promise) if behind(promise.decided_idx) => return self.bring_up(pid),
+            // Its log is continued from one of them.
+            PaxosMsg::Promise(promise) if behind(promise.decided_idx.min(promise.accepted_idx)) => {
+                return self.bring_up(pid);
+            }
             PaxosMsg::Prepare(prepare) => prepare.n.pid == pid,
             PaxosMsg::Promise(promise) => promise.log_sync.as_ref().is_none_or(|sync| fits(sync.sync_idx)),
             PaxosMsg::AcceptSync(accept) => accept.n.pid == pid && fits(accept.log_sync.sync_idx),
