@@ -301,7 +301,12 @@ impl Scene<'_> {
                 }
             }
             if self.stage.cluster.leads_as_preferred().await {
-                break;
+                // Data that could not be written end a radiant when it applies something next.
+                let served = tokio::time::timeout(REACHED_MAX, self.pulse.beats(2)).await.is_ok();
+                let radiants = &mut self.stage.cluster.radiants;
+                if served && which.iter().all(|radiant| radiants[*radiant].runs()) {
+                    break;
+                }
             }
             if start.elapsed() > PATIENCE {
                 self.tally.falls_short("full: a radiant that runs does not find back without a restart");
