@@ -6,7 +6,7 @@
 use rand::Rng;
 use rand::rngs::StdRng;
 
-use crate::disk::Pace;
+use crate::disk::{Pace, Trouble};
 use crate::net::Weather;
 
 /// Something that is done to a cluster. Radiants are counted from 0.
@@ -32,8 +32,8 @@ pub enum Act {
     Jump(usize, i64),
     /// Change how long its disk takes.
     Pace(usize, Pace),
-    /// Make its disk fail; the radiant is expected to stop.
-    Fail(usize),
+    /// Make its disk fail so; the radiant may stop.
+    Fail(usize, Trouble),
     /// Make its disk full, or give it space.
     Fill(usize, bool),
     /// Change the network for all.
@@ -53,7 +53,9 @@ impl Act {
             Act::Clog(..) => "clog",
             Act::Jump(..) => "clock jump",
             Act::Pace(_, pace) if *pace != Pace::USUAL => "slow disk",
-            Act::Fail(_) => "failing disk",
+            Act::Fail(_, Trouble::Unreadable) => "unreadable disk",
+            Act::Fail(_, Trouble::Damaged) => "damaged disk",
+            Act::Fail(..) => "failing disk",
             Act::Fill(_, true) => "full disk",
             _ => return None,
         })
@@ -92,7 +94,7 @@ pub enum Fault {
     Jump,
     /// A slow disk.
     SlowDisk,
-    /// A disk that fails.
+    /// A disk that fails when it is written to, cannot be read, or gives back other bytes.
     FailingDisk,
     /// A full disk.
     FullDisk,
@@ -258,7 +260,7 @@ pub fn plan(
                 let other = (victim + rng.random_range(1..radiants)) % radiants;
                 let (begin, end) = acts(fault, victim, other, lasts, rng);
                 let mut at_ms = now;
-                if matches!(begin, Act::Crash(_) | Act::Fail(_)) && rng.random_bool(0.5) {
+                if matches!(begin, Act::Crash(_) | Act::Fail(..)) && rng.random_bool(0.5) {
                     steps.push(Step { at_ms, act: Act::Pace(victim, slow(rng)) });
                     at_ms += rng.random_range(20..lasts.min(300));
                     steps.push(Step { at_ms, act: Act::Pace(victim, Pace::USUAL) });
@@ -300,7 +302,11 @@ fn acts(fault: Fault, victim: usize, other: usize, lasts: u64, rng: &mut StdRng)
         Clog => (Act::Clog(victim, lasts), None),
         Jump => (Act::Jump(victim, rng.random_range(-3_600_000..3_600_000)), None),
         SlowDisk => (Act::Pace(victim, slow(rng)), Some(Act::Pace(victim, Pace::USUAL))),
-        FailingDisk => (Act::Fail(victim), Some(Act::Start(victim))),
+        FailingDisk => {
+            let troubles = [Trouble::Failing, Trouble::Unreadable, Trouble::Damaged];
+            let trouble = troubles[rng.random_range(0..troubles.len())];
+            (Act::Fail(victim, trouble), Some(Act::Start(victim)))
+        }
         FullDisk => (Act::Fill(victim, true), Some(Act::Fill(victim, false))),
     }
 }
@@ -321,7 +327,7 @@ mod tests {
                 let mut down = 0;
                 for step in steps {
                     down += match step.act {
-                        Act::Crash(_) | Act::Stop(_) | Act::Fail(_) => 1,
+                        Act::Crash(_) | Act::Stop(_) | Act::Fail(..) => 1,
                         Act::Start(_) => -1,
                         _ => 0,
                     };

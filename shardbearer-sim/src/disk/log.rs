@@ -129,7 +129,7 @@ impl SimLog {
             Trouble::None => Ok(()),
             // Others are taken, and fail when they are to be durable.
             Trouble::Failing if state.rng.random_bool(0.5) => Err(LogError::Io("the disk fails".into())),
-            Trouble::Failing => Ok(()),
+            Trouble::Failing | Trouble::Unreadable | Trouble::Damaged => Ok(()),
         }
     }
 
@@ -220,6 +220,14 @@ impl LogStore for SimLog {
         range: Range<u64>,
         bytes_max: usize,
     ) -> Result<Vec<LogRecord>, LogError> {
+        match self.disk.unreadable() {
+            Some((what, true)) => {
+                let (file, what) = ("the segment".to_owned(), what.to_owned());
+                return Err(LogError::Corrupt { file, offset: 0, what });
+            }
+            Some((why, false)) => return Err(LogError::Io(why.into())),
+            None => {}
+        }
         let state = lock(&self.disk.state);
         let Some(log) = state.log.live.get(&order) else { return Ok(Vec::new()) };
         if range.start <= log.purged.index && log.purged.index > 0 {

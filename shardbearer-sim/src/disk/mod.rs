@@ -68,6 +68,10 @@ pub enum Trouble {
     None,
     /// The next write to the log fails, or its sync does, and all after it.
     Failing,
+    /// Nothing can be read.
+    Unreadable,
+    /// What is read is not what was written; checksums say so.
+    Damaged,
 }
 
 struct State {
@@ -145,6 +149,17 @@ impl Disk {
             "{}: disk keeps {kept} and loses {lost} unsynced log writes, {batches_kept} and {batches_lost} batches",
             self.name
         ));
+    }
+
+    /// Why nothing can be read at the moment, and whether bytes are damaged.
+    fn unreadable(&self) -> Option<(&'static str, bool)> {
+        let (why, damaged) = match lock(&self.state).trouble {
+            Trouble::None | Trouble::Failing => return None,
+            Trouble::Unreadable => ("the disk cannot be read", false),
+            Trouble::Damaged => ("a checksum does not match", true),
+        };
+        self.universe.trace.cover(if damaged { "damaged byte met" } else { "read failed" });
+        Some((why, damaged))
     }
 
     /// Empties the disks. No life uses them now.

@@ -97,7 +97,8 @@ impl StorageEngine for SimStorage {
     fn view(&self) -> Box<dyn View> {
         let state = lock(&self.disk.state);
         let live = state.storage.live();
-        Box::new(Picture(state.lie.map_or(live.clone(), |lie| falsified(&live, lie))))
+        let rows = state.lie.map_or(live.clone(), |lie| falsified(&live, lie));
+        Box::new(Picture { rows, disk: self.disk.clone() })
     }
 
     fn commit(&self, batch: Batch, durability: Durability) -> Result<(), StorageError> {
@@ -148,15 +149,32 @@ fn falsified(spaces: &Spaces, lie: Lie) -> Arc<Spaces> {
     Arc::new(spaces)
 }
 
-struct Picture(Arc<Spaces>);
+struct Picture {
+    rows: Arc<Spaces>,
+    disk: Arc<Disk>,
+}
+
+impl Picture {
+    fn check(&self) -> Result<(), StorageError> {
+        match self.disk.unreadable() {
+            Some((why, true)) => Err(StorageError::Corrupt(why.into())),
+            Some((why, false)) => Err(StorageError::Io(why.into())),
+            None => Ok(()),
+        }
+    }
+}
 
 impl View for Picture {
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
-        Ok(self.0.get(&space).and_then(|rows| rows.get(key)).cloned())
+        self.check()?;
+        Ok(self.rows.get(&space).and_then(|rows| rows.get(key)).cloned())
     }
 
     fn scan(&self, space: Space, range: &KeyRange) -> shardbearer_core::storage::Rows<'_> {
-        let Some(rows) = self.0.get(&space) else { return Box::new(std::iter::empty()) };
+        if let Err(error) = self.check() {
+            return Box::new(std::iter::once(Err(error)));
+        }
+        let Some(rows) = self.rows.get(&space) else { return Box::new(std::iter::empty()) };
         let end = match &range.end {
             Some(end) if end.as_slice() <= range.start.as_slice() => return Box::new(std::iter::empty()),
             Some(end) => Bound::Excluded(end.as_slice()),

@@ -1,6 +1,7 @@
 //! A control order that lost its majority for good goes on from the member that is left.
 
 use std::path::Path;
+use std::time::Duration;
 
 use prost::Message;
 use shardbearer::gateway::Overview;
@@ -14,6 +15,7 @@ use shardbearer_core::transport::{Channel, Frame};
 use shardbearer_proto::pb::rebalance_request::Kind;
 use shardbearer_proto::pb::{control_request, control_response};
 use shardbearer_proto::{convert, pb};
+use tokio::time::Instant;
 
 use super::harness::*;
 use super::reset::{KEYS, RADIANTS, agree, all_there, configured, id, order, reset};
@@ -227,14 +229,16 @@ async fn what_a_survivor_was_told_to_begin_is_begun_after_a_crash() {
         ..pb::MemberRequest::default()
     };
     // They also decide where they can be reached now; what was looked at before that is looked at again.
-    let mut drained = pb::MemberResponse::default();
-    for _ in 0..10 {
-        drained = radiants[0].running.cluster.member(drain.clone()).await.expect("they are a majority");
-        if drained.done {
-            break;
+    let start = Instant::now();
+    let drained = loop {
+        let answer = radiants[0].running.cluster.member(drain.clone()).await.expect("they are a majority");
+        if answer.done {
+            break answer;
         }
-    }
-    assert!(drained.done && drained.epoch < begun.0, "{drained:?}");
+        assert!(start.elapsed() < PATIENCE, "{answer:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert!(drained.epoch < begun.0, "{drained:?}");
     assert!(radiants.iter().all(|radiant| generation(radiant) == Epoch(0)));
     radiants.push(restart(0).open().await);
     eventually("all three are members of what the survivor began", || {

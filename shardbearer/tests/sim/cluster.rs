@@ -184,7 +184,7 @@ impl Cluster {
                 clock.store(by_ms, std::sync::atomic::Ordering::Relaxed);
             }
             Act::Pace(one, pace) => self.machines[one].disk.set_pace(pace),
-            Act::Fail(one) => self.machines[one].fail(),
+            Act::Fail(one, trouble) => self.machines[one].fail(trouble),
             Act::Fill(one, full) => self.machines[one].disk.set_full(full),
             Act::Weather(weather) => self.net.set_weather(weather),
         }

@@ -10,6 +10,8 @@ const KNOWN: &[&str] = &[
     "crash",
     "crash during the founding",
     "cut between two",
+    "damaged byte met",
+    "damaged disk",
     "failing disk",
     "full disk",
     "herald changed",
@@ -30,6 +32,7 @@ const KNOWN: &[&str] = &[
     "proposal of unknown outcome",
     "proposal refused",
     "proposal sent again",
+    "read failed",
     "read that had to ask",
     "read under a lease",
     "retry answered from the table",
@@ -38,6 +41,7 @@ const KNOWN: &[&str] = &[
     "step-down with pending reads",
     "sync failed",
     "unknown outcome",
+    "unreadable disk",
     "unsynced log writes lost",
 ];
 

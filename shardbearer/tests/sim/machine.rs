@@ -211,11 +211,11 @@ impl Machine {
         self.failing.store(false, Ordering::Relaxed);
     }
 
-    /// Makes the disk fail; the radiant is expected to end.
-    pub fn fail(&self) {
-        self.universe.event(format_args!("{}: the disk fails", self.name));
+    /// Makes the disk fail; the radiant may end.
+    pub fn fail(&self, trouble: Trouble) {
+        self.universe.event(format_args!("{}: the disk fails: {trouble:?}", self.name));
         self.failing.store(true, Ordering::Relaxed);
-        self.disk.set_trouble(Trouble::Failing);
+        self.disk.set_trouble(trouble);
     }
 
     /// Stops or continues giving the radiant the processor.
