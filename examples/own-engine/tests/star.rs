@@ -130,3 +130,19 @@ async fn a_cluster_runs_on_it_and_keeps_its_data() {
         }
     }
 }
+
+/// The command of one's own knows one's engine wherever an engine is named.
+#[test]
+fn its_own_command_measures_it() {
+    let command = || std::process::Command::new(env!("CARGO_BIN_EXE_own-engine"));
+    let output =
+        command().args(["--output", "json", "conformance", "--engine", "star"]).output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("\"engine\": \"star\""), "{output:?}");
+    let unknown = command().args(["conformance", "--engine", "stern"]).output().expect("it runs");
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(
+        String::from_utf8_lossy(&unknown.stderr).contains("star"),
+        "it names those there are: {unknown:?}"
+    );
+}

@@ -19,7 +19,7 @@ use crate::engine::Engines;
   shardbearer conformance --engine omnipaxos --seeds 20
   shardbearer --output json conformance --engine openraft | jq .card
 
-Engines of this build: openraft, omnipaxos, chain, solo. Needs no cluster: the laws bring their own network, disks and
+Built in are openraft, omnipaxos, chain and solo; a binary of your own has yours as well. Needs no cluster: the laws bring their own network, disks and
 time. A law is kept, broken (exit code 1), or skipped where the engine does not claim what it is about. The card at the
 end tells what was measured with the engine alone: without the control order, which a chain needs to mend itself, so that
 a chain by itself survives no failure. Messages and syncs are per write, the failover is from the loss of the leader to
@@ -56,8 +56,8 @@ struct Outcome {
 }
 
 impl Conformance {
-    pub(super) async fn run(self, global: &Global) -> anyhow::Result<()> {
-        let factory = Engines::default().find(&self.engine).map_err(anyhow::Error::msg)?;
+    pub(super) async fn run(self, global: &Global, engines: &Engines) -> anyhow::Result<()> {
+        let factory = engines.find(&self.engine).map_err(anyhow::Error::msg)?;
         let (output, seeds) = (global.output, self.seeds);
         // Each law has a runtime of its own, which must not be inside this one.
         tokio::task::spawn_blocking(move || run(&factory, seeds, output)).await?

@@ -235,7 +235,7 @@ async fn run(cli: Cli, engines: Engines) -> anyhow::Result<()> {
         Command::Verify(verify) => verify.run(&global).await,
         Command::Bench(bench) => bench.run(&global).await,
         #[cfg(feature = "conformance")]
-        Command::Conformance(conformance) => conformance.run(&global).await,
+        Command::Conformance(conformance) => conformance.run(&global, &engines).await,
         Command::Check(check) => check.run(&global),
         Command::Completions(completions) => completions.run(),
     }

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use shardbearer_core::control::{Change, ControlCommand, ControlReply};
 use shardbearer_core::error::{Refused, RequestError};
-use shardbearer_core::ids::{OrderId, RadiantId, ShardId};
+use shardbearer_core::ids::{Epoch, OrderId, RadiantId, ShardId};
 use shardbearer_core::membership::Standing;
 use shardbearer_core::rebalancing::{Mode, RebalanceChange};
+use shardbearer_core::storage::StorageError;
 use shardbearer_core::topology::{Order, Topology};
 use shardbearer_proto::pb;
 use shardbearer_proto::pb::{control_request, control_response, rebalance_request};
-use shardbearer_state::controller::policy;
+use shardbearer_state::controller::{self, policy};
 use shardbearer_state::placement::rebalance::{Move, Plan, Share, plan, shares};
 
 use super::super::Cluster;
@@ -87,8 +88,7 @@ pub(in super::super) async fn answer(
     answer.shares = shares(&sight, &moves).iter().map(share).collect();
     answer.moves = moves.iter().map(|made| planned(cluster, made)).collect();
     answer.blockers = blockers;
-    let created = changed.orders.iter().map(|order| order.id).find(|id| topology.order(*id).is_none());
-    answer.order = created.unwrap_or_default().0;
+    answer.order = came(&topology, &changed);
     let Some(change) = asked.change.filter(|_| !request.dry_run) else { return Ok(answer) };
     if !answer.dangers.is_empty() && !request.force {
         answer.refused = "it is unsafe; --force does it all the same".into();
@@ -102,10 +102,31 @@ pub(in super::super) async fn answer(
         change: Change::Rebalance(change),
     };
     match seat.propose(&command).await? {
-        ControlReply::Changed { epoch, .. } => (answer.done, answer.epoch) = (true, epoch.0),
+        ControlReply::Changed { epoch, .. } => {
+            (answer.done, answer.epoch) = (true, epoch.0);
+            if answer.order > 0 {
+                answer.order = created_on(seat, epoch).map_err(|error| {
+                    RequestError::Unknown(format!("an order was created; which one cannot be read: {error}"))
+                })?;
+            }
+        }
         ControlReply::Refused(why) => answer.refused = why,
     }
     Ok(answer)
+}
+
+/// The order that one configuration has and the one before it has not; 0 if there is none.
+fn came(before: &Topology, after: &Topology) -> u64 {
+    let mut orders = after.orders.iter().map(|order| order.id);
+    orders.find(|id| before.order(*id).is_none()).unwrap_or_default().0
+}
+
+/// The order that came with an epoch. What was expected may have gone to somebody else, who asked at the same moment.
+fn created_on(seat: &ControlSeat, epoch: Epoch) -> Result<u64, StorageError> {
+    let view = seat.applier.view();
+    let at = |epoch: u64| controller::topology_at(view.as_ref(), Epoch(epoch));
+    let (before, after) = (at(epoch.0.saturating_sub(1))?, at(epoch.0)?);
+    Ok(before.zip(after).map_or(0, |(before, after)| came(&before, &after)))
 }
 
 fn asked(
