@@ -153,6 +153,7 @@ async fn live(cluster: &Arc<Cluster>, scenario: &Scenario) -> Result<(), String>
 
     let mut rng = universe.rng("director");
     let mut starts: Vec<(u64, usize)> = (0..RADIANTS).map(|one| (rng.random_range(0..800), one)).collect();
+    let (at_work, all_is_asked) = tokio::sync::oneshot::channel::<()>();
     if scenario.operated {
         // It finds a cluster that is there, as a rule.
         starts[operator::SPARE].0 += 2_000;
@@ -173,7 +174,11 @@ async fn live(cluster: &Arc<Cluster>, scenario: &Scenario) -> Result<(), String>
         director.spawn("client", clients::client(cluster.clone(), number, SAFETY_MS));
     }
     if scenario.operated {
-        director.spawn("operator", operator::operator(cluster.clone(), SAFETY_MS));
+        let operator = operator::operator(cluster.clone(), SAFETY_MS);
+        director.spawn("operator", async move {
+            operator.await;
+            drop(at_work);
+        });
     }
     for step in steps {
         tokio::time::sleep_until(start + Duration::from_millis(step.at_ms)).await;
@@ -191,6 +196,8 @@ async fn live(cluster: &Arc<Cluster>, scenario: &Scenario) -> Result<(), String>
     }
     let recovered = tokio::time::timeout(LIVENESS, async {
         if scenario.operated {
+            // What is asked last may be decided after all is healed. Nothing is sent: it ends by itself.
+            let _ = all_is_asked.await;
             operator::rest(cluster).await;
         }
         recover(cluster, &mut rng).await;
