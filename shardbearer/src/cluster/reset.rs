@@ -20,13 +20,11 @@ use shardbearer_state::membership::reset::{self, Judgement, Known, LogEnd};
 use super::Cluster;
 use super::control::{self, ControlSeat};
 use super::rebalance::in_force;
+use super::scherald::ATTEMPTS;
 use crate::order::generation;
 
 /// For an operator's request to be brought to the scherald and decided.
 const DEADLINE: Duration = Duration::from_secs(8);
-
-/// How often what is known is looked at again, because the configuration became another meanwhile.
-const ATTEMPTS: usize = 5;
 
 /// For a member to say how far it is. All of it has to fit into one hop to the scherald.
 const SAYS_WITHIN: Duration = Duration::from_millis(800);
@@ -77,22 +75,13 @@ async fn attempt(
     let can = topology.order(id).is_some_and(|order| cluster.membership.can_reset(&order.engine));
     let moving = cluster.migrations.last().filter(|record| !record.phase.is_over());
     let of = |radiant| known.get(&radiant).copied().unwrap_or_default();
-    let Judgement { survivor, account, blockers, dangers } =
-        reset::judge(topology, id, can, moving.as_ref(), of);
-    let mut answer = pb::ResetResponse {
-        epoch: topology.epoch.0,
-        members: members(topology, id, known),
-        survivor: survivor.unwrap_or_default().0,
-        account,
-        blockers,
-        dangers,
-        ..pb::ResetResponse::default()
-    };
+    let judgement = reset::judge(topology, id, can, moving.as_ref(), of);
+    let (mut answer, survivor) = account(topology, id, known, judgement);
     let Some(survivor) = survivor.filter(|_| request.force && !request.dry_run) else { return Ok(answer) };
-    let or = |text: &str, default: &str| if text.is_empty() { default } else { text }.to_owned();
+    let (who, why) = who_and_why(request);
     let command = ControlCommand {
-        who: or(&request.who, "operator"),
-        why: or(&request.why, "most of its members are lost for good"),
+        who,
+        why,
         at_ms: cluster.world.wall_ms(),
         change: Change::Members { on: topology.epoch, change: MemberChange::Reset { order: id, survivor } },
     };
@@ -105,6 +94,32 @@ async fn attempt(
         ControlReply::Refused(why) => answer.blockers.push(why),
     }
     Ok(answer)
+}
+
+/// What an operator is told of it, and who would go on.
+pub(super) fn account(
+    topology: &Topology,
+    id: OrderId,
+    known: &BTreeMap<RadiantId, Known>,
+    judgement: Judgement,
+) -> (pb::ResetResponse, Option<RadiantId>) {
+    let Judgement { survivor, account, blockers, dangers } = judgement;
+    let answer = pb::ResetResponse {
+        epoch: topology.epoch.0,
+        members: members(topology, id, known),
+        survivor: survivor.unwrap_or_default().0,
+        account,
+        blockers,
+        dangers,
+        ..pb::ResetResponse::default()
+    };
+    (answer, survivor)
+}
+
+/// Who asks for it and why, also where they do not say.
+pub(super) fn who_and_why(request: &pb::ResetRequest) -> (String, String) {
+    let or = |text: &str, default: &str| if text.is_empty() { default } else { text }.to_owned();
+    (or(&request.who, "operator"), or(&request.why, "most of its members are lost for good"))
 }
 
 /// How far the order's log reaches here. Of the control order, whose rows are not the only place of what it decided, also what
@@ -184,11 +199,7 @@ pub(super) async fn log_end_at(
     }
 }
 
-pub(super) fn members(
-    topology: &Topology,
-    id: OrderId,
-    known: &BTreeMap<RadiantId, Known>,
-) -> Vec<pb::MemberLog> {
+fn members(topology: &Topology, id: OrderId, known: &BTreeMap<RadiantId, Known>) -> Vec<pb::MemberLog> {
     let member = |(radiant, known): (&RadiantId, &Known)| {
         let name = topology.radiant(*radiant).map_or_else(String::new, |radiant| radiant.name.clone());
         let end = known.end.unwrap_or_default();

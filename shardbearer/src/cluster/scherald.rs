@@ -21,7 +21,7 @@ use shardbearer_state::placement::rebalance::Rest;
 
 use super::Cluster;
 use super::control::{self, ControlSeat};
-use super::rebalance::Spread;
+use super::rebalance::{Spread, in_force};
 use crate::config::Config;
 use crate::engine::Engines;
 
@@ -31,6 +31,8 @@ const LOOK: Duration = Duration::from_millis(200);
 const STOOD_STILL_NS: u64 = 1_000_000_000;
 /// For an operator's request to be brought to the scherald and decided.
 const DEADLINE: Duration = Duration::from_secs(8);
+/// How often a request is looked at again, because the configuration became another meanwhile.
+pub(super) const ATTEMPTS: usize = 5;
 
 /// By what membership is decided.
 #[derive(Clone, Debug)]
@@ -191,12 +193,28 @@ pub(super) async fn answer(
     seat: &ControlSeat,
     request: pb::MemberRequest,
 ) -> Result<pb::MemberResponse, RequestError> {
-    let topology = cluster.map.topology();
+    for _ in 1..ATTEMPTS {
+        let topology = in_force(cluster, seat);
+        let answer = attempt(cluster, seat, request.clone(), &topology).await?;
+        // Something else may have been decided meanwhile: it is looked at again on top of that.
+        if answer.done || request.dry_run || in_force(cluster, seat).epoch == topology.epoch {
+            return Ok(answer);
+        }
+    }
+    attempt(cluster, seat, request, &in_force(cluster, seat)).await
+}
+
+async fn attempt(
+    cluster: &Cluster,
+    seat: &ControlSeat,
+    request: pb::MemberRequest,
+    topology: &Topology,
+) -> Result<pb::MemberResponse, RequestError> {
     let invalid = |why: String| RequestError::Refused(Refused::Invalid(why));
-    let radiant = named(&topology, &request.radiant).map_err(invalid)?;
-    let action = action(&topology, &request).map_err(invalid)?;
+    let radiant = named(topology, &request.radiant).map_err(invalid)?;
+    let action = action(topology, &request).map_err(invalid)?;
     let Answer { change, steps, mut blockers, forced, effects, dangers } =
-        ask::ask(&topology, &facts(cluster, &topology, 0), radiant, action);
+        ask::ask(topology, &facts(cluster, topology, 0), radiant, action);
     let change = match request.force {
         true => change.or(forced),
         false => change.filter(|_| dangers.is_empty()),
@@ -212,7 +230,7 @@ pub(super) async fn answer(
         let who = if request.who.is_empty() { "operator".to_owned() } else { request.who };
         let command = ControlCommand {
             who,
-            why: if request.why.is_empty() { reason(&topology, &change) } else { request.why },
+            why: if request.why.is_empty() { reason(topology, &change) } else { request.why },
             at_ms: cluster.world.wall_ms(),
             change: Change::Members { on: topology.epoch, change },
         };

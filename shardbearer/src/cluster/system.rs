@@ -29,7 +29,7 @@ use tokio::time::Instant;
 
 use super::Cluster;
 use super::control;
-use super::reset::{log_end_at, members, of_seat};
+use super::reset::{account, log_end_at, of_seat, who_and_why};
 use crate::order::generation::Beginning;
 
 const CONTROL: OrderId = OrderId::CONTROL;
@@ -55,23 +55,10 @@ pub(super) async fn ask(
     request: pb::ResetRequest,
 ) -> Result<pb::ResetResponse, RequestError> {
     let seen = Seen::look(cluster, None).await?;
-    let Judgement { survivor, account, blockers, dangers } = seen.judge(cluster);
-    let mut answer = pb::ResetResponse {
-        epoch: seen.told.topology.epoch.0,
-        members: members(&seen.told.topology, CONTROL, &seen.known),
-        survivor: survivor.unwrap_or_default().0,
-        account,
-        blockers,
-        dangers,
-        ..pb::ResetResponse::default()
-    };
+    let (mut answer, survivor) = account(&seen.told.topology, CONTROL, &seen.known, seen.judge(cluster));
     let Some(survivor) = survivor.filter(|_| request.force && !request.dry_run) else { return Ok(answer) };
-    let or = |text: &str, default: &str| if text.is_empty() { default } else { text }.to_owned();
-    let order = pb::SurviveRequest {
-        who: or(&request.who, "operator"),
-        why: or(&request.why, "most of its members are lost for good"),
-        seen: Some(seen.as_told(survivor)),
-    };
+    let (who, why) = who_and_why(&request);
+    let order = pb::SurviveRequest { who, why, seen: Some(seen.as_told(survivor)) };
     let said = match survivor == cluster.me {
         true => survive(cluster, order).await?,
         false => tell(cluster, survivor, order).await?,

@@ -63,11 +63,11 @@ pub async fn all_there(radiant: &Radiant, keys: std::ops::Range<usize>, value: &
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_order_that_lost_its_majority_goes_on_from_the_member_that_is_left() {
-    let folder = tempfile::tempdir().expect("a folder");
+/// A cluster with some keys, which all members of their orders have: what is acknowledged is to be with the survivors, whoever
+/// they are. Also the ports of its radiants.
+pub async fn with_keys(folder: &Path) -> (Vec<u16>, Vec<Radiant>) {
     let ports = free_ports(RADIANTS);
-    let starting: Vec<_> = (0..RADIANTS).map(|i| start(configured(folder.path(), &ports, i))).collect();
+    let starting: Vec<_> = (0..RADIANTS).map(|i| start(configured(folder, &ports, i))).collect();
     let mut radiants = Vec::new();
     for radiant in starting {
         radiants.push(radiant.open().await);
@@ -75,11 +75,17 @@ async fn an_order_that_lost_its_majority_goes_on_from_the_member_that_is_left() 
     for key in 0..KEYS {
         radiants[key % RADIANTS].put(&format!("key-{key}"), "old").await.expect("written");
     }
-    let topology = radiants[0].running.cluster.map.topology();
-    // What is acknowledged is to be with the survivors, whoever they are.
-    for order in &topology.orders {
+    for order in &radiants[0].running.cluster.map.topology().orders {
         agree(&radiants, order.id).await;
     }
+    (ports, radiants)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_lost_its_majority_goes_on_from_the_member_that_is_left() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (ports, radiants) = with_keys(folder.path()).await;
+    let topology = radiants[0].running.cluster.map.topology();
     let led = reset(&radiants[0], topology.orders[1].id, false, true).await;
     assert!(!led.done && led.blockers[0].contains("has its majority"), "{led:?}");
 

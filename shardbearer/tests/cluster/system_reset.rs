@@ -18,7 +18,7 @@ use shardbearer_proto::{convert, pb};
 use tokio::time::Instant;
 
 use super::harness::*;
-use super::reset::{KEYS, RADIANTS, agree, all_there, configured, id, order, reset};
+use super::reset::{KEYS, agree, all_there, configured, id, order, reset, with_keys};
 
 const CONTROL: OrderId = OrderId::CONTROL;
 
@@ -60,19 +60,8 @@ async fn write_what_can_be(radiant: &Radiant, topology: &Topology, served: impl 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_control_order_that_lost_its_majority_goes_on_from_the_member_that_is_left() {
     let folder = tempfile::tempdir().expect("a folder");
-    let ports = free_ports(RADIANTS);
-    let starting: Vec<_> = (0..RADIANTS).map(|i| start(configured(folder.path(), &ports, i))).collect();
-    let mut radiants = Vec::new();
-    for radiant in starting {
-        radiants.push(radiant.open().await);
-    }
-    for key in 0..KEYS {
-        radiants[key % RADIANTS].put(&format!("key-{key}"), "old").await.expect("written");
-    }
+    let (ports, radiants) = with_keys(folder.path()).await;
     let topology = radiants[0].running.cluster.map.topology();
-    for order in &topology.orders {
-        agree(&radiants, order.id).await;
-    }
     let seats = topology.orders[0].members.clone();
     assert_eq!(seats.len(), 3, "{topology:?}");
     let served = system_reset(&radiants[0], false, true).await;

@@ -9,12 +9,13 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use shardbearer::cluster::Cluster as Overview;
 use shardbearer::gateway::Overview as _;
-use shardbearer_core::ids::OrderId;
+use shardbearer_core::ids::{Epoch, OrderId};
 use shardbearer_core::membership::Standing;
 use shardbearer_core::topology::{Order, Radiant};
 use shardbearer_proto::pb;
 use shardbearer_proto::pb::member_request::Action;
 use shardbearer_proto::pb::move_request::{Kind, Plan};
+use shardbearer_state::controller;
 use tokio::sync::oneshot;
 
 use super::cluster::{Cluster, RADIANTS, REPLICATION, SHARDS};
@@ -99,12 +100,24 @@ fn is_up_for_seats(standing: Standing) -> bool {
     matches!(standing, Standing::Active | Standing::Spare)
 }
 
-/// Whether no shard is on its way and no order's members are being changed, as all see it.
+/// What the control order has decided last, as far as any of its members has it.
+fn decided(cluster: &Cluster) -> Option<(Epoch, Epoch)> {
+    let running = cluster.machines.iter().filter_map(Machine::running);
+    let seats = running.filter_map(|(running, _)| running.cluster.control());
+    let known = seats.filter_map(|seat| controller::topology(seat.applier.view().as_ref()).ok()?);
+    known.map(|topology| topology.version()).max()
+}
+
+/// Whether no shard is on its way and no order's members are being changed, as all see it who have heard of everything.
 fn at_rest(cluster: &Cluster) -> bool {
+    let decided = decided(cluster);
     let mut running = cluster.machines.iter().map(|machine| machine.running());
     running.all(|running| {
         let Some((running, _)) = running else { return false };
         let topology = running.cluster.map.topology();
+        if decided.is_none_or(|decided| topology.version() < decided) {
+            return false;
+        }
         let still = |order: &Order| order.roster.learners.is_empty();
         let stays = |radiant: &Radiant| matches!(radiant.standing, Standing::Active | Standing::Gone);
         let over = running.cluster.migrations.last().is_none_or(|last| last.phase.is_over());

@@ -5,6 +5,7 @@ use std::time::Duration;
 use shardbearer_core::ids::OrderId;
 use shardbearer_core::storage::Space;
 use shardbearer_proto::pb;
+use shardbearer_proto::pb::member_request::Action;
 use shardbearer_proto::pb::rebalance_request::Kind;
 use shardbearer_sim::chaos;
 
@@ -222,5 +223,18 @@ fn after_many_moves_the_disks_hold_one_copy_for_each_replica() {
         }
         scene.eventually("what the sources had is gone", || stored() <= before + before / 50).await;
         assert!((3.0..3.2).contains(&copies(stored())), "{} copies", copies(stored()));
+    });
+}
+
+/// What is asked for right after something else was decided is decided on top of that, and not refused for it.
+#[test]
+fn one_request_right_after_another_is_decided_too() {
+    let shape = Shape { radiants: 4, founders: 4, ..Shape::default() };
+    play(16, &shape, async |scene| {
+        for turn in 0..20 {
+            let action = if turn % 2 == 0 { Action::Drain } else { Action::Undrain };
+            let asked = scene.ask_member(turn % 3, action, 3).await;
+            assert_eq!(asked, Ok(()), "{action:?}, {turn}");
+        }
     });
 }
