@@ -254,7 +254,11 @@ impl Up {
         }
         loop {
             let status = radiants[0].cluster.status();
-            if status.health == "ok" {
+            // What else is wrong, such as an order that lacks replicas, may take until somebody does something about it.
+            if status.health != "down" && status.radiants.iter().all(|radiant| radiant.state == "up") {
+                for problem in &status.problems {
+                    println!("problem    {problem}");
+                }
                 return Ok(radiants[0].cluster.map.topology());
             }
             if Instant::now() >= deadline {

@@ -202,6 +202,14 @@ async fn what_a_survivor_was_told_to_begin_is_begun_after_a_crash() {
         let history = radiant.running.cluster.epochs().await.expect("nobody else is needed");
         let record = history.iter().find(|record| record.epoch == begun.0).expect("it is an epoch");
         assert_eq!((record.why.as_str(), order(&radiant, CONTROL).members), (why.as_str(), vec![survivor]));
+        eventually("it leads, and is said to lack two replicas", || {
+            let status = radiant.running.cluster.status();
+            let control = status.orders.iter().find(|order| order.control).expect("there is one");
+            let said = |problem: &String| problem.contains("order 1 has 1 of 3 replicas");
+            (control.state.as_str(), control.replicas_wanted) == ("degraded", 3)
+                && status.problems.iter().any(said)
+        })
+        .await;
         radiant.stop().await;
     }
     with_rows(&data, |rows| {
