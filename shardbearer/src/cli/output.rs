@@ -141,10 +141,13 @@ pub(super) fn section(lines: &mut Vec<String>, title: &str, sentences: &[String]
     }
 }
 
+/// The title of what is unsafe about a request that was not forced.
+pub(super) const TAKES_FORCE: &str = "Unsafe, so that it takes --force:";
+
 /// Why something is not done, forced or not, and why not unless forced.
 pub(super) fn refusals(lines: &mut Vec<String>, blockers: &[String], dangers: &[String]) {
     section(lines, "In the way:", blockers);
-    section(lines, "Unsafe, so that it takes --force:", dangers);
+    section(lines, TAKES_FORCE, dangers);
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use shardbearer_client::pb;
 use shardbearer_client::pb::member_request::Action;
 
 use super::Global;
+use super::failure::Failure;
 use super::output::{self, Output};
 
 /// Arguments of `radiant`.
@@ -124,7 +125,8 @@ impl Radiant {
         let agreed = answer.done || (dry && forced);
         let objected = !answer.blockers.is_empty() || !answer.dangers.is_empty();
         let refused = objected && !agreed;
-        anyhow::ensure!(!refused, "refused{}", if dry { " if it were asked for now" } else { "" });
+        let unforced = answer.blockers.is_empty() && !forced;
+        anyhow::ensure!(!refused, Failure::refused(dry, unforced));
         Ok(())
     }
 }

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use shardbearer_client::pb::rebalance_request::Kind;
 use shardbearer_client::{Client, pb};
 
+use super::failure::Failure;
 use super::output::{self, Output};
 use super::{Global, progress};
 use crate::report;
@@ -122,7 +123,7 @@ pub(super) async fn ask(
         Output::Table => output::line(words(&answer, dry_run))?,
     }
     if let Some(why) = &answer.refused {
-        anyhow::bail!("refused: {why}");
+        anyhow::bail!(Failure::Refused(format!("refused: {why}")));
     }
     Ok(answer)
 }

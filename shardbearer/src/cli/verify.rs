@@ -81,7 +81,7 @@ impl Verify {
                 let grpc = radiant.doors.as_ref().map(|doors| doors.grpc.clone()).unwrap_or_default();
                 (radiant.name.clone(), grpc)
             });
-            compare(order.id, members.collect(), global.timeout)
+            compare(order.id, members.collect(), global.timeout())
         });
         let verdicts = join_all(verdicts).await;
         anyhow::ensure!(!verdicts.is_empty(), "there is no such order; `shardbearer orders` lists them");

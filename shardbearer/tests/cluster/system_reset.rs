@@ -87,6 +87,11 @@ async fn a_control_order_that_lost_its_majority_goes_on_from_the_member_that_is_
     assert!(changed.is_err(), "nobody can decide it: {changed:?}");
     assert!(written > 0, "data go on: {topology:?}");
 
+    let lost = topology.orders.iter().find(|order| !order.id.is_control()).expect("there are some").id;
+    let request = pb::ResetRequest { order: lost.0, force: true, ..pb::ResetRequest::default() };
+    let error = here[0].running.cluster.reset(request).await.expect_err("nobody can decide it").to_string();
+    assert!(error.contains("`shardbearer system reset`"), "{error}");
+
     // The account changes nothing, and nor does asking without --force; whom one asks does not matter.
     let bystander = here.iter().find(|one| !seats.contains(&id(one))).expect("two of them have no seat");
     let dry = system_reset(bystander, true, true).await;
