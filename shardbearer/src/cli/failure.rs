@@ -23,11 +23,15 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// What an operator's request was refused with; `unforced` if that is all that is in its way.
-    pub(super) fn refused(dry_run: bool, unforced: bool) -> Failure {
+    /// An operator's request that is refused: because of `blockers`, or where there are none, because it is unsafe and was not
+    /// forced.
+    pub(super) fn refused(dry_run: bool, blockers: &[String]) -> Failure {
         let when = if dry_run { " if it were asked for now" } else { "" };
-        let way = if unforced { "; if what is unsafe about it is accepted, add --force" } else { "" };
-        Failure::Refused(format!("refused{when}{way}"))
+        let why = match blockers {
+            [] => "it is unsafe; if you accept that, add --force".to_owned(),
+            blockers => blockers.join("; "),
+        };
+        Failure::Refused(format!("refused{when}: {why}"))
     }
 }
 
@@ -60,10 +64,11 @@ mod tests {
 
     #[test]
     fn programs_tell_failures_apart() {
-        let refused = anyhow::Error::new(Failure::refused(false, true));
+        let refused = anyhow::Error::new(Failure::refused(false, &[]));
         assert_eq!(json(&refused)["outcome"], "refused");
         assert!(refused.to_string().ends_with("add --force"), "{refused}");
-        assert_eq!(Failure::refused(true, false).to_string(), "refused if it were asked for now");
+        let blocked = Failure::refused(true, &["it leads".into()]);
+        assert_eq!(blocked.to_string(), "refused if it were asked for now: it leads");
         let code = |failure: Failure| format!("{:?}", exit_code(&failure.into()));
         let is = |code: u8| format!("{:?}", ExitCode::from(code));
         assert_eq!(code(Failure::Usage(String::new())), is(2));

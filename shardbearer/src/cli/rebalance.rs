@@ -162,7 +162,7 @@ fn words(answer: &Answer, dry_run: bool) -> String {
         output::right(&mut table, &[1, 2, 3, 4, 5]);
         lines.push(table.to_string());
     }
-    output::refusals(&mut lines, &answer.blockers, &answer.dangers);
+    output::refusals(&mut lines, answer.done, &answer.blockers, &answer.dangers);
     lines.join("\n")
 }
 

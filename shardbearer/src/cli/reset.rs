@@ -77,7 +77,7 @@ impl Answer {
             false if dry_run && lawful && !unforced => "possible",
             false => "refused",
         };
-        (self.outcome == "refused").then(|| Failure::refused(dry_run, unforced))
+        (self.outcome == "refused").then(|| Failure::refused(dry_run, &self.blockers))
     }
 }
 
@@ -109,13 +109,12 @@ fn words(answer: &Answer) -> String {
         output::right(&mut table, &[2, 3, 4]);
         lines.push(table.to_string());
     }
-    let (known, unsafe_about_it) = match answer.done {
-        true => ("What was known, and what follows:", "Forced, although:"),
-        false => ("What is known, and what would follow:", output::TAKES_FORCE),
+    let known = match answer.done {
+        true => "What was known, and what follows:",
+        false => "What is known, and what would follow:",
     };
     output::section(&mut lines, known, &answer.account);
-    output::section(&mut lines, "In the way:", &answer.blockers);
-    output::section(&mut lines, unsafe_about_it, &answer.dangers);
+    output::refusals(&mut lines, answer.done, &answer.blockers, &answer.dangers);
     lines.join("\n")
 }
 
