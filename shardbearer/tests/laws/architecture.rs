@@ -34,7 +34,7 @@ const CRATES: &[Crate] = &[
         name: "shardbearer-state",
         ours: &["shardbearer-core"],
         // JSON and base64 for the lines of a history, which tests and the CLI share.
-        others: Some(&["base64", "bytes", "serde", "serde_json", "thiserror"]),
+        others: Some(&["base64", "bytes", "serde_json", "thiserror"]),
         never: &["tokio", "prost", "rand"],
     },
     Crate {

@@ -1,72 +1,69 @@
-//! JSON in which no object has a field twice. `serde_json` takes the last one and drops the others.
+//! Whether each field of an object stands there once. `serde_json` takes the last of several and drops the others.
 
-use std::fmt;
+use std::collections::BTreeSet;
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value};
-
-/// A value whose objects, however deep, have each field once.
-pub(super) struct Once(pub(super) Value);
-
-impl<'de> Deserialize<'de> for Once {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Once, D::Error> {
-        from.deserialize_any(Collect).map(Once)
+/// A field that comes twice in one object, however deep, of a text that is known to be JSON.
+pub(super) fn repeated(text: &str) -> Option<String> {
+    // What is open: the fields so far of an object, nothing of a list.
+    let mut open: Vec<BTreeSet<String>> = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(['{', '[', '}', ']', '"']) {
+        let (_, token) = rest.split_at(at);
+        let length = match token.as_bytes().first() {
+            Some(b'{' | b'[') => {
+                open.push(BTreeSet::new());
+                1
+            }
+            Some(b'"') => string(token),
+            _ => {
+                open.pop();
+                1
+            }
+        };
+        let (token, behind) = token.split_at(length);
+        rest = behind;
+        if token.len() > 1 && rest.trim_start().starts_with(':') {
+            // Escapes may spell one name in many ways.
+            let name: String = serde_json::from_str(token).ok()?;
+            let fields = open.last_mut()?;
+            if !fields.insert(name.clone()) {
+                return Some(name);
+            }
+        }
     }
+    None
 }
 
-struct Collect;
+/// The length of the string that the text begins with, quotes included.
+fn string(text: &str) -> usize {
+    let mut escaped = false;
+    let end = text.bytes().skip(1).position(|byte| {
+        let ends = byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        ends
+    });
+    end.map_or(text.len(), |end| end + 2)
+}
 
-impl<'de> Visitor<'de> for Collect {
-    type Value = Value;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("a JSON value")
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E: Error>(self, flag: bool) -> Result<Value, E> {
-        Ok(flag.into())
-    }
-
-    fn visit_u64<E: Error>(self, number: u64) -> Result<Value, E> {
-        Ok(number.into())
-    }
-
-    fn visit_i64<E: Error>(self, number: i64) -> Result<Value, E> {
-        Ok(number.into())
-    }
-
-    fn visit_f64<E: Error>(self, number: f64) -> Result<Value, E> {
-        Ok(number.into())
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<Value, E> {
-        Ok(text.into())
-    }
-
-    fn visit_string<E: Error>(self, text: String) -> Result<Value, E> {
-        Ok(text.into())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Value, A::Error> {
-        let mut values = Vec::new();
-        while let Some(Once(value)) = from.next_element()? {
-            values.push(value);
+    #[test]
+    fn a_field_that_comes_twice_in_one_object_is_found_however_it_is_written() {
+        for (text, found) in [
+            (r#"{"a":1,"b":2,"a":1}"#, Some("a")),
+            (r#"{"a":[{"b":1},{"b":{"c":1 , "c" : 2}}]}"#, Some("c")),
+            (r#"{"a":1,"\u0061":2}"#, Some("a")),
+            (r#"{"a\"":1,"a\\":2,"a\"":3}"#, Some("a\"")),
+            (r#"{"é":{},"é":[]}"#, Some("é")),
+            (r#"{"a":{"a":{"a":["a","a",":"]}},"b":"\"a\":1,\"a\":{"}"#, None),
+            (r#"[{"a":1},{"a":1},"a","a"]"#, None),
+            (r#""a""#, None),
+            ("7", None),
+        ] {
+            serde_json::from_str::<serde_json::Value>(text).expect("JSON");
+            assert_eq!(repeated(text).as_deref(), found, "{text}");
         }
-        Ok(values.into())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Value, A::Error> {
-        let mut fields = Map::new();
-        while let Some((name, Once(value))) = from.next_entry::<String, Once>()? {
-            if fields.contains_key(&name) {
-                return Err(A::Error::custom(format_args!("the field {name:?} comes twice")));
-            }
-            fields.insert(name, value);
-        }
-        Ok(fields.into())
     }
 }
