@@ -2,6 +2,7 @@
 //! proves nothing.
 
 mod beacons;
+mod decisions;
 mod engines;
 
 use std::ops::Range;
@@ -10,6 +11,7 @@ use shardbearer_sim::chaos;
 use shardbearer_sim::disk::{Flaw, Lie};
 
 pub use self::beacons::{Lie as BeaconLie, Lying};
+pub use self::decisions::Whim;
 pub use self::engines::{Defect, defective};
 use super::mixes::MIXES;
 use super::run::{Scenario, run};
@@ -37,6 +39,8 @@ struct Double {
     name: &'static str,
     defects: Defects,
     profile: &'static str,
+    /// Whether it shows only where an operator changes things meanwhile.
+    operated: bool,
     /// Within which it has to be noticed. Begins where it is, so that this takes one run.
     seeds: Range<u64>,
     /// One of which the verdict contains.
@@ -48,6 +52,7 @@ const DOUBLES: &[Double] = &[
         name: "a log that acknowledges before it is durable",
         defects: disk(Flaw::AcksBeforeDurable),
         profile: "calm",
+        operated: false,
         seeds: 0..10,
         words: &["that is durable on"],
     },
@@ -55,6 +60,7 @@ const DOUBLES: &[Double] = &[
         name: "a disk that forgets votes",
         defects: disk(Flaw::ForgetsHardState),
         profile: "all-crash",
+        operated: false,
         seeds: 0..10,
         words: &["two heralds", "that is durable on"],
     },
@@ -62,6 +68,7 @@ const DOUBLES: &[Double] = &[
         name: "a log with a hole after it was cut",
         defects: disk(Flaw::CutsTooMuch),
         profile: "everything",
+        operated: false,
         seeds: 11..100,
         words: &["follows"],
     },
@@ -69,6 +76,7 @@ const DOUBLES: &[Double] = &[
         name: "a replica that diverges since its storage loses rows",
         defects: disk(Flaw::LosesRows),
         profile: "calm",
+        operated: false,
         seeds: 0..10,
         words: &["applied the same and differ"],
     },
@@ -76,6 +84,7 @@ const DOUBLES: &[Double] = &[
         name: "an order that forgets who asked, so that a repeated request applies twice",
         defects: engine(Defect::Forgetful),
         profile: "net",
+        operated: false,
         seeds: 0..10,
         words: &["took effect twice", "should have", "made twice", "nothing explains"],
     },
@@ -83,6 +92,7 @@ const DOUBLES: &[Double] = &[
         name: "an order that applies each entry twice",
         defects: engine(Defect::AppliesTwice),
         profile: "calm",
+        operated: false,
         seeds: 0..10,
         words: &["was given again"],
     },
@@ -90,6 +100,7 @@ const DOUBLES: &[Double] = &[
         name: "images without the session table",
         defects: engine(Defect::Images(Lie::OmitsSessions)),
         profile: "crash",
+        operated: false,
         seeds: 0..40,
         words: &["applied the same and differ"],
     },
@@ -97,6 +108,7 @@ const DOUBLES: &[Double] = &[
         name: "images that omit a key",
         defects: engine(Defect::Images(Lie::OmitsKeys)),
         profile: "crash",
+        operated: false,
         seeds: 0..40,
         words: &["applied the same and differ"],
     },
@@ -104,6 +116,7 @@ const DOUBLES: &[Double] = &[
         name: "a herald that answers reads without asking whether it still is one",
         defects: engine(Defect::Hasty),
         profile: "pause",
+        operated: false,
         seeds: 7..60,
         words: &["was answered before"],
     },
@@ -111,6 +124,7 @@ const DOUBLES: &[Double] = &[
         name: "a lease that is kept across a pause",
         defects: engine(Defect::LongLease),
         profile: "pause",
+        operated: false,
         seeds: 35..70,
         words: &["no order explains", "was answered before"],
     },
@@ -118,6 +132,7 @@ const DOUBLES: &[Double] = &[
         name: "an order that takes what belongs to another",
         defects: engine(Defect::Greedy),
         profile: "calm",
+        operated: false,
         seeds: 0..10,
         words: &["is served by orders"],
     },
@@ -125,6 +140,7 @@ const DOUBLES: &[Double] = &[
         name: "founders that are said to agree without having been asked",
         defects: Defects { beacons: Some(BeaconLie::Agree), ..NONE },
         profile: "calm",
+        operated: false,
         seeds: 9..40,
         words: &["two clusters"],
     },
@@ -132,8 +148,41 @@ const DOUBLES: &[Double] = &[
         name: "founders that are told of different foundings",
         defects: Defects { beacons: Some(BeaconLie::Garble), ..NONE },
         profile: "calm",
+        operated: false,
         seeds: 0..10,
         words: &["is another configuration"],
+    },
+    Double {
+        name: "a control order that carries out what was decided on an epoch that is over",
+        defects: engine(Defect::Decides(Whim::OldOnes)),
+        profile: "calm",
+        operated: true,
+        seeds: 0..40,
+        words: &["took effect in epoch"],
+    },
+    Double {
+        name: "a control order that lets two members go at once",
+        defects: engine(Defect::Decides(Whim::TwoAtOnce)),
+        profile: "calm",
+        operated: true,
+        seeds: 0..10,
+        words: &["come at once"],
+    },
+    Double {
+        name: "epochs of which nobody knows who asked for them",
+        defects: engine(Defect::Decides(Whim::Unexplained)),
+        profile: "calm",
+        operated: false,
+        seeds: 0..10,
+        words: &["is not explained"],
+    },
+    Double {
+        name: "a source that drops its copy as soon as it is frozen",
+        defects: engine(Defect::DropsEarly),
+        profile: "calm",
+        operated: true,
+        seeds: 0..10,
+        words: &["before the copy was compared"],
     },
 ];
 
@@ -148,9 +197,8 @@ fn every_broken_double_is_noticed() {
 fn notice(double: &Double) -> Result<(), String> {
     let profile = chaos::profile(double.profile).expect("one of the profiles");
     for seed in double.seeds.clone() {
-        let Err(broken) =
-            run(&Scenario { seed, profile, mix: &MIXES[0], defects: double.defects, operated: false })
-        else {
+        let Double { defects, operated, .. } = *double;
+        let Err(broken) = run(&Scenario { seed, profile, mix: &MIXES[0], defects, operated }) else {
             continue;
         };
         println!("{}: noticed with seed {seed}: {}", double.name, broken.what);

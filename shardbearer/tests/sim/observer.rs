@@ -14,6 +14,7 @@ use shardbearer_core::engine::{
 };
 use shardbearer_core::error::RequestError;
 use shardbearer_core::ids::{OrderId, RadiantId, SessionId};
+use shardbearer_core::kv::Entry;
 use shardbearer_core::log::LogPos;
 use shardbearer_core::protocol::Configuration;
 use shardbearer_core::storage::StorageError;
@@ -22,6 +23,7 @@ use shardbearer_sim::disk::Disk;
 use shardbearer_sim::world::Universe;
 
 use super::doubles::{self, Defects};
+use super::invariants::applied::{Ledger, Page};
 use super::invariants::durable;
 use super::mixes::ENGINES;
 
@@ -31,13 +33,15 @@ pub fn engines(
     disks: &Arc<[Arc<Disk>]>,
     disk: &Arc<Disk>,
     wished: &Arc<Wished>,
+    ledger: &Arc<Ledger>,
     defects: &Defects,
 ) -> Engines {
     let mut engines = Engines::default();
     for name in ENGINES {
         let factory = engines.find(name).expect("it is built in");
         let (universe, disks, wished) = (universe.clone(), disks.clone(), wished.clone());
-        let observed = Arc::new(ObservedFactory { factory, universe, disks, wished, asked: Arc::default() });
+        let (ledger, asked) = (ledger.clone(), Arc::default());
+        let observed = Arc::new(ObservedFactory { factory, universe, disks, wished, ledger, asked });
         engines.register(match defects.engine {
             // Outside, since it may change what is proposed.
             Some(defect) => doubles::defective(defect, observed, disk),
@@ -58,6 +62,7 @@ struct ObservedFactory {
     universe: Arc<Universe>,
     disks: Arc<[Arc<Disk>]>,
     wished: Arc<Wished>,
+    ledger: Arc<Ledger>,
     asked: Arc<Asked>,
 }
 
@@ -77,20 +82,24 @@ impl EngineFactory for ObservedFactory {
 
     async fn open(&self, mut context: EngineContext) -> Result<Arc<dyn ConsensusEngine>, EngineError> {
         let (universe, order, asked) = (self.universe.clone(), context.order, self.asked.clone());
-        context.applier = Arc::new(ObservedApplier { inner: context.applier, universe, order, asked });
+        let ledger = self.ledger.clone();
+        context.applier =
+            Arc::new(ObservedApplier { inner: context.applier, universe, order, ledger, asked });
         let inner = self.factory.open(context).await?;
         let (universe, disks, asked) = (self.universe.clone(), self.disks.clone(), self.asked.clone());
         Ok(Arc::new(Observed { inner, universe, disks, order, wished: self.wished.clone(), asked }))
     }
 }
 
+/// An entry of a data order.
+fn understood(entry: &Bytes) -> Entry {
+    convert::entry_from_bytes(entry.clone()).expect("the order's own")
+}
+
 /// The requests of an entry of a data order.
-fn requests(order: OrderId, entry: &Bytes) -> Vec<(OrderId, SessionId, u64)> {
-    if order.is_control() {
-        return Vec::new();
-    }
-    let entry = convert::entry_from_bytes(entry.clone()).expect("the order's own");
-    entry.items.iter().filter_map(|item| item.id).map(|id| (order, id.session, id.number)).collect()
+fn requests(order: OrderId, entry: &Entry) -> impl Iterator<Item = (OrderId, SessionId, u64)> {
+    let ids = entry.items.iter().filter_map(|item| item.id);
+    ids.map(move |id| (order, id.session, id.number))
 }
 
 struct Observed {
@@ -120,7 +129,8 @@ impl Observed {
 impl ConsensusEngine for Observed {
     async fn propose(&self, entry: Bytes) -> Result<Bytes, RequestError> {
         let trace = &self.universe.trace;
-        for request in requests(self.order, &entry) {
+        let of_data = (!self.order.is_control()).then(|| understood(&entry));
+        for request in of_data.iter().flat_map(|entry| requests(self.order, entry)) {
             let mut asked = self.asked.lock();
             let (times, _) = asked.entry(request).or_default();
             *times += 1;
@@ -195,7 +205,21 @@ struct ObservedApplier {
     inner: Arc<dyn Applier>,
     universe: Arc<Universe>,
     order: OrderId,
+    ledger: Arc<Ledger>,
     asked: Arc<Asked>,
+}
+
+impl ObservedApplier {
+    fn count(&self, position: LogPos, entry: &Entry) {
+        for request in requests(self.order, entry) {
+            let mut asked = self.asked.lock();
+            let (_, place) = asked.entry(request).or_default();
+            // After a restart entries are applied again where they stand.
+            if place.get_or_insert(position).index != position.index {
+                self.universe.trace.cover("retry answered from the table");
+            }
+        }
+    }
 }
 
 #[async_trait]
@@ -204,18 +228,22 @@ impl Applier for ObservedApplier {
         self.inner.applied()
     }
 
-    async fn apply(&self, entries: Vec<Committed>) -> Result<Vec<Bytes>, StorageError> {
-        for entry in &entries {
-            for request in entry.proposal.iter().flat_map(|proposal| requests(self.order, proposal)) {
-                let mut asked = self.asked.lock();
-                let (_, place) = asked.entry(request).or_default();
-                // After a restart entries are applied again where they stand.
-                if place.get_or_insert(entry.position).index != entry.position.index {
-                    self.universe.trace.cover("retry answered from the table");
-                }
+    async fn apply(&self, mut entries: Vec<Committed>) -> Result<Vec<Bytes>, StorageError> {
+        let mut pages = Vec::new();
+        for (at, committed) in entries.iter_mut().enumerate() {
+            let Some(proposal) = &committed.proposal else { continue };
+            if self.order.is_control() {
+                pages.extend(Page::of_control(at, committed));
+            } else {
+                let entry = understood(proposal);
+                self.count(committed.position, &entry);
+                pages.extend(Page::of_data(at, committed, &entry));
             }
         }
-        self.inner.apply(entries).await
+        let mut replies = self.inner.apply(entries).await?;
+        let judged = self.ledger.judge(self.order, pages, &mut replies);
+        judged.unwrap_or_else(|why| self.universe.trace.broken(why));
+        Ok(replies)
     }
 
     async fn persist(&self) -> Result<Applied, StorageError> {

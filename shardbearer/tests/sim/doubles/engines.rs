@@ -11,12 +11,14 @@ use shardbearer_core::engine::{
 };
 use shardbearer_core::error::RequestError;
 use shardbearer_core::ids::{OrderId, RadiantId, ShardId};
-use shardbearer_core::kv::{Command, Entry};
+use shardbearer_core::kv::{Command, Entry, Item, Migrate, Step};
 use shardbearer_core::log::LogPos;
 use shardbearer_core::storage::StorageError;
 use shardbearer_core::world::World;
 use shardbearer_proto::convert;
 use shardbearer_sim::disk::{Disk, Lie};
+
+use super::decisions::Whim;
 
 /// What is wrong with an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +35,10 @@ pub enum Defect {
     Images(Lie),
     /// Its herald takes a shard that belongs to the next order.
     Greedy,
+    /// Where it should freeze a shard it drops it too.
+    DropsEarly,
+    /// What the control order makes of commands.
+    Decides(Whim),
 }
 
 /// An engine like `inner`, with a defect.
@@ -99,6 +105,18 @@ impl Defective {
                     item
                 }));
             }
+            Defect::DropsEarly => {
+                let freezes = |item: &&Item| {
+                    matches!(&item.command, Command::Migrate(Migrate { step: Step::Freeze, .. }))
+                };
+                let more: Vec<_> = entry.items.iter().filter(freezes).cloned().collect();
+                entry.items.extend(more.into_iter().map(|mut item| {
+                    if let Command::Migrate(migrate) = &mut item.command {
+                        migrate.step = Step::Collect { epoch: migrate.migration };
+                    }
+                    item
+                }));
+            }
             _ => {}
         }
         entry
@@ -112,7 +130,9 @@ fn without_ids(entry: &mut Entry) {
 #[async_trait]
 impl ConsensusEngine for Defective {
     async fn propose(&self, entry: Bytes) -> Result<Bytes, RequestError> {
-        if !matches!(self.defect, Defect::Forgetful | Defect::Greedy) || self.order.is_control() {
+        if !matches!(self.defect, Defect::Forgetful | Defect::Greedy | Defect::DropsEarly)
+            || self.order.is_control()
+        {
             return self.inner.propose(entry).await;
         }
         let entry = self.spoilt(convert::entry_from_bytes(entry).expect("the order's own"));
@@ -173,6 +193,23 @@ struct DefectiveApplier {
     disk: Arc<Disk>,
 }
 
+impl DefectiveApplier {
+    /// One by one, since each is decided on what came of those before.
+    async fn decide(&self, whim: Whim, entries: Vec<Committed>) -> Result<Vec<Bytes>, StorageError> {
+        let mut replies = Vec::new();
+        for mut entry in entries {
+            if let Some(proposal) = &mut entry.proposal {
+                let own = convert::control_command_from_bytes(proposal.clone());
+                let mut command = own.expect("the order's own");
+                whim.spoil(&self.disk, &mut command);
+                *proposal = convert::control_command_to_bytes(&command);
+            }
+            replies.extend(self.inner.apply(vec![entry]).await?);
+        }
+        Ok(replies)
+    }
+}
+
 #[async_trait]
 impl Applier for DefectiveApplier {
     fn applied(&self) -> Applied {
@@ -180,6 +217,9 @@ impl Applier for DefectiveApplier {
     }
 
     async fn apply(&self, entries: Vec<Committed>) -> Result<Vec<Bytes>, StorageError> {
+        if let (Defect::Decides(whim), true) = (self.defect, self.order.is_control()) {
+            return self.decide(whim, entries).await;
+        }
         if self.defect != Defect::AppliesTwice || self.order.is_control() {
             return self.inner.apply(entries).await;
         }
