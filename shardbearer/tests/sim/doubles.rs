@@ -11,7 +11,7 @@ use shardbearer_sim::chaos;
 use shardbearer_sim::disk::{Flaw, Lie};
 
 pub use self::beacons::{Lie as BeaconLie, Lying};
-pub use self::decisions::Whim;
+pub use self::decisions::{Left, Whim};
 pub use self::engines::{Defect, defective};
 use super::mixes::MIXES;
 use super::run::{Scenario, run};
@@ -156,6 +156,14 @@ const DOUBLES: &[Double] = &[
         name: "a control order that carries out what was decided on an epoch that is over",
         defects: engine(Defect::Decides(Whim::OldOnes)),
         profile: "calm",
+        operated: true,
+        seeds: 0..40,
+        words: &["took effect in epoch"],
+    },
+    Double {
+        name: "a scherald that was deposed, whose decisions are put in force by its successor",
+        defects: engine(Defect::Decides(Whim::OfTheDeposed)),
+        profile: "net",
         operated: true,
         seeds: 0..40,
         words: &["took effect in epoch"],

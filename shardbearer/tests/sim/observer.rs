@@ -22,7 +22,7 @@ use shardbearer_proto::convert;
 use shardbearer_sim::disk::Disk;
 use shardbearer_sim::world::Universe;
 
-use super::doubles::{self, Defects};
+use super::doubles::{self, Defects, Left};
 use super::invariants::applied::{Ledger, Page};
 use super::invariants::durable;
 use super::mixes::ENGINES;
@@ -32,27 +32,35 @@ pub fn engines(
     universe: &Arc<Universe>,
     disks: &Arc<[Arc<Disk>]>,
     disk: &Arc<Disk>,
-    wished: &Arc<Wished>,
-    ledger: &Arc<Ledger>,
+    shared: &Arc<Shared>,
     defects: &Defects,
 ) -> Engines {
     let mut engines = Engines::default();
     for name in ENGINES {
         let factory = engines.find(name).expect("it is built in");
-        let (universe, disks, wished) = (universe.clone(), disks.clone(), wished.clone());
-        let (ledger, asked) = (ledger.clone(), Arc::default());
-        let observed = Arc::new(ObservedFactory { factory, universe, disks, wished, ledger, asked });
+        let (universe, disks) = (universe.clone(), disks.clone());
+        let observed =
+            ObservedFactory { factory, universe, disks, shared: shared.clone(), asked: Arc::default() };
+        let observed = Arc::new(observed);
         engines.register(match defects.engine {
             // Outside, since it may change what is proposed.
-            Some(defect) => doubles::defective(defect, observed, disk),
+            Some(defect) => doubles::defective(defect, observed, disk, &shared.left),
             None => observed,
         });
     }
     engines
 }
 
+/// What all machines of a cluster have one of.
+#[derive(Default)]
+pub struct Shared {
+    wished: Wished,
+    ledger: Ledger,
+    left: Arc<Left>,
+}
+
 /// The members that an order was last asked to have, on any machine. Until it has them its members are being changed.
-pub type Wished = Mutex<BTreeMap<OrderId, BTreeSet<RadiantId>>>;
+type Wished = Mutex<BTreeMap<OrderId, BTreeSet<RadiantId>>>;
 
 /// Requests by session and number: how often proposed here, and where first applied here.
 type Asked = Mutex<BTreeMap<(OrderId, SessionId, u64), (u32, Option<LogPos>)>>;
@@ -61,8 +69,7 @@ struct ObservedFactory {
     factory: Arc<dyn EngineFactory>,
     universe: Arc<Universe>,
     disks: Arc<[Arc<Disk>]>,
-    wished: Arc<Wished>,
-    ledger: Arc<Ledger>,
+    shared: Arc<Shared>,
     asked: Arc<Asked>,
 }
 
@@ -82,12 +89,12 @@ impl EngineFactory for ObservedFactory {
 
     async fn open(&self, mut context: EngineContext) -> Result<Arc<dyn ConsensusEngine>, EngineError> {
         let (universe, order, asked) = (self.universe.clone(), context.order, self.asked.clone());
-        let ledger = self.ledger.clone();
+        let shared = self.shared.clone();
         context.applier =
-            Arc::new(ObservedApplier { inner: context.applier, universe, order, ledger, asked });
+            Arc::new(ObservedApplier { inner: context.applier, universe, order, shared, asked });
         let inner = self.factory.open(context).await?;
         let (universe, disks, asked) = (self.universe.clone(), self.disks.clone(), self.asked.clone());
-        Ok(Arc::new(Observed { inner, universe, disks, order, wished: self.wished.clone(), asked }))
+        Ok(Arc::new(Observed { inner, universe, disks, order, shared: self.shared.clone(), asked }))
     }
 }
 
@@ -107,7 +114,7 @@ struct Observed {
     universe: Arc<Universe>,
     disks: Arc<[Arc<Disk>]>,
     order: OrderId,
-    wished: Arc<Wished>,
+    shared: Arc<Shared>,
     asked: Arc<Asked>,
 }
 
@@ -119,7 +126,7 @@ impl Observed {
     /// Of a proposal during which the members were these at first.
     fn members_since(&self, then: &BTreeSet<RadiantId>) -> durable::Members {
         let now = self.members();
-        let wished = self.wished.lock().get(&self.order).cloned();
+        let wished = self.shared.wished.lock().get(&self.order).cloned();
         let settled = |members| wished.as_ref().is_none_or(|wished| wished == members);
         durable::Members { count: then.len().min(now.len()), changing: !(settled(then) && settled(&now)) }
     }
@@ -171,7 +178,7 @@ impl ConsensusEngine for Observed {
     }
 
     async fn reconfigure(&self, members: Vec<RadiantId>) -> Result<(), RequestError> {
-        self.wished.lock().insert(self.order, members.iter().copied().collect());
+        self.shared.wished.lock().insert(self.order, members.iter().copied().collect());
         self.inner.reconfigure(members).await
     }
 
@@ -205,7 +212,7 @@ struct ObservedApplier {
     inner: Arc<dyn Applier>,
     universe: Arc<Universe>,
     order: OrderId,
-    ledger: Arc<Ledger>,
+    shared: Arc<Shared>,
     asked: Arc<Asked>,
 }
 
@@ -241,7 +248,7 @@ impl Applier for ObservedApplier {
             }
         }
         let mut replies = self.inner.apply(entries).await?;
-        let judged = self.ledger.judge(self.order, pages, &mut replies);
+        let judged = self.shared.ledger.judge(self.order, pages, &mut replies);
         judged.unwrap_or_else(|why| self.universe.trace.broken(why));
         Ok(replies)
     }

@@ -18,7 +18,7 @@ use shardbearer_core::world::World;
 use shardbearer_proto::convert;
 use shardbearer_sim::disk::{Disk, Lie};
 
-use super::decisions::Whim;
+use super::decisions::{Left, Whim, take_up};
 
 /// What is wrong with an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,14 +42,20 @@ pub enum Defect {
 }
 
 /// An engine like `inner`, with a defect.
-pub fn defective(defect: Defect, inner: Arc<dyn EngineFactory>, disk: &Arc<Disk>) -> Arc<dyn EngineFactory> {
-    Arc::new(Factory { defect, inner, disk: disk.clone() })
+pub fn defective(
+    defect: Defect,
+    inner: Arc<dyn EngineFactory>,
+    disk: &Arc<Disk>,
+    left: &Arc<Left>,
+) -> Arc<dyn EngineFactory> {
+    Arc::new(Factory { defect, inner, disk: disk.clone(), left: left.clone() })
 }
 
 struct Factory {
     defect: Defect,
     inner: Arc<dyn EngineFactory>,
     disk: Arc<Disk>,
+    left: Arc<Left>,
 }
 
 #[async_trait]
@@ -67,7 +73,8 @@ impl EngineFactory for Factory {
         let disk = self.disk.clone();
         context.applier = Arc::new(DefectiveApplier { defect, order, inner: context.applier, disk });
         let inner = self.inner.open(context).await?;
-        Ok(Arc::new(Defective { defect, me, order, world, inner, barrier_ns: 0.into() }))
+        let left = self.left.clone();
+        Ok(Arc::new(Defective { defect, me, order, world, inner, left, barrier_ns: 0.into() }))
     }
 }
 
@@ -77,6 +84,7 @@ struct Defective {
     order: OrderId,
     world: World,
     inner: Arc<dyn ConsensusEngine>,
+    left: Arc<Left>,
     /// When a barrier was last true.
     barrier_ns: std::sync::atomic::AtomicU64,
 }
@@ -130,6 +138,9 @@ fn without_ids(entry: &mut Entry) {
 #[async_trait]
 impl ConsensusEngine for Defective {
     async fn propose(&self, entry: Bytes) -> Result<Bytes, RequestError> {
+        if self.defect == Defect::Decides(Whim::OfTheDeposed) && self.order.is_control() {
+            return take_up(&self.left, self.me, self.inner.as_ref(), entry).await;
+        }
         if !matches!(self.defect, Defect::Forgetful | Defect::Greedy | Defect::DropsEarly)
             || self.order.is_control()
         {
