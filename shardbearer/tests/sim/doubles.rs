@@ -153,6 +153,22 @@ const DOUBLES: &[Double] = &[
         words: &["is another configuration"],
     },
     Double {
+        name: "data that are said to be durable and are not",
+        defects: engine(Defect::PersistsNothing),
+        profile: "calm",
+        operated: false,
+        seeds: 0..10,
+        words: &["is purged up to"],
+    },
+    Double {
+        name: "orders that serve only while there is a scherald",
+        defects: engine(Defect::AsksTheScherald),
+        profile: "calm",
+        operated: false,
+        seeds: 0..10,
+        words: &["without the control order"],
+    },
+    Double {
         name: "a control order that carries out what was decided on an epoch that is over",
         defects: engine(Defect::Decides(Whim::OldOnes)),
         profile: "calm",

@@ -1,15 +1,16 @@
 //! Engines with a defect, around real ones.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use parking_lot::Mutex;
 use shardbearer_core::engine::{
     Applied, Applier, Capabilities, Committed, ConsensusEngine, EngineContext, EngineError, EngineFactory,
     EngineStatus, ReceivedSnapshot, SnapshotReader, SnapshotWriter,
 };
-use shardbearer_core::error::RequestError;
+use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::{OrderId, RadiantId, ShardId};
 use shardbearer_core::kv::{Command, Entry, Item, Migrate, Step};
 use shardbearer_core::log::LogPos;
@@ -37,6 +38,10 @@ pub enum Defect {
     Greedy,
     /// Where it should freeze a shard it drops it too.
     DropsEarly,
+    /// It says that its data are durable, and they are not.
+    PersistsNothing,
+    /// Where it has a member of the control order beside it, it serves only while that knows of a herald, or is one.
+    AsksTheScherald,
     /// What the control order makes of commands.
     Decides(Whim),
 }
@@ -48,7 +53,7 @@ pub fn defective(
     disk: &Arc<Disk>,
     left: &Arc<Left>,
 ) -> Arc<dyn EngineFactory> {
-    Arc::new(Factory { defect, inner, disk: disk.clone(), left: left.clone() })
+    Arc::new(Factory { defect, inner, disk: disk.clone(), left: left.clone(), control: Arc::default() })
 }
 
 struct Factory {
@@ -56,7 +61,11 @@ struct Factory {
     inner: Arc<dyn EngineFactory>,
     disk: Arc<Disk>,
     left: Arc<Left>,
+    control: Arc<Beside>,
 }
+
+/// The member of the control order on the same machine, if there is one.
+type Beside = Mutex<Option<Weak<dyn ConsensusEngine>>>;
 
 #[async_trait]
 impl EngineFactory for Factory {
@@ -73,8 +82,11 @@ impl EngineFactory for Factory {
         let disk = self.disk.clone();
         context.applier = Arc::new(DefectiveApplier { defect, order, inner: context.applier, disk });
         let inner = self.inner.open(context).await?;
-        let left = self.left.clone();
-        Ok(Arc::new(Defective { defect, me, order, world, inner, left, barrier_ns: 0.into() }))
+        if order.is_control() {
+            *self.control.lock() = Some(Arc::downgrade(&inner));
+        }
+        let (left, control) = (self.left.clone(), self.control.clone());
+        Ok(Arc::new(Defective { defect, me, order, world, inner, left, control, barrier_ns: 0.into() }))
     }
 }
 
@@ -85,6 +97,7 @@ struct Defective {
     world: World,
     inner: Arc<dyn ConsensusEngine>,
     left: Arc<Left>,
+    control: Arc<Beside>,
     /// When a barrier was last true.
     barrier_ns: std::sync::atomic::AtomicU64,
 }
@@ -93,6 +106,18 @@ struct Defective {
 const LONG: Duration = Duration::from_secs(5);
 
 impl Defective {
+    fn may_serve(&self) -> Result<(), RequestError> {
+        let control = self.control.lock().as_ref().and_then(Weak::upgrade);
+        let headless = control.map(|control| control.status()).is_some_and(|status| match status.herald {
+            Some(herald) => herald == self.me && !status.leading,
+            None => true,
+        });
+        match self.defect == Defect::AsksTheScherald && !self.order.is_control() && headless {
+            true => Err(Refused::Unavailable("there is no scherald".into()).into()),
+            false => Ok(()),
+        }
+    }
+
     fn believe(&self, status: EngineStatus) -> EngineStatus {
         match self.defect {
             Defect::Hasty | Defect::LongLease => {
@@ -138,6 +163,7 @@ fn without_ids(entry: &mut Entry) {
 #[async_trait]
 impl ConsensusEngine for Defective {
     async fn propose(&self, entry: Bytes) -> Result<Bytes, RequestError> {
+        self.may_serve()?;
         if self.defect == Defect::Decides(Whim::OfTheDeposed) && self.order.is_control() {
             return take_up(&self.left, self.me, self.inner.as_ref(), entry).await;
         }
@@ -249,7 +275,10 @@ impl Applier for DefectiveApplier {
     }
 
     async fn persist(&self) -> Result<Applied, StorageError> {
-        self.inner.persist().await
+        match self.defect {
+            Defect::PersistsNothing => Ok(self.inner.applied()),
+            _ => self.inner.persist().await,
+        }
     }
 
     async fn snapshot(&self) -> Result<Box<dyn SnapshotReader>, StorageError> {
