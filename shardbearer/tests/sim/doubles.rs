@@ -201,6 +201,14 @@ const DOUBLES: &[Double] = &[
         words: &["is not explained"],
     },
     Double {
+        name: "a destination that serves as soon as it has everything",
+        defects: engine(Defect::ServesEarly),
+        profile: "calm",
+        operated: true,
+        seeds: 0..10,
+        words: &["was committed"],
+    },
+    Double {
         name: "a source that drops its copy as soon as it is frozen",
         defects: engine(Defect::DropsEarly),
         profile: "calm",
@@ -216,6 +224,13 @@ fn every_broken_double_is_noticed() {
     let doubles = DOUBLES.iter().filter(|double| double.name.contains(&wanted));
     let unnoticed: Vec<String> = doubles.filter_map(|double| notice(double).err()).collect();
     assert!(unnoticed.is_empty(), "{}", unnoticed.join("\n"));
+}
+
+#[test]
+fn chance_from_elsewhere_is_noticed() {
+    let scenario = Scenario { defects: engine(Defect::DrawsFromElsewhere), ..Scenario::of(0) };
+    let digest = || run(&scenario).map(|passed| passed.digest).unwrap_or_else(|broken| panic!("{broken}"));
+    assert_ne!(digest(), digest(), "two runs that draw from elsewhere are the same");
 }
 
 fn notice(double: &Double) -> Result<(), String> {

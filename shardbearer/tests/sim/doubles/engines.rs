@@ -1,5 +1,6 @@
 //! Engines with a defect, around real ones.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use shardbearer_core::engine::{
     EngineStatus, ReceivedSnapshot, SnapshotReader, SnapshotWriter,
 };
 use shardbearer_core::error::{Refused, RequestError};
-use shardbearer_core::ids::{OrderId, RadiantId, ShardId};
+use shardbearer_core::ids::{Epoch, OrderId, RadiantId, ShardId};
 use shardbearer_core::kv::{Command, Entry, Item, Migrate, Step};
 use shardbearer_core::log::LogPos;
 use shardbearer_core::storage::StorageError;
@@ -38,10 +39,14 @@ pub enum Defect {
     Greedy,
     /// Where it should freeze a shard it drops it too.
     DropsEarly,
+    /// Where it has the last rows of a shard it serves it at once.
+    ServesEarly,
     /// It says that its data are durable, and they are not.
     PersistsNothing,
     /// Where it has a member of the control order beside it, it serves only while that knows of a herald, or is one.
     AsksTheScherald,
+    /// Its proposals take as long as something says that no run begins anew.
+    DrawsFromElsewhere,
     /// What the control order makes of commands.
     Decides(Whim),
 }
@@ -99,7 +104,7 @@ struct Defective {
     left: Arc<Left>,
     control: Arc<Beside>,
     /// When a barrier was last true.
-    barrier_ns: std::sync::atomic::AtomicU64,
+    barrier_ns: AtomicU64,
 }
 
 /// Ten times the election timeout.
@@ -127,6 +132,11 @@ impl Defective {
         }
     }
 
+    /// Whether it changes what it proposes.
+    fn spoils(&self) -> bool {
+        matches!(self.defect, Defect::Forgetful | Defect::Greedy | Defect::DropsEarly | Defect::ServesEarly)
+    }
+
     fn spoilt(&self, mut entry: Entry) -> Entry {
         match self.defect {
             Defect::Forgetful => without_ids(&mut entry),
@@ -138,22 +148,30 @@ impl Defective {
                     item
                 }));
             }
-            Defect::DropsEarly => {
-                let freezes = |item: &&Item| {
-                    matches!(&item.command, Command::Migrate(Migrate { step: Step::Freeze, .. }))
-                };
-                let more: Vec<_> = entry.items.iter().filter(freezes).cloned().collect();
-                entry.items.extend(more.into_iter().map(|mut item| {
-                    if let Command::Migrate(migrate) = &mut item.command {
-                        migrate.step = Step::Collect { epoch: migrate.migration };
-                    }
-                    item
-                }));
-            }
+            Defect::DropsEarly => follow(&mut entry, |migration, step| {
+                matches!(step, Step::Freeze).then_some(Step::Collect { epoch: migration })
+            }),
+            Defect::ServesEarly => follow(&mut entry, |migration, step| {
+                let last = matches!(step, Step::Import(import) if import.seal.is_some());
+                last.then_some(Step::Activate { epoch: migration })
+            }),
             _ => {}
         }
         entry
     }
+}
+
+/// Adds steps right behind those of migrations.
+fn follow(entry: &mut Entry, then: impl Fn(Epoch, &Step) -> Option<Step>) {
+    let more = entry.items.iter().filter_map(|item| match &item.command {
+        Command::Migrate(Migrate { migration, step }) => {
+            let step = then(*migration, step)?;
+            Some(Item { command: Command::Migrate(Migrate { migration: *migration, step }), ..item.clone() })
+        }
+        _ => None,
+    });
+    let more: Vec<_> = more.collect();
+    entry.items.extend(more);
 }
 
 fn without_ids(entry: &mut Entry) {
@@ -167,9 +185,12 @@ impl ConsensusEngine for Defective {
         if self.defect == Defect::Decides(Whim::OfTheDeposed) && self.order.is_control() {
             return take_up(&self.left, self.me, self.inner.as_ref(), entry).await;
         }
-        if !matches!(self.defect, Defect::Forgetful | Defect::Greedy | Defect::DropsEarly)
-            || self.order.is_control()
-        {
+        if self.defect == Defect::DrawsFromElsewhere {
+            static PROPOSALS: AtomicU64 = AtomicU64::new(0);
+            let long = PROPOSALS.fetch_add(1, Ordering::Relaxed) % 7;
+            tokio::time::sleep(Duration::from_millis(long)).await;
+        }
+        if !self.spoils() || self.order.is_control() {
             return self.inner.propose(entry).await;
         }
         let entry = self.spoilt(convert::entry_from_bytes(entry).expect("the order's own"));
@@ -177,17 +198,16 @@ impl ConsensusEngine for Defective {
     }
 
     async fn read_barrier(&self) -> Result<LogPos, RequestError> {
-        use std::sync::atomic::Ordering::Relaxed;
         match self.defect {
             Defect::Hasty => Ok(LogPos::default()),
             Defect::LongLease => {
                 let now_ns = self.world.monotonic_ns();
-                let last_ns = self.barrier_ns.load(Relaxed);
+                let last_ns = self.barrier_ns.load(Ordering::Relaxed);
                 if last_ns > 0 && now_ns < last_ns + LONG.as_nanos() as u64 && self.status().leading {
                     return Ok(LogPos::default());
                 }
                 let barrier = self.inner.read_barrier().await?;
-                self.barrier_ns.store(now_ns, Relaxed);
+                self.barrier_ns.store(now_ns, Ordering::Relaxed);
                 Ok(barrier)
             }
             _ => self.inner.read_barrier().await,

@@ -8,6 +8,7 @@ use shardbearer_core::kv::{Command, Entry, Migrate, Migrated, Reply};
 use shardbearer_core::log::LogPos;
 use shardbearer_proto::convert;
 
+use super::activated::Activated;
 use super::dropped::Dropped;
 use super::stale::Stale;
 
@@ -30,7 +31,11 @@ pub struct Ledger(Mutex<Vec<Box<dyn Judge>>>);
 
 impl Default for Ledger {
     fn default() -> Ledger {
-        Ledger(Mutex::new(vec![Box::new(Stale::default()), Box::new(Dropped::default())]))
+        Ledger(Mutex::new(vec![
+            Box::new(Stale::default()),
+            Box::new(Activated::default()),
+            Box::new(Dropped::default()),
+        ]))
     }
 }
 

@@ -4,6 +4,7 @@
 //! [`applied`]. Of a cluster that
 //! is well again it is asked now and then whether it is without its control order, too, see [`without_control`].
 
+mod activated;
 pub mod applied;
 mod dropped;
 pub mod durable;
