@@ -4,6 +4,7 @@
 mod beacons;
 mod decisions;
 mod engines;
+mod entries;
 
 use std::ops::Range;
 

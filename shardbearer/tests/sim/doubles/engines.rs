@@ -12,8 +12,7 @@ use shardbearer_core::engine::{
     EngineStatus, ReceivedSnapshot, SnapshotReader, SnapshotWriter,
 };
 use shardbearer_core::error::{Refused, RequestError};
-use shardbearer_core::ids::{Epoch, OrderId, RadiantId, ShardId};
-use shardbearer_core::kv::{Command, Entry, Item, Migrate, Step};
+use shardbearer_core::ids::{OrderId, RadiantId};
 use shardbearer_core::log::LogPos;
 use shardbearer_core::storage::StorageError;
 use shardbearer_core::world::World;
@@ -21,6 +20,7 @@ use shardbearer_proto::convert;
 use shardbearer_sim::disk::{Disk, Lie};
 
 use super::decisions::{Left, Whim, take_up};
+use super::entries::without_ids;
 
 /// What is wrong with an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,51 +131,6 @@ impl Defective {
             _ => status,
         }
     }
-
-    /// Whether it changes what it proposes.
-    fn spoils(&self) -> bool {
-        matches!(self.defect, Defect::Forgetful | Defect::Greedy | Defect::DropsEarly | Defect::ServesEarly)
-    }
-
-    fn spoilt(&self, mut entry: Entry) -> Entry {
-        match self.defect {
-            Defect::Forgetful => without_ids(&mut entry),
-            Defect::Greedy => {
-                let adopts = |command: &Command| matches!(command, Command::Adopt { .. });
-                let more: Vec<_> = entry.items.iter().filter(|item| adopts(&item.command)).cloned().collect();
-                entry.items.extend(more.into_iter().map(|mut item| {
-                    item.shard = ShardId(item.shard.0 % crate::cluster::SHARDS as u64 + 1);
-                    item
-                }));
-            }
-            Defect::DropsEarly => follow(&mut entry, |migration, step| {
-                matches!(step, Step::Freeze).then_some(Step::Collect { epoch: migration })
-            }),
-            Defect::ServesEarly => follow(&mut entry, |migration, step| {
-                let last = matches!(step, Step::Import(import) if import.seal.is_some());
-                last.then_some(Step::Activate { epoch: migration })
-            }),
-            _ => {}
-        }
-        entry
-    }
-}
-
-/// Adds steps right behind those of migrations.
-fn follow(entry: &mut Entry, then: impl Fn(Epoch, &Step) -> Option<Step>) {
-    let more = entry.items.iter().filter_map(|item| match &item.command {
-        Command::Migrate(Migrate { migration, step }) => {
-            let step = then(*migration, step)?;
-            Some(Item { command: Command::Migrate(Migrate { migration: *migration, step }), ..item.clone() })
-        }
-        _ => None,
-    });
-    let more: Vec<_> = more.collect();
-    entry.items.extend(more);
-}
-
-fn without_ids(entry: &mut Entry) {
-    entry.items.iter_mut().for_each(|item| item.id = None);
 }
 
 #[async_trait]
@@ -190,10 +145,10 @@ impl ConsensusEngine for Defective {
             let long = PROPOSALS.fetch_add(1, Ordering::Relaxed) % 7;
             tokio::time::sleep(Duration::from_millis(long)).await;
         }
-        if !self.spoils() || self.order.is_control() {
+        if !self.defect.spoils() || self.order.is_control() {
             return self.inner.propose(entry).await;
         }
-        let entry = self.spoilt(convert::entry_from_bytes(entry).expect("the order's own"));
+        let entry = self.defect.spoilt(convert::entry_from_bytes(entry).expect("the order's own"));
         self.inner.propose(convert::entry_to_bytes(&entry)).await
     }
 
