@@ -125,7 +125,7 @@ impl Defective {
 
     fn believe(&self, status: EngineStatus) -> EngineStatus {
         match self.defect {
-            Defect::Hasty | Defect::LongLease => {
+            Defect::Hasty | Defect::LongLease if !self.order.is_control() => {
                 EngineStatus { leading: status.herald == Some(self.me) && !status.closed, ..status }
             }
             _ => status,
