@@ -70,7 +70,7 @@ const DOUBLES: &[Double] = &[
         defects: disk(Flaw::CutsTooMuch),
         profile: "everything",
         operated: false,
-        seeds: 0..100,
+        seeds: 15..100,
         words: &["follows"],
     },
     Double {
@@ -118,7 +118,7 @@ const DOUBLES: &[Double] = &[
         defects: engine(Defect::Hasty),
         profile: "pause",
         operated: false,
-        seeds: 0..60,
+        seeds: 3..60,
         words: &["was answered before"],
     },
     Double {
@@ -126,7 +126,7 @@ const DOUBLES: &[Double] = &[
         defects: engine(Defect::LongLease),
         profile: "pause",
         operated: false,
-        seeds: 0..70,
+        seeds: 3..70,
         words: &["no order explains", "was answered before"],
     },
     Double {
@@ -142,7 +142,7 @@ const DOUBLES: &[Double] = &[
         defects: Defects { beacons: Some(BeaconLie::Agree), ..NONE },
         profile: "calm",
         operated: false,
-        seeds: 0..40,
+        seeds: 9..40,
         words: &["two clusters"],
     },
     Double {
@@ -174,7 +174,7 @@ const DOUBLES: &[Double] = &[
         defects: engine(Defect::Decides(Whim::OldOnes)),
         profile: "calm",
         operated: true,
-        seeds: 0..40,
+        seeds: 0..10,
         words: &["took effect in epoch"],
     },
     Double {
@@ -182,7 +182,7 @@ const DOUBLES: &[Double] = &[
         defects: engine(Defect::Decides(Whim::OfTheDeposed)),
         profile: "net",
         operated: true,
-        seeds: 0..40,
+        seeds: 4..60,
         words: &["took effect in epoch"],
     },
     Double {
