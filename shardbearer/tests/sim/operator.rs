@@ -41,8 +41,23 @@ pub async fn operator(cluster: Arc<Cluster>, until_ms: u64) {
         renew(&cluster).await;
         let (wish, at) = (draw(&cluster, &mut rng), rng.random_range(0..RADIANTS));
         let plans = matches!(&wish, Wish::Move(request) if matches!(request.kind, Some(Kind::Plan(_))));
-        if ask(&cluster, at, wish).await && plans && rng.random_bool(0.4) {
-            think_again(&cluster, &mut rng, at).await;
+        if !(ask(&cluster, at, wish).await && plans) {
+            continue;
+        }
+        match rng.random_range(0..10) {
+            0..4 => think_again(&cluster, &mut rng, at).await,
+            4..7 => take_back(&cluster, at).await,
+            _ => {}
+        }
+    }
+}
+
+/// Undoes a move as soon as it is over: at a random moment another one is mostly under way.
+async fn take_back(cluster: &Cluster, at: usize) {
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        if ask(cluster, at, Wish::Move(moving(Kind::Undo(true)))).await {
+            return;
         }
     }
 }
