@@ -73,6 +73,7 @@ impl Scene<'_> {
             Fault::FullAll => self.full(&self.stage.all().collect::<Vec<_>>()).await,
             Fault::Flip => flips::in_one_radiant(self, one).await,
             Fault::Image => images::interrupted(self, one).await,
+            Fault::ImageFlip => images::damaged(self, one).await,
             Fault::Move => steps::killed_in_a_move(self).await,
             Fault::Member => steps::killed_in_a_change_of_members(self, one).await,
         }

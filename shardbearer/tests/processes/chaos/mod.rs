@@ -177,7 +177,7 @@ fn quick_faults() -> Vec<Fault> {
     Fault::ALL
         .iter()
         .map(|(fault, _)| *fault)
-        .filter(|fault| !matches!(fault, Fault::Image | Fault::Member))
+        .filter(|fault| !matches!(fault, Fault::Image | Fault::ImageFlip | Fault::Member))
         .collect()
 }
 

@@ -43,6 +43,8 @@ pub enum Fault {
     Flip,
     /// One is so far behind that it is sent an image, and is killed again and again while that comes.
     Image,
+    /// The same, and bits of what has come turn before it is complete.
+    ImageFlip,
     /// A shard is on its way, and who leads one of the orders that this needs is killed.
     Move,
     /// One radiant gives its seats away, and one of all is killed meanwhile.
@@ -50,7 +52,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [(Fault, &'static str); 19] = [
+    pub const ALL: [(Fault, &'static str); 20] = [
         (Fault::Kill, "kill"),
         (Fault::KillAll, "kill-all"),
         (Fault::Restart, "restart"),
@@ -68,6 +70,7 @@ impl Fault {
         (Fault::FullAll, "full-all"),
         (Fault::Flip, "flip"),
         (Fault::Image, "image"),
+        (Fault::ImageFlip, "image-flip"),
         (Fault::Move, "move"),
         (Fault::Member, "member"),
     ];
@@ -80,7 +83,7 @@ impl Fault {
     pub fn needs_libraries(self) -> bool {
         match self {
             Fault::Kill | Fault::KillAll | Fault::Restart | Fault::Pause | Fault::Image => false,
-            Fault::Move | Fault::Member => false,
+            Fault::ImageFlip | Fault::Move | Fault::Member => false,
             Fault::Isolate | Fault::OneWay | Fault::Bridge | Fault::Flap | Fault::Slow => true,
             Fault::Power | Fault::PowerAll | Fault::Clock | Fault::Error => true,
             Fault::Full | Fault::FullAll | Fault::Flip => true,
