@@ -27,11 +27,6 @@ const TURNED: usize = 3;
 pub async fn interrupted(scene: &mut Scene<'_>, one: usize) {
     scene.pulse.avoided.lock().insert(one);
     scene.stage.kill(one);
-    if !scene.survives_one {
-        scene.tally.note("image: this engine stands still while a member is away");
-        scene.stage.start(one);
-        return;
-    }
     go_ahead(&scene.stage.cluster.radiants[(one + 1) % 3].resp).await;
     scene.stage.start(one);
     for _ in 0..KILLS {
