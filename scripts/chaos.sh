@@ -12,7 +12,7 @@ scripts/chaos.sh [--engine NAME] [--minutes N] [--faults A,B,...] [--seed N] [--
   --engine NAME      openraft (the default), omnipaxos or chain
   --minutes N        new faults come for so long; each comes at least once (1)
   --faults A,B,...   kill, kill-all, restart, pause, isolate, one-way, bridge, flap, slow, power, power-all, clock,
-                     error, full, full-all, flip, image, image-flip, move, member; without it those of the engine's test in the gate
+                     error, crash, full, full-all, flip, image, image-flip, move, member; without it those of the engine's test in the gate
   --seed N           decides which faults come, when, and to whom (1); processes and clients are never the same twice
   --clients N        of the load (16); every fourth is the smart client
   --moves            all the while shards move from order to order, are called off, halted, moved back

@@ -120,7 +120,7 @@ async fn bit_turns(scene: &mut Scene<'_>, one: usize) -> Option<Flip> {
 }
 
 /// Fills one order's log.
-async fn go_ahead(door: &str) {
+pub async fn go_ahead(door: &str) {
     let value = "a large value   ".repeat(VALUE_BYTES / 16);
     let (mut written, start) = (0, Instant::now());
     while written < AHEAD_BYTES {

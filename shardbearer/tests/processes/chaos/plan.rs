@@ -35,6 +35,8 @@ pub enum Fault {
     Clock,
     /// A write, fsync, rename, truncate or create fails on one.
     Error,
+    /// One is killed right before or after such a call, perhaps with its power cut.
+    Crash,
     /// The file system of one is full, and is given room again.
     Full,
     /// The same of all.
@@ -52,7 +54,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [(Fault, &'static str); 20] = [
+    pub const ALL: [(Fault, &'static str); 21] = [
         (Fault::Kill, "kill"),
         (Fault::KillAll, "kill-all"),
         (Fault::Restart, "restart"),
@@ -66,6 +68,7 @@ impl Fault {
         (Fault::PowerAll, "power-all"),
         (Fault::Clock, "clock"),
         (Fault::Error, "error"),
+        (Fault::Crash, "crash"),
         (Fault::Full, "full"),
         (Fault::FullAll, "full-all"),
         (Fault::Flip, "flip"),
@@ -86,7 +89,7 @@ impl Fault {
             Fault::ImageFlip | Fault::Move | Fault::Member => false,
             Fault::Isolate | Fault::OneWay | Fault::Bridge | Fault::Flap | Fault::Slow => true,
             Fault::Power | Fault::PowerAll | Fault::Clock | Fault::Error => true,
-            Fault::Full | Fault::FullAll | Fault::Flip => true,
+            Fault::Crash | Fault::Full | Fault::FullAll | Fault::Flip => true,
         }
     }
 }
@@ -159,7 +162,7 @@ impl Plan {
     }
 
     pub fn cuts_power(&self) -> bool {
-        self.faults.iter().any(|fault| matches!(fault, Fault::Power | Fault::PowerAll))
+        self.faults.iter().any(|fault| matches!(fault, Fault::Power | Fault::PowerAll | Fault::Crash))
     }
 
     pub fn needs_libraries(&self) -> bool {
