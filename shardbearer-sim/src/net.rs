@@ -78,6 +78,8 @@ struct State {
     cut: BTreeMap<Way, bool>,
     /// Ways on which everything waits until this moment.
     clogged: BTreeMap<Way, u64>,
+    /// When what was sent on a way arrives at the latest.
+    latest: BTreeMap<Way, Duration>,
     /// Messages that pass nowhere.
     hushed: Option<fn(&Message) -> bool>,
 }
@@ -104,6 +106,7 @@ impl Net {
             hosts: BTreeMap::new(),
             cut: BTreeMap::new(),
             clogged: BTreeMap::new(),
+            latest: BTreeMap::new(),
             hushed: None,
         };
         let life = Life::begin(universe, "net", &Arc::new(Clock::default()));
@@ -153,7 +156,7 @@ impl Net {
     fn fate(&self, from: &str, to: &str, once: bool) -> Fate {
         let now = self.universe.now_ms();
         let mut state = lock(&self.state);
-        let State { rng, weather, cut, clogged, .. } = &mut *state;
+        let State { rng, weather, cut, clogged, latest, .. } = &mut *state;
         let way = (from.to_owned(), to.to_owned());
         // A cut is noticed late or never; a single loss mostly breaks the connection.
         if cut.get(&way).copied().unwrap_or(false) {
@@ -175,6 +178,11 @@ impl Net {
         };
         let mut arrivals = vec![travel()];
         let second = travel();
+        let (arrives, latest) = (Duration::from_millis(now) + arrivals[0], latest.entry(way).or_default());
+        if arrives < *latest {
+            self.universe.trace.cover("message overtook another");
+        }
+        *latest = arrives.max(*latest);
         if !once && weather.doubled > 0.0 && rng.random_bool(weather.doubled) {
             self.universe.trace.cover("message doubled");
             arrivals.push(second);

@@ -171,6 +171,8 @@ pub struct Machine {
     enough_ms: Option<u64>,
     /// Since when another one of this radiant's name is seen.
     same_name_ms: Option<u64>,
+    /// Since when a member says that the cluster has one of this radiant's name.
+    name_taken_ms: Option<u64>,
     /// Members that answered elsewhere than the configuration says.
     moved: BTreeMap<Incarnation, String>,
     random: u64,
@@ -207,6 +209,7 @@ impl Machine {
             started_ms: 0,
             enough_ms: None,
             same_name_ms: None,
+            name_taken_ms: None,
             moved: BTreeMap::new(),
         }
     }

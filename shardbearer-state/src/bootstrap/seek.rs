@@ -6,6 +6,9 @@ use shardbearer_core::ids::Incarnation;
 use super::peers::{Contact, Peer};
 use super::{Effect, Found, Machine, Phase, words};
 
+/// For a member that was away to hear of what was decided meanwhile.
+const NEWS_MS: u64 = 3_000;
+
 impl Machine {
     pub(super) fn tick(&mut self, now_ms: u64, found: &Found, out: &mut Vec<Effect>) {
         match self.phase {
@@ -82,7 +85,16 @@ impl Machine {
                 self.last = format!("cluster {cluster} exists, but of its members none answered yet");
                 via.iter().for_each(|address| self.peers.hurry(address, &from.me.name, now_ms));
             }
-            Say::NameTaken(why) => out.push(Effect::GiveUp(why.clone())),
+            Say::NameTaken(why) => {
+                // Who was away may not have heard yet that the former one of that name has left.
+                let since_ms = *self.name_taken_ms.get_or_insert(now_ms);
+                if now_ms - since_ms >= NEWS_MS {
+                    out.push(Effect::GiveUp(why.clone()));
+                } else {
+                    self.last.clone_from(why);
+                    self.problem("name taken", now_ms, || why.clone(), out);
+                }
+            }
             Say::Objection(why) => {
                 let words = format!("\"{}\" at {address} objects: {why}", from.me.name);
                 self.problem(&format!("objection {address}"), now_ms, || words, out);

@@ -1,10 +1,12 @@
 //! A virtual cluster: machines on a network, and what must hold of them at every moment.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rand::Rng;
 use shardbearer::config::Config;
 use shardbearer_core::ids::OrderId;
@@ -32,6 +34,8 @@ pub struct Shape {
     pub radiants: usize,
     /// How many of them found it. The others are spares.
     pub founders: usize,
+    /// Seats of every order.
+    pub replication: usize,
     /// Data orders that it is founded with.
     pub orders: usize,
     /// Data orders that there ever are.
@@ -51,6 +55,7 @@ impl Default for Shape {
         Shape {
             radiants: RADIANTS,
             founders: RADIANTS,
+            replication: REPLICATION,
             orders: 3,
             orders_ever: 3,
             shards: SHARDS,
@@ -73,6 +78,8 @@ pub struct Cluster {
     pub history: History,
     /// The same and more, for the exact oracle.
     pub recorder: Recorder,
+    /// Machines that are damaged.
+    damaged: Mutex<BTreeSet<usize>>,
     /// Whether all wall clocks are right, so that expiries mean the same everywhere.
     pub clocks_agree: bool,
 }
@@ -104,6 +111,7 @@ impl Cluster {
             config.listen.grpc = address(number);
             config.bootstrap.neighbors = vec![address(0), address((number + 1) % radiants)];
             config.bootstrap.expect = shape.founders as u32;
+            config.bootstrap.replication = shape.replication;
             config.bootstrap.orders = shape.orders;
             config.bootstrap.shards = shape.shards;
             config.consensus.engine = mix.control.into();
@@ -114,6 +122,9 @@ impl Cluster {
             let machine = Machine::new(&universe, &net, disk, config, engines, defects.beacons);
             let drift = rng.random_range(-profile.drift_ppm..=profile.drift_ppm);
             machine.clock.drift_ppm.store(drift, std::sync::atomic::Ordering::Relaxed);
+            if drift != 0 {
+                universe.trace.cover("clock that drifts");
+            }
             machine
         });
         let machines = machines.collect();
@@ -124,6 +135,7 @@ impl Cluster {
             machines,
             history: History::default(),
             recorder: recorder(&universe),
+            damaged: Mutex::default(),
             clocks_agree: profile.drift_ppm == 0 && !profile.faults.contains(&Fault::Jump),
         })
     }
@@ -144,6 +156,7 @@ impl Cluster {
         if let Some(damage) = act.damage() {
             self.universe.trace.cover(damage);
         }
+        self.count_damaged(act);
         let addresses =
             |one: usize, other: usize| (&self.machines[one].address, &self.machines[other].address);
         let ways = |one: usize, cut: bool, says: bool, hears: bool| {
@@ -187,6 +200,20 @@ impl Cluster {
             Act::Fail(one, trouble) => self.machines[one].fail(trouble),
             Act::Fill(one, full) => self.machines[one].disk.set_full(full),
             Act::Weather(weather) => self.net.set_weather(weather),
+        }
+    }
+
+    fn count_damaged(&self, act: Act) {
+        let Some((one, begins)) = act.damaged() else { return };
+        let mut damaged = self.damaged.lock();
+        if !begins {
+            damaged.remove(&one);
+        } else if damaged.insert(one) {
+            match damaged.len() {
+                2 => self.universe.trace.cover("two damaged at once"),
+                count if count == self.machines.len() => self.universe.trace.cover("all damaged at once"),
+                _ => (),
+            }
         }
     }
 

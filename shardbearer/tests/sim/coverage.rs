@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 /// Faults, and branches that only faults reach. `Trace::cover` counts them.
 const KNOWN: &[&str] = &[
+    "all damaged at once",
     "applied batches lost",
     "clock jump",
+    "clock that drifts",
     "clog",
     "crash",
     "crash during the founding",
@@ -22,10 +24,12 @@ const KNOWN: &[&str] = &[
     "log compacted",
     "log torn between unsynced writes",
     "log truncated",
+    "long outage",
     "message cut off",
     "message doubled",
     "message late",
     "message lost",
+    "message overtook another",
     "one-way cut",
     "orderly stop",
     "pause",
@@ -40,6 +44,7 @@ const KNOWN: &[&str] = &[
     "slow disk",
     "step-down with pending reads",
     "sync failed",
+    "two damaged at once",
     "unknown outcome",
     "unreadable disk",
     "unsynced log writes lost",

@@ -18,6 +18,9 @@ use tokio_util::sync::CancellationToken;
 use super::doubles::BeaconLie;
 use super::environment::{Virtual, VirtualLinks};
 
+/// An outage in which the others compact their logs.
+const LONG_MS: u64 = 3_000;
+
 /// One machine.
 pub struct Machine {
     pub name: String,
@@ -31,6 +34,8 @@ pub struct Machine {
     beacons: Option<BeaconLie>,
     starts: AtomicU64,
     failing: AtomicBool,
+    /// When it crashed last, in milliseconds.
+    crashed: AtomicU64,
     process: Mutex<Option<Process>>,
 }
 
@@ -83,6 +88,7 @@ impl Machine {
             beacons,
             starts: AtomicU64::new(0),
             failing: AtomicBool::new(false),
+            crashed: AtomicU64::new(u64::MAX),
             process: Mutex::new(None),
         }
     }
@@ -92,6 +98,9 @@ impl Machine {
         let mut process = self.process.lock();
         if process.is_some() {
             return;
+        }
+        if self.universe.now_ms().saturating_sub(self.crashed.load(Ordering::Relaxed)) >= LONG_MS {
+            self.universe.trace.cover("long outage");
         }
         let start = self.starts.fetch_add(1, Ordering::Relaxed);
         self.universe.event(format_args!("{} starts for time {}", self.name, start + 1));
@@ -170,6 +179,7 @@ impl Machine {
         let process = self.process.lock().take();
         let Some(process) = process else { return };
         self.universe.event(format_args!("{} crashes", self.name));
+        self.crashed.store(self.universe.now_ms(), Ordering::Relaxed);
         if process.running.is_none() && process.opened.is_empty() && self.starts.load(Ordering::Relaxed) == 1
         {
             self.universe.trace.cover("crash during the founding");

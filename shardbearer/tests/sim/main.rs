@@ -90,7 +90,7 @@ fn many_seeds_with_an_operator() {
     let twice = number("SIM_TWICE").unwrap_or(1);
     let covered = sweep(first..first + count, |seed| {
         // So that a few meet all profiles and most engines.
-        let scenario = Scenario { operated: true, ..Scenario::of(9 * seed) };
+        let scenario = Scenario { operated: true, ..Scenario::of(10 * seed) };
         checked(&scenario, seed.is_multiple_of(twice))
     });
     println!("{count} seeds with an operator");

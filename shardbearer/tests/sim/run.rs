@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::Rng;
-use shardbearer::config::Config;
 use shardbearer::engine::Engines;
 use shardbearer_core::ids::OrderId;
 use shardbearer_core::kv::{Command, Condition, Reply};
@@ -17,7 +16,7 @@ use shardbearer_state::history::{Options, check};
 use tokio::time::Instant;
 
 use super::clients::{self, Wanted, execute, operate, request};
-use super::cluster::{Cluster, RADIANTS, SHARDS, Shape};
+use super::cluster::{Cluster, RADIANTS, REPLICATION, SHARDS, Shape};
 use super::doubles::Defects;
 use super::invariants::positions;
 use super::mixes::{MIXES, Mix};
@@ -56,7 +55,13 @@ impl Scenario {
     fn shape(&self) -> Shape {
         let Scenario { profile, mix, defects, .. } = *self;
         let founders = RADIANTS - usize::from(self.operated);
-        Shape { founders, profile, mix, defects, ..Shape::default() }
+        Shape { founders, replication: self.replication(), profile, mix, defects, ..Shape::default() }
+    }
+
+    /// Where several are damaged at once, everybody is in every order. An operator needs somebody to replace them.
+    fn replication(&self) -> usize {
+        let several = (2..=RADIANTS).contains(&self.profile.budget);
+        if several && !self.operated { RADIANTS } else { REPLICATION }
     }
 
     /// The command that repeats it.
@@ -163,7 +168,7 @@ async fn live(cluster: &Arc<Cluster>, scenario: &Scenario) -> Result<(), String>
     let from =
         if rng.random_bool(0.4) { rng.random_range(100..1_000) } else { rng.random_range(1_000..4_000) };
     let Scenario { profile, mix, .. } = scenario;
-    let tolerated = mix.tolerates(&Engines::default(), Config::default().bootstrap.replication);
+    let tolerated = mix.tolerates(&Engines::default(), scenario.replication());
     let steps = plan(profile, tolerated, RADIANTS, (from, SAFETY_MS), &mut rng);
     let start = Instant::now();
     for (at, one) in starts {
