@@ -18,6 +18,7 @@ cache=${CARGO_TARGET_DIR:-$root/target}/bench
 run=$cache/run
 
 rounds=3 warm_up=2 duration=10 keys=100000 only='' report='' chart='' quick=''
+usage() { sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; }
 while (($#)); do
     case $1 in
     --quick) quick=yes rounds=1 warm_up=1 duration=2 keys=10000 && shift && continue ;;
@@ -28,10 +29,8 @@ while (($#)); do
     --only) only=${2:?} ;;
     --report) report=${2:?} ;;
     --chart) chart=${2:?} ;;
-    *)
-        sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2
-        exit 2
-        ;;
+    -h | --help) usage && exit ;;
+    *) usage >&2 && exit 2 ;;
     esac
     shift 2
 done

@@ -12,15 +12,14 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
 
 minutes=10 jobs=1 minimize='' targets=()
+usage() { sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; }
 while (($#)); do
     case $1 in
     --minutes) minutes=${2:?} && shift 2 ;;
     --jobs) jobs=${2:?} && shift 2 ;;
     --minimize) minimize=yes && shift ;;
-    -*)
-        sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2
-        exit 2
-        ;;
+    -h | --help) usage && exit ;;
+    -*) usage >&2 && exit 2 ;;
     *) targets+=("$1") && shift ;;
     esac
 done

@@ -88,7 +88,7 @@ pub struct Order {
     pub id: u64,
     /// Whether it is the control order.
     pub control: bool,
-    /// "ok", "degraded" or "down".
+    /// "ok", "degraded" (a member is missing, down or catching up) or "down".
     pub state: String,
     /// Its consensus engine.
     pub engine: String,
@@ -111,6 +111,12 @@ pub struct Order {
     /// Whether it is emptied and then removed.
     #[serde(default)]
     pub removing: bool,
+    /// How many members it should have.
+    #[serde(default)]
+    pub replicas_wanted: u32,
+    /// How many of them it lacks. A member that is down is not missing.
+    #[serde(default)]
+    pub replicas_missing: u32,
 }
 
 /// A key space.
@@ -199,6 +205,7 @@ impl From<pb::RadiantStatus> for Radiant {
 
 impl From<pb::OrderStatus> for Order {
     fn from(order: pb::OrderStatus) -> Self {
+        let members = u32::try_from(order.members.len()).unwrap_or(u32::MAX);
         Order {
             id: order.id,
             control: order.control,
@@ -212,6 +219,8 @@ impl From<pb::OrderStatus> for Order {
             applied: order.applied,
             weight: order.weight,
             removing: order.removing,
+            replicas_wanted: order.replicas_wanted,
+            replicas_missing: order.replicas_wanted.saturating_sub(members),
         }
     }
 }
@@ -254,7 +263,13 @@ mod tests {
 
     #[test]
     fn scripts_find_what_they_look_for() {
-        let order = pb::OrderStatus { id: 7, members: vec![1, 2], shards: vec![3], ..Default::default() };
+        let order = pb::OrderStatus {
+            id: 7,
+            members: vec![1, 2],
+            shards: vec![3],
+            replicas_wanted: 3,
+            ..Default::default()
+        };
         let shard = pb::ShardStatus { id: 3, table: "default".into(), order: 7, ..Default::default() };
         let radiant = pb::RadiantStatus { id: 1, ..Default::default() };
         let status = Status::from(pb::StatusResponse {
@@ -269,6 +284,10 @@ mod tests {
         assert!(json["orders"][0]["herald"].is_null(), "none known");
         assert_eq!(json["orders"][0]["members"][1], 2);
         assert_eq!(json["orders"][0]["shards"][0], 3);
+        assert_eq!(
+            (&json["orders"][0]["replicas_wanted"], &json["orders"][0]["replicas_missing"]),
+            (&3.into(), &1.into())
+        );
         assert_eq!(json["shards"][0]["table"], "default");
         assert_eq!(json["shards"][0]["order"], 7);
         assert_eq!(json["radiants"][0]["id"], 1);

@@ -34,7 +34,7 @@ fn check(input: &str, args: &[&str]) -> (Option<i32>, String, String) {
 fn what_is_linearizable_passes() {
     let (code, out, error) = check(RIGHT, &["check", "-"]);
     assert_eq!(code, Some(0), "{error}");
-    assert!(out.starts_with("linearizable: 3 operations (0 refused, 0 unknown) on 1 keys"), "{out}");
+    assert!(out.starts_with("linearizable: 3 operations (0 refused, 0 unknown) on 1 key, "), "{out}");
 }
 
 #[test]
@@ -53,9 +53,49 @@ fn what_is_not_is_shown() {
 
 #[test]
 fn giving_up_is_no_pass() {
-    let (code, out, _) = check(RIGHT, &["check", "-", "--states-max", "1"]);
-    assert_eq!(code, Some(1));
-    assert!(out.contains("gave up after 2 situations"), "{out}");
+    let hard = ["check", "-", "--states-max", "1"];
+    let (code, out, error) = check(RIGHT, &hard);
+    assert_eq!(code, Some(3));
+    assert!(out.contains("not proven either way: gave up after 2 situations"), "{out}");
+    assert!(
+        out.contains("\nnot proven either way in 1 place, and no violation elsewhere: 3 operations"),
+        "{out}"
+    );
+    assert!(!out.contains("not linearizable") && error.contains("not proven either way"), "{out}{error}");
+    let json = |input: &str, code: i32| -> Value {
+        let (found, out, _) = check(input, &[&["--output", "json"], &hard[..]].concat());
+        assert_eq!(found, Some(code), "{out}");
+        serde_json::from_str(&out).unwrap()
+    };
+    let document = json(RIGHT, 3);
+    assert_eq!((&document["linearizable"], &document["violations_count"]), (&Value::Null, &0.into()));
+    assert_eq!(
+        (&document["verdict"], &document["gave_up_count"]),
+        (&"not proven either way".into(), &1.into())
+    );
+    assert_eq!(document["gave_up"][0]["kind"], "gave_up");
+    // What is wrong elsewhere is wrong all the same.
+    let wrong = r#"{"client":3,"op":"get","key":"other","start_ns":1,"end_ns":2,"outcome":"ok","result":{"value":"x"}}"#;
+    let document = json(&[RIGHT, wrong].concat(), 1);
+    assert_eq!((&document["linearizable"], &document["violations_count"]), (&false.into(), &1.into()));
+    assert_eq!(document["gave_up_count"], 1);
+}
+
+/// A time that nobody keeps would be a promise that is not kept.
+#[test]
+fn a_timeout_is_refused_where_it_bounds_nothing() {
+    for command in [&["check", "-"][..], &["conformance", "--engine", "solo"]] {
+        let (code, out, error) = check(RIGHT, &[&["--timeout", "1s"], command].concat());
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{error}");
+        assert!(error.contains("--timeout is for operations on a cluster"), "{error}");
+    }
+}
+
+#[test]
+fn an_engine_that_is_not_there_is_wrong_usage() {
+    let (code, _, error) = check("", &["conformance", "--engine", "nope"]);
+    assert_eq!(code, Some(2), "{error}");
+    assert!(error.contains("\"nope\"") && error.contains("chain, omnipaxos, openraft, solo"), "{error}");
 }
 
 #[test]
@@ -66,6 +106,10 @@ fn a_broken_file_is_no_verdict() {
     let (code, _, error) = check("", &["check", path]);
     assert_eq!(code, Some(2));
     assert!(error.contains("line 4: \"start_ns\" is missing"), "{error}");
+    let twice = r#"{"client":1,"op":"get","key":"k","start_ns":1,"key":"l","end_ns":2,"outcome":"unknown"}"#;
+    let (code, _, error) = check(&[RIGHT, twice].concat(), &["check", "-"]);
+    assert_eq!(code, Some(2));
+    assert!(error.contains("line 4: the field \"key\" comes twice"), "{error}");
     let (code, _, error) = check("", &["check", "/nonexistent"]);
     assert_eq!(code, Some(2));
     assert!(error.contains("cannot read /nonexistent"), "{error}");

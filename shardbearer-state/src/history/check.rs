@@ -43,6 +43,8 @@ pub struct Report {
     pub states: u64,
     /// How many parts of the history are wrong, or too hard to tell.
     pub violations_count: usize,
+    /// How many of those are too hard to tell, and proven neither right nor wrong.
+    pub gave_up_count: usize,
     /// The first of them.
     pub violations: Vec<Violation>,
 }
@@ -124,6 +126,7 @@ impl Report {
             }),
             Verdict::GaveUp => {
                 let operations = part.items.len();
+                self.gave_up_count += 1;
                 self.add(options, || Violation::GaveUp { keys: keys(), operations, states });
             }
         }
@@ -143,7 +146,7 @@ impl Violation {
         match self {
             Violation::NoOrder { text, .. } | Violation::BadRow { text, .. } => text.clone(),
             Violation::GaveUp { keys, operations, states } => vec![format!(
-                "{}: gave up after {states} situations in {operations} operations; this is no pass",
+                "{}: not proven either way: gave up after {states} situations in {operations} operations",
                 text::keys(keys)
             )],
         }

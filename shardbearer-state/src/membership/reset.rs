@@ -134,15 +134,22 @@ impl Judgement {
         } else {
             format!("the furthest of {}", ends.len())
         };
+        let also = match end.last.index.saturating_sub(end.applied) {
+            0 => String::new(),
+            1 => ", also the entry that is not applied yet: it may have been acknowledged".to_owned(),
+            many => {
+                format!(
+                    ", also the {many} entries that are not applied yet: some of them may have been acknowledged"
+                )
+            }
+        };
         self.account = vec![
             format!(
-                "order {id} would go on from {name}, {of}: its log ends with entry {} of term {}, {} of them applied",
+                "order {id} goes on from {name}, {of}: its log ends with entry {} of term {}, {} of them applied",
                 end.last.index, end.last.term, end.applied
             ),
             format!(
-                "everything in that log counts, also the {} entries that are not applied yet: one of them may have been \
-                 acknowledged; so may a {one} take effect of which it was said that its outcome is unknown",
-                end.last.index.saturating_sub(end.applied)
+                "everything in that log counts{also}; a {one} of which it was said that its outcome is unknown may take effect"
             ),
             format!(
                 "the other members lose their seats and whatever they have of order {id}; who is up then is given a copy until \
@@ -188,12 +195,16 @@ impl Judgement {
         for member in &silent {
             let (Known { heard, silent_ms, .. }, who) = (known(*member), name(topology, *member));
             match heard {
-                Some(applied) if applied > end.last.index => self.dangers.push(format!(
-                    "at least {} acknowledged entries are lost: {who} had applied entry {applied} when it was heard last, {} s \
-                     ago",
-                    applied - end.last.index,
-                    silent_ms / 1_000
-                )),
+                Some(applied) if applied > end.last.index => {
+                    let lost = match applied - end.last.index {
+                        1 => "one acknowledged entry is lost".to_owned(),
+                        many => format!("{many} acknowledged entries are lost"),
+                    };
+                    self.dangers.push(format!(
+                        "at least {lost}: {who} had applied entry {applied} when it was heard last, {} s ago",
+                        silent_ms / 1_000
+                    ));
+                }
                 Some(applied) => self.account.push(format!(
                     "{who} had applied entry {applied} when it was heard last, {} s ago; so far {survivor} has a log",
                     silent_ms / 1_000

@@ -50,7 +50,7 @@ pub fn judge_system(told: &Told, can: bool, known: impl Fn(RadiantId) -> Known) 
     let Some(survivor) = judgement.survivor else { return judgement };
     let unapplied = known(survivor).end.map_or(0, |end| end.last.index.saturating_sub(end.applied));
     judgement.account.push(format!(
-        "it would go on from epoch {}, the newest that anybody who answers knows, as epoch {}: the numbers between are left out, \
+        "it goes on from epoch {}, the newest that anybody who answers knows, as epoch {}: the numbers between are left out, \
          because those who are given up may have used some",
         topology.epoch,
         generation(topology.epoch, unapplied, survivor)

@@ -1,6 +1,5 @@
 //! `shardbearer check`: whether a recorded history is linearizable. Any store's, not only ours.
 
-use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -11,19 +10,23 @@ use clap::Args;
 use serde_json::{Value, json};
 use shardbearer_state::history::{self, Operation, Options, Report, Violation};
 
+use super::failure::Failure;
 use super::output::{self, Output};
 use super::progress::Progress;
 use super::{Global, args};
 
 /// Checks whether a recorded history is linearizable, and shows the operations that contradict each other if it is not.
-/// The format is described in docs/history.md. The exit code is 0 if it is, 1 if it is not or if that is too hard to
-/// tell, 2 if the file cannot be read.
+/// The format is described in docs/history.md.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   shardbearer check history.jsonl
   shardbearer check history.jsonl --slack 50ms         the store's clock may be that much ahead of the clients'
   shardbearer check history.jsonl --from-anything      the store was not empty when the recording began
-  zcat history.jsonl.gz | shardbearer --output json check -")]
+  zcat history.jsonl.gz | shardbearer --output json check -
+
+Exit code: 0 linearizable, 1 not linearizable, 2 the file cannot be read as a history, or wrong usage, 3 not proven either
+way: the search gave up (--states-max) on some key and found no violation on the others. Needs no cluster, and takes no
+--timeout.")]
 pub struct Check {
     /// The file, one operation a line; - reads from standard input
     #[arg(value_name = "HISTORY.jsonl")]
@@ -42,20 +45,9 @@ pub struct Check {
     show: usize,
 }
 
-/// The input cannot be read as a history: exit code 2, so that nobody takes it for a verdict.
-#[derive(Debug)]
-pub struct BrokenInput(String);
-
-impl fmt::Display for BrokenInput {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for BrokenInput {}
-
 impl Check {
     pub fn run(self, global: &Global) -> anyhow::Result<()> {
+        global.without_timeout("check", "--states-max bounds the search")?;
         let history = read(&self.file)?;
         let options = Options {
             slack_ns: u64::try_from(self.slack.as_nanos()).unwrap_or(u64::MAX),
@@ -70,17 +62,37 @@ impl Check {
             Output::Json => output::json(&document(&report, &history))?,
             Output::Table => print(&report, progress.seconds())?,
         }
-        match report.violations_count {
-            0 => Ok(()),
-            1 => bail!("the history is not linearizable, or not shown to be"),
-            count => bail!("the history is not linearizable, or not shown to be, in {count} places"),
+        match verdict(&report) {
+            Verdict::Linearizable => Ok(()),
+            Verdict::NotLinearizable => bail!("the history is not linearizable"),
+            Verdict::Unproven => bail!(Failure::Unproven(
+                "not proven either way: the search gave up; raise --states-max, or record fewer concurrent operations per key"
+                    .into()
+            )),
         }
+    }
+}
+
+/// What is known of a history as a whole.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Linearizable,
+    NotLinearizable,
+    /// Too hard to tell somewhere, and nothing wrong elsewhere.
+    Unproven,
+}
+
+fn verdict(report: &Report) -> Verdict {
+    match (report.violations_count, report.gave_up_count) {
+        (0, _) => Verdict::Linearizable,
+        (all, gave_up) if all == gave_up => Verdict::Unproven,
+        (_, _) => Verdict::NotLinearizable,
     }
 }
 
 fn read(path: &Path) -> anyhow::Result<Vec<Operation>> {
     let name = path.display();
-    let unreadable = |error: io::Error| anyhow!(BrokenInput(format!("cannot read {name}: {error}")));
+    let unreadable = |error: io::Error| anyhow!(Failure::Usage(format!("cannot read {name}: {error}")));
     let (input, total): (Box<dyn Read>, _) = if path.as_os_str() == "-" {
         (Box::new(io::stdin()), None)
     } else {
@@ -100,12 +112,12 @@ fn read(path: &Path) -> anyhow::Result<Vec<Operation>> {
         progress.advance(1, bytes as u64);
         if !text.trim().is_empty() {
             let operation = history::json::parse_line(&text, line);
-            history.push(operation.map_err(|broken| BrokenInput(format!("{name}: {broken}")))?);
+            history.push(operation.map_err(|broken| Failure::Usage(format!("{name}: {broken}")))?);
         }
     }
     progress.finish();
     if history.is_empty() {
-        return Err(anyhow!(BrokenInput(format!("{name} has no operation: there is nothing to check"))));
+        return Err(anyhow!(Failure::Usage(format!("{name} has no operation: there is nothing to check"))));
     }
     Ok(history)
 }
@@ -117,17 +129,25 @@ fn print(report: &Report, seconds: f64) -> io::Result<()> {
         }
         output::line("")?;
     }
-    let Report { operations, refused, unknown, keys, states, .. } = report;
-    let verdict = match report.violations_count {
-        0 => "linearizable".to_owned(),
-        count if count > report.violations.len() => {
-            format!("{count} violations, {} of them shown", report.violations.len())
+    let Report { operations, refused, unknown, keys, states, gave_up_count, .. } = report;
+    let [operations, keys, states] =
+        [(*operations as u64, "operation"), (*keys as u64, "key"), (*states, "situation")]
+            .map(|(number, thing)| output::count(number, thing));
+    let proven = report.violations_count - gave_up_count;
+    let open = format!("not proven either way in {}", output::count(*gave_up_count as u64, "place"));
+    let mut words = match verdict(report) {
+        Verdict::Linearizable => "linearizable".to_owned(),
+        Verdict::NotLinearizable if *gave_up_count > 0 => {
+            format!("{}, and {open}", output::count(proven as u64, "violation"))
         }
-        count => output::count(count as u64, "violation"),
+        Verdict::NotLinearizable => output::count(proven as u64, "violation"),
+        Verdict::Unproven => format!("{open}, and no violation elsewhere"),
     };
+    if report.violations_count > report.violations.len() {
+        words = format!("{words} ({} of them shown)", report.violations.len());
+    }
     output::line(format!(
-        "{verdict}: {operations} operations ({refused} refused, {unknown} unknown) on {keys} keys, \
-         {states} situations, {seconds:.1} s"
+        "{words}: {operations} ({refused} refused, {unknown} unknown) on {keys}, {states}, {seconds:.1} s"
     ))
 }
 
@@ -149,14 +169,24 @@ fn document(report: &Report, history: &[Operation]) -> Value {
             }),
         }
     };
+    let (linearizable, words) = match verdict(report) {
+        Verdict::Linearizable => (Some(true), "linearizable"),
+        Verdict::NotLinearizable => (Some(false), "not linearizable"),
+        Verdict::Unproven => (None, "not proven either way"),
+    };
+    let gave_up = |violation: &&Violation| matches!(violation, Violation::GaveUp { .. });
+    let (open, wrong): (Vec<_>, Vec<_>) = report.violations.iter().partition(gave_up);
     json!({
-        "linearizable": report.passed(),
+        "linearizable": linearizable,
+        "verdict": words,
         "operations": report.operations,
         "refused": report.refused,
         "unknown": report.unknown,
         "keys": report.keys,
         "states": report.states,
-        "violations_count": report.violations_count,
-        "violations": report.violations.iter().map(violation).collect::<Vec<_>>(),
+        "violations_count": report.violations_count - report.gave_up_count,
+        "violations": wrong.into_iter().map(violation).collect::<Vec<_>>(),
+        "gave_up_count": report.gave_up_count,
+        "gave_up": open.into_iter().map(violation).collect::<Vec<_>>(),
     })
 }

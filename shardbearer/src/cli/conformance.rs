@@ -9,6 +9,7 @@ use shardbearer_core::engine::EngineFactory;
 use shardbearer_sim::conformance::engine::{LAWS, Needs, Subject, card, violation};
 
 use super::Global;
+use super::failure::Failure;
 use super::output::{self, Output};
 use crate::engine::Engines;
 
@@ -57,7 +58,8 @@ struct Outcome {
 
 impl Conformance {
     pub(super) async fn run(self, global: &Global, engines: &Engines) -> anyhow::Result<()> {
-        let factory = engines.find(&self.engine).map_err(anyhow::Error::msg)?;
+        global.without_timeout("conformance", "--seeds says how much it does")?;
+        let factory = engines.find(&self.engine).map_err(Failure::Usage)?;
         let (output, seeds) = (global.output, self.seeds);
         // Each law has a runtime of its own, which must not be inside this one.
         tokio::task::spawn_blocking(move || run(&factory, seeds, output)).await?

@@ -10,6 +10,7 @@ use shardbearer_core::topology::Topology;
 use shardbearer_state::epochs::{Difference, differences};
 
 use super::Global;
+use super::failure::Failure;
 use super::output::{self, Output};
 use crate::gateway::TABLE_DEFAULT;
 use crate::map::Map;
@@ -245,7 +246,8 @@ async fn revert(client: &Client, epoch: u64, dry_run: bool, to: Output) -> anyho
         }
     }
     let refused = !answer.blockers.is_empty() && !done;
-    anyhow::ensure!(!refused, "epoch {epoch} is not reverted: {}", answer.blockers.join("; "));
+    let why = format!("epoch {epoch} is not reverted: {}", answer.blockers.join("; "));
+    anyhow::ensure!(!refused, Failure::Refused(why));
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! The command line: one file per command, each with its arguments, its help and its `run`.
 //!
-//! Exit code 0 is success, 1 a refused or failed operation, 2 wrong usage or an input that cannot be read. Results go to standard output, everything
-//! said to people about them to standard error.
+//! Exit code 0 is success, 1 a refused or failed operation, 2 wrong usage or an input that cannot be read, 3 a check without
+//! a result ([`failure`]). Results go to standard output, everything said to people about them to standard error.
 
 mod args;
 mod bench;
@@ -12,6 +12,7 @@ mod completions;
 mod conformance;
 mod epochs;
 mod explain;
+mod failure;
 mod kv;
 mod node;
 mod order;
@@ -41,8 +42,8 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use shardbearer_client::Client;
 
+use self::failure::Failure;
 use self::output::Output;
-use crate::config::ConfigError;
 use crate::engine::Engines;
 
 /// A sharded, strongly consistent key-value store.
@@ -63,8 +64,9 @@ const EXAMPLES: &str = "Examples:
   shardbearer --output json orders         the same for programs
   SHARDBEARER_ENDPOINTS=10.0.0.1:7400 shardbearer status
 
-Exit code: 0 success, 1 refused or failed, 2 wrong usage, configuration or input. With --output json errors are JSON,
-too, on standard error: the sentence, and whether it may have happened.";
+Exit code: 0 success, 1 refused or failed, 2 wrong usage, configuration or input, 3 not proven either way (`check`). With
+--output json errors are JSON, too, on standard error: the sentence, and the outcome: refused (nothing happened) or
+unknown (it may have).";
 
 /// Options of every command.
 #[derive(Clone, Debug, Args)]
@@ -82,17 +84,20 @@ struct Global {
     /// How to print results: for people, or as one JSON document
     #[arg(long, global = true, value_enum, default_value_t, help_heading = "Global options")]
     output: Output,
-    /// How long one operation may take, such as 500ms, 10s or 1m (a bare number is seconds); at most 60s
+    /// How long one operation on the cluster may take, such as 500ms, 10s or 1m (a bare number is seconds); at most 60s,
+    /// 10s without this option
     #[arg(
         long,
         global = true,
         value_parser = args::request_duration,
         value_name = "TIME",
-        default_value = "10s",
         help_heading = "Global options"
     )]
-    timeout: Duration,
+    timeout: Option<Duration>,
 }
+
+/// How long one operation may take unless told otherwise.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Names the gRPC doors. Read by hand instead of by clap, so that `bench` can tell it from the option.
 const ENDPOINTS_VARIABLE: &str = "SHARDBEARER_ENDPOINTS";
@@ -111,11 +116,22 @@ impl Global {
         named.split(',').map(|endpoint| endpoint.trim().to_owned()).collect()
     }
 
+    fn timeout(&self) -> Duration {
+        self.timeout.unwrap_or(TIMEOUT)
+    }
+
+    /// For commands that need no cluster: a time that nobody would keep is refused instead of being ignored. `instead` says
+    /// what bounds the command.
+    fn without_timeout(&self, command: &str, instead: &str) -> anyhow::Result<()> {
+        let why = format!("--timeout is for operations on a cluster, and `{command}` asks none; {instead}");
+        self.timeout.map_or(Ok(()), |_| Err(Failure::Usage(why).into()))
+    }
+
     async fn client(&self) -> anyhow::Result<Client> {
         let endpoints = self.endpoints();
         let builder =
             endpoints.iter().fold(Client::builder(), |builder, endpoint| builder.endpoint(endpoint));
-        builder.timeout(self.timeout).connect().await.with_context(|| {
+        builder.timeout(self.timeout()).connect().await.with_context(|| {
             format!(
                 "no radiant answers at {}; is the cluster up? Name its gRPC doors with --endpoints",
                 endpoints.join(", ")
@@ -193,19 +209,11 @@ pub fn main_with(engines: Engines) -> ExitCode {
         Err(error) => {
             match output {
                 Output::Table => eprintln!("shardbearer: {error:#}"),
-                Output::Json => eprintln!("{}", error_json(&error)),
+                Output::Json => eprintln!("{}", failure::json(&error)),
             }
-            let input = error.is::<check::BrokenInput>() || error.is::<ConfigError>();
-            if input { ExitCode::from(2) } else { ExitCode::FAILURE }
+            failure::exit_code(&error)
         }
     }
-}
-
-/// An error for programs: the sentence, and of an operation on the cluster whether it may have happened.
-fn error_json(error: &anyhow::Error) -> serde_json::Value {
-    let outcome = error.chain().find_map(|cause| cause.downcast_ref::<shardbearer_client::Error>());
-    let outcome = outcome.map(|error| if error.may_have_happened() { "unknown" } else { "refused" });
-    serde_json::json!({ "error": format!("{error:#}"), "outcome": outcome })
 }
 
 /// Threads of the runtime. What waits for a disk does so elsewhere; a second one is for what computes for long.

@@ -39,7 +39,12 @@ pub(super) fn table(orders: &[report::Order], radiants: &[report::Radiant]) -> T
         let title = if order.control { format!("{} (control)", order.id) } else { order.id.to_string() };
         table.add_row([
             title,
-            order.state.clone(),
+            match order.replicas_missing {
+                0 => order.state.clone(),
+                _ => {
+                    format!("{}, {} of {} replicas", order.state, order.members.len(), order.replicas_wanted)
+                }
+            },
             order.herald.map_or_else(|| "-".into(), name),
             match order.learners.as_slice() {
                 [] => names(&order.members),
@@ -60,4 +65,25 @@ pub(super) fn table(orders: &[report::Order], radiants: &[report::Radiant]) -> T
     }
     output::right(&mut table, &[4, 7, 8]);
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_that_lacks_replicas_says_how_many() {
+        let order = |missing| report::Order {
+            id: 2,
+            state: if missing > 0 { "degraded" } else { "ok" }.into(),
+            members: (1..=3 - u64::from(missing)).collect(),
+            replicas_wanted: 3,
+            replicas_missing: missing,
+            ..report::Order::default()
+        };
+        let shown = table(&[order(0), order(2)], &[]).to_string();
+        let lines: Vec<&str> = shown.lines().collect();
+        assert!(lines[1].contains("ok") && !lines[1].contains("replicas"), "{shown}");
+        assert!(lines[2].contains("degraded, 1 of 3 replicas"), "{shown}");
+    }
 }

@@ -141,10 +141,10 @@ pub(super) fn section(lines: &mut Vec<String>, title: &str, sentences: &[String]
     }
 }
 
-/// Why something is not done, forced or not, and why not unless forced.
-pub(super) fn refusals(lines: &mut Vec<String>, blockers: &[String], dangers: &[String]) {
+/// Why something is not done, forced or not, and why not unless forced. If it is done, what it was forced against.
+pub(super) fn refusals(lines: &mut Vec<String>, done: bool, blockers: &[String], dangers: &[String]) {
     section(lines, "In the way:", blockers);
-    section(lines, "Unsafe, so that it takes --force:", dangers);
+    section(lines, if done { "Forced, although:" } else { "Unsafe, so that it takes --force:" }, dangers);
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use shardbearer_client::pb;
 use shardbearer_client::pb::member_request::Action;
 
 use super::Global;
+use super::failure::Failure;
 use super::output::{self, Output};
 
 /// Arguments of `radiant`.
@@ -119,30 +120,29 @@ impl Radiant {
         let answer: Answer = global.client().await?.member(request).await?.into();
         match global.output {
             Output::Json => output::json(&answer)?,
-            Output::Table => output::line(words(&answer, dry))?,
+            Output::Table => output::line(words(&answer))?,
         }
         let agreed = answer.done || (dry && forced);
         let objected = !answer.blockers.is_empty() || !answer.dangers.is_empty();
         let refused = objected && !agreed;
-        anyhow::ensure!(!refused, "refused{}", if dry { " if it were asked for now" } else { "" });
+        anyhow::ensure!(!refused, Failure::refused(dry, &answer.blockers));
         Ok(())
     }
 }
 
 /// The answer for people.
-fn words(answer: &Answer, dry: bool) -> String {
+fn words(answer: &Answer) -> String {
     let mut lines = Vec::new();
-    match (answer.done, dry) {
-        (true, _) => lines.push(format!("Decided, epoch {}.", answer.epoch)),
-        (false, true) => lines.push("Nothing was changed.".to_owned()),
-        (false, false) => {}
-    }
+    lines.push(match answer.done {
+        true => format!("Decided, epoch {}.", answer.epoch),
+        false => "Nothing was changed.".to_owned(),
+    });
     if !answer.steps.is_empty() {
-        lines.push(if dry { "It would follow:" } else { "What follows:" }.to_owned());
+        lines.push(if answer.done { "What follows:" } else { "It would follow:" }.to_owned());
         lines.extend(answer.steps.iter().map(|step| format!("  {step}")));
     }
     output::section(&mut lines, "What that changes:", &answer.effects);
-    output::refusals(&mut lines, &answer.blockers, &answer.dangers);
+    output::refusals(&mut lines, answer.done, &answer.blockers, &answer.dangers);
     lines.join("\n")
 }
 
@@ -157,12 +157,15 @@ mod tests {
             let (effects, dangers) = (Vec::new(), Vec::new());
             Answer { done, epoch: 7, steps: list(steps), effects, blockers: list(blockers), dangers }
         };
-        assert_eq!(words(&answer(true, &[], &[]), false), "Decided, epoch 7.");
-        let dry = words(&answer(false, &["a moves"], &[]), true);
+        assert_eq!(words(&answer(true, &[], &[])), "Decided, epoch 7.");
+        let dry = words(&answer(false, &["a moves"], &[]));
         assert_eq!(dry, "Nothing was changed.\nIt would follow:\n  a moves");
-        let refused = words(&answer(false, &["a moves"], &["b is down"]), false);
-        assert_eq!(refused, "What follows:\n  a moves\nIn the way:\n  b is down");
+        let refused = words(&answer(false, &["a moves"], &["b is down"]));
+        assert_eq!(refused, "Nothing was changed.\nIt would follow:\n  a moves\nIn the way:\n  b is down");
         let unsafe_one = Answer { dangers: vec!["no copy is left".into()], ..answer(false, &[], &[]) };
-        assert_eq!(words(&unsafe_one, false), "Unsafe, so that it takes --force:\n  no copy is left");
+        let takes_force = "Unsafe, so that it takes --force:\n  no copy is left";
+        assert_eq!(words(&unsafe_one), format!("Nothing was changed.\n{takes_force}"));
+        let forced = words(&Answer { done: true, ..unsafe_one });
+        assert_eq!(forced, "Decided, epoch 7.\nForced, although:\n  no copy is left");
     }
 }

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use shardbearer_client::pb::rebalance_request::Kind;
 use shardbearer_client::{Client, pb};
 
+use super::failure::Failure;
 use super::output::{self, Output};
 use super::{Global, progress};
 use crate::report;
@@ -122,7 +123,7 @@ pub(super) async fn ask(
         Output::Table => output::line(words(&answer, dry_run))?,
     }
     if let Some(why) = &answer.refused {
-        anyhow::bail!("refused: {why}");
+        anyhow::bail!(Failure::Refused(format!("refused: {why}")));
     }
     Ok(answer)
 }
@@ -161,7 +162,7 @@ fn words(answer: &Answer, dry_run: bool) -> String {
         output::right(&mut table, &[1, 2, 3, 4, 5]);
         lines.push(table.to_string());
     }
-    output::refusals(&mut lines, &answer.blockers, &answer.dangers);
+    output::refusals(&mut lines, answer.done, &answer.blockers, &answer.dangers);
     lines.join("\n")
 }
 

@@ -4,11 +4,14 @@ use serde::Serialize;
 use shardbearer_client::{Client, pb};
 
 use super::Global;
+use super::failure::Failure;
 use super::output::{self, Output};
 
 /// The answer, as printed for programs.
 #[derive(Debug, Default, PartialEq, Serialize)]
 struct Answer {
+    /// "done", "refused", or "possible" where it was only asked what would follow.
+    outcome: &'static str,
     done: bool,
     epoch: u64,
     members: Vec<Member>,
@@ -40,6 +43,7 @@ impl From<pb::ResetResponse> for Answer {
         };
         let members = members.into_iter().map(member).collect();
         Answer {
+            outcome: "",
             done,
             epoch,
             members,
@@ -54,18 +58,27 @@ impl From<pb::ResetResponse> for Answer {
 /// Asks, shows the account, and fails if it is refused.
 pub(super) async fn run(client: &Client, global: &Global, request: pb::ResetRequest) -> anyhow::Result<()> {
     let pb::ResetRequest { dry_run, force, .. } = request;
-    let answer: Answer = client.reset(request).await?.into();
+    let mut answer: Answer = client.reset(request).await?.into();
+    let refusal = answer.settle(dry_run, force);
     match global.output {
         Output::Json => output::json(&answer)?,
         Output::Table => output::line(words(&answer))?,
     }
-    let allowed = answer.blockers.is_empty() && (answer.dangers.is_empty() || force);
-    anyhow::ensure!(
-        answer.done || (dry_run && allowed),
-        "refused{}",
-        if dry_run { " if it were asked for now" } else { "" }
-    );
-    Ok(())
+    refusal.map_or(Ok(()), |refusal| Err(refusal.into()))
+}
+
+impl Answer {
+    /// Gives the outcome a name, and says why it is a failure if it is one.
+    fn settle(&mut self, dry_run: bool, force: bool) -> Option<Failure> {
+        let lawful = self.blockers.is_empty();
+        let unforced = lawful && !self.dangers.is_empty() && !force;
+        self.outcome = match self.done {
+            true => "done",
+            false if dry_run && lawful && !unforced => "possible",
+            false => "refused",
+        };
+        (self.outcome == "refused").then(|| Failure::refused(dry_run, &self.blockers))
+    }
 }
 
 /// The account for people.
@@ -96,8 +109,12 @@ fn words(answer: &Answer) -> String {
         output::right(&mut table, &[2, 3, 4]);
         lines.push(table.to_string());
     }
-    output::section(&mut lines, "What is known, and what follows:", &answer.account);
-    output::refusals(&mut lines, &answer.blockers, &answer.dangers);
+    let known = match answer.done {
+        true => "What was known, and what follows:",
+        false => "What is known, and what would follow:",
+    };
+    output::section(&mut lines, known, &answer.account);
+    output::refusals(&mut lines, answer.done, &answer.blockers, &answer.dangers);
     lines.join("\n")
 }
 
@@ -115,7 +132,7 @@ mod tests {
             last_index: 120,
             applied,
         };
-        let answer = Answer {
+        let mut answer = Answer {
             members: vec![member(1, true, 119), member(2, false, 117), member(3, false, 0)],
             survivor: Some(1),
             dangers: vec!["writes may be lost".into()],
@@ -131,5 +148,29 @@ mod tests {
             "{words}"
         );
         assert!(!row("r3").contains("120"), "{words}");
+
+        (answer.done, answer.epoch) = (true, 9);
+        answer.account = vec!["it goes on from r1".into()];
+        let words = super::words(&answer);
+        assert!(words.starts_with("Decided, epoch 9.\n"), "{words}");
+        let end = "What was known, and what follows:\n  it goes on from r1\nForced, although:\n  writes may be lost";
+        assert!(words.ends_with(end), "{words}");
+    }
+    #[test]
+    fn the_outcome_says_what_became_of_it_and_a_refusal_what_it_takes() {
+        let settled = |done, blockers: &[&str], dangers: &[&str], dry_run, force| {
+            let list = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect();
+            let (blockers, dangers) = (list(blockers), list(dangers));
+            let mut answer = Answer { done, blockers, dangers, ..Answer::default() };
+            let refusal = answer.settle(dry_run, force).map(|refusal| refusal.to_string());
+            (answer.outcome, refusal.unwrap_or_default())
+        };
+        let unsafe_one = ["writes may be lost"];
+        assert_eq!(settled(true, &[], &unsafe_one, false, true), ("done", String::new()));
+        assert_eq!(settled(false, &[], &unsafe_one, true, true), ("possible", String::new()));
+        let (outcome, why) = settled(false, &[], &unsafe_one, false, false);
+        assert!(outcome == "refused" && why.contains("add --force"), "{why}");
+        let (outcome, why) = settled(false, &["it has its majority"], &unsafe_one, false, true);
+        assert!(outcome == "refused" && !why.contains("--force"), "{why}");
     }
 }

@@ -42,7 +42,8 @@ fn print(status: &report::Status) -> std::io::Result<()> {
         let running = rebalance.running.iter().map(|how| format!(", spreading by {how}"));
         let paused = rebalance.paused.then(|| ", paused".to_owned());
         let notes: String = running.chain(paused).collect();
-        output::line(format!("rebalance  {}{notes}, {} moves wanted", rebalance.mode, rebalance.moves_left))?;
+        let wanted = output::count(rebalance.moves_left, "move");
+        output::line(format!("rebalance  {}{notes}, {wanted} wanted", rebalance.mode))?;
     }
     if let Some(migration) = &status.migration {
         output::line(format!("migration  {}", migration.sentence()))?;

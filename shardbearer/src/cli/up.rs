@@ -1,11 +1,14 @@
 //! `shardbearer up`: a whole local cluster in one process, with real sockets and real disks.
 
+use std::cell::Cell;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Args;
+use shardbearer_core::membership::Standing;
 use shardbearer_core::topology::Topology;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -91,24 +94,28 @@ impl Up {
             radiants.spawn(prepared.run(stop.clone(), opened.clone(), false).instrument(span));
         }
         drop(opened);
-        let ready = self.wait_ready(&mut running);
-        let mut first = tokio::select! {
-            ready = ready => {
-                let topology = ready?;
-                self.print_ready(started.elapsed());
-                if former > 0 {
-                    for line in self.founded(former, &wanted, &topology) {
-                        println!("{line}");
+        let left = Cell::new(0);
+        let mut ready = pin!(self.wait_ready(&mut running, &left));
+        let mut waits = true;
+        let first = loop {
+            tokio::select! {
+                topology = &mut ready, if waits => {
+                    waits = false;
+                    let topology = topology?;
+                    self.print_ready(started.elapsed());
+                    if former > 0 {
+                        for line in self.founded(former, &wanted, &topology) {
+                            println!("{line}");
+                        }
                     }
                 }
-                radiants.join_next().await
+                ended = radiants.join_next() => match ended {
+                    // One that has left the cluster goes alone.
+                    Some(Ok(Ok(()))) if !stop.is_cancelled() && !radiants.is_empty() => left.set(left.get() + 1),
+                    ended => break ended,
+                }
             }
-            ended = radiants.join_next() => ended,
         };
-        // One that has left the cluster goes alone.
-        while matches!(first, Some(Ok(Ok(())))) && !stop.is_cancelled() && !radiants.is_empty() {
-            first = radiants.join_next().await;
-        }
         // One that failed takes the others down in order, so that the failure is not overlooked.
         stop.cancel();
         let mut result = outcome(first);
@@ -198,6 +205,14 @@ impl Up {
                 ));
             }
         }
+        let gone = topology.radiants.iter().filter(|radiant| radiant.standing == Standing::Gone);
+        let gone: Vec<&str> = gone.map(|radiant| radiant.name.as_str()).collect();
+        if !gone.is_empty() {
+            lines.push(format!(
+                "{} left this cluster for good, and what is in their folders is of no use.",
+                gone.join(", ")
+            ));
+        }
         if former < self.radiants {
             let new: Vec<String> = (former + 1..=self.radiants).map(|i| format!("radiant-{i}")).collect();
             lines.push(format!(
@@ -239,30 +254,36 @@ impl Up {
         println!();
     }
 
-    /// Waits until all radiants are in and everything is served; returns the configuration in force.
-    async fn wait_ready(&self, running: &mut mpsc::Receiver<Arc<Running>>) -> anyhow::Result<Arc<Topology>> {
+    /// Waits until all radiants are in, save those that have `left`, and everything is served; returns the configuration in force.
+    async fn wait_ready(
+        &self,
+        running: &mut mpsc::Receiver<Arc<Running>>,
+        left: &Cell<usize>,
+    ) -> anyhow::Result<Arc<Topology>> {
         let deadline = Instant::now() + READY_MAX;
-        let mut radiants = Vec::new();
-        while radiants.len() < usize::from(self.radiants) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match tokio::time::timeout(left, running.recv()).await {
-                Ok(Some(radiant)) => radiants.push(radiant),
-                // They ended; the caller sees why.
-                Ok(None) => std::future::pending().await,
-                Err(_) => bail!("the radiants have not found each other within {} s", READY_MAX.as_secs()),
-            }
-        }
+        let mut radiants: Vec<Arc<Running>> = Vec::new();
         loop {
-            let status = radiants[0].cluster.status();
-            if status.health == "ok" {
-                return Ok(radiants[0].cluster.map.topology());
+            while let Ok(radiant) = running.try_recv() {
+                radiants.push(radiant);
+            }
+            radiants.retain(|radiant| !radiant.cluster.left.is_cancelled());
+            let all_in = radiants.len() + left.get() >= usize::from(self.radiants);
+            let status = radiants.first().filter(|_| all_in).map(|radiant| radiant.cluster.status());
+            if let (Some(status), Some(radiant)) = (&status, radiants.first()) {
+                // What else is wrong, such as an order that lacks replicas, may take until somebody does something about it.
+                if status.health != "down" && status.radiants.iter().all(|radiant| radiant.state == "up") {
+                    status.problems.iter().for_each(|problem| println!("problem    {problem}"));
+                    return Ok(radiant.cluster.map.topology());
+                }
             }
             if Instant::now() >= deadline {
-                bail!(
-                    "not everything is served after {} s: {}",
-                    READY_MAX.as_secs(),
-                    status.problems.join("; ")
-                );
+                let seconds = READY_MAX.as_secs();
+                match status {
+                    Some(status) => {
+                        bail!("not everything is served after {seconds} s: {}", status.problems.join("; "))
+                    }
+                    None => bail!("the radiants have not found each other within {seconds} s"),
+                }
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -284,7 +305,7 @@ fn outcome(ended: Option<Result<Result<(), NodeError>, tokio::task::JoinError>>)
 
 #[cfg(test)]
 mod tests {
-    use shardbearer_core::topology::Table;
+    use shardbearer_core::topology::{Radiant, Table};
 
     use super::*;
 
@@ -318,5 +339,12 @@ mod tests {
         assert!(lines[1].starts_with("radiant-4, radiant-5 joined as spares"), "{lines:?}");
         assert!(lines[1].contains("radiant join radiant-4"), "{lines:?}");
         assert_eq!(lines.len(), 2);
+        let gone = Radiant { name: "radiant-2".into(), standing: Standing::Gone, ..Radiant::default() };
+        let lines =
+            up(3, 7400, 6400).founded(3, &Config::default(), &Topology { radiants: vec![gone], ..topology });
+        assert!(
+            lines.len() == 1 && lines[0].starts_with("radiant-2 left this cluster for good"),
+            "{lines:?}"
+        );
     }
 }

@@ -36,7 +36,8 @@ const PATIENCE: Duration = Duration::from_secs(600);
   shardbearer --output json verify | jq '.[].differences'
 
 Reads everything once on every replica; writes go on meanwhile. Exit code 1 if replicas differ, or if some could not
-be compared: then nothing is known of those.")]
+be compared: then nothing is known of those. One replica alone is compared with nothing; where an order should have more,
+that is a failure, too.")]
 pub(super) struct Verify {
     /// Only this order
     #[arg(long, value_name = "ID")]
@@ -49,8 +50,12 @@ struct Verdict {
     order: u64,
     /// The entry of the log after which they were compared.
     at: u64,
-    /// Those that were.
+    /// Those that were looked at.
     replicas: Vec<String>,
+    /// How many there should be.
+    replicas_wanted: usize,
+    /// Whether there were two at least, so that one could be held against another.
+    compared: bool,
     shards: usize,
     rows: u64,
     differences: Vec<Difference>,
@@ -81,7 +86,10 @@ impl Verify {
                 let grpc = radiant.doors.as_ref().map(|doors| doors.grpc.clone()).unwrap_or_default();
                 (radiant.name.clone(), grpc)
             });
-            compare(order.id, members.collect(), global.timeout)
+            let wanted = order.roster.as_ref().map_or(0, |roster| roster.size as usize);
+            let (id, wanted) = (order.id, wanted.max(order.members.len()));
+            let members = members.collect();
+            async move { Verdict { replicas_wanted: wanted, ..compare(id, members, global.timeout()).await } }
         });
         let verdicts = join_all(verdicts).await;
         anyhow::ensure!(!verdicts.is_empty(), "there is no such order; `shardbearer orders` lists them");
@@ -92,10 +100,17 @@ impl Verify {
         let differ = verdicts.iter().any(|verdict| !verdict.differences.is_empty());
         anyhow::ensure!(!differ, "replicas differ");
         anyhow::ensure!(
-            verdicts.iter().all(|verdict| verdict.missing.is_empty()),
+            verdicts.iter().all(|verdict| verdict.missing.is_empty() && !verdict.is_lonely()),
             "not all could be compared"
         );
         Ok(())
+    }
+}
+
+impl Verdict {
+    /// Whether there is nothing to compare with, although there should be.
+    fn is_lonely(&self) -> bool {
+        !self.compared && self.replicas_wanted > 1
     }
 }
 
@@ -172,7 +187,8 @@ fn verdict(order: u64, answers: Answers) -> Verdict {
         .flat_map(|(name, answer)| answer.parts.iter().map(move |part| (part.shard, (name, part))))
     {
         let digest: String = part.digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        held.entry(shard).or_default().insert(name.clone(), format!("{} rows, {digest}", part.rows));
+        let rows = output::count(part.rows, "row");
+        held.entry(shard).or_default().insert(name.clone(), format!("{rows}, {digest}"));
     }
     let first = compared.first().map(|(_, answer)| answer.parts.as_slice()).unwrap_or_default();
     let (shards, rows) =
@@ -183,21 +199,32 @@ fn verdict(order: u64, answers: Answers) -> Verdict {
     let differences = held.into_iter().filter(|(_, held)| differs(held));
     let differences =
         differences.map(|(shard, held)| Difference { shard: (shard != 0).then_some(shard), held }).collect();
-    let replicas = compared.into_iter().map(|(name, _)| name).collect();
-    Verdict { order, at, replicas, shards, rows, differences, missing }
+    let replicas: Vec<String> = compared.into_iter().map(|(name, _)| name).collect();
+    let compared = replicas.len() > 1;
+    Verdict { order, at, replicas, compared, shards, rows, differences, missing, ..Verdict::default() }
 }
 
 /// The verdicts for people.
 fn words(verdicts: &[Verdict]) -> String {
     let mut lines = Vec::new();
     for verdict in verdicts {
-        let Verdict { order, at, replicas, shards, rows, differences, missing } = verdict;
-        let replicas = replicas.join(", ");
-        if differences.is_empty() && !replicas.is_empty() {
-            lines.push(format!(
-                "order {order}: {replicas} hold the same after entry {at}: {shards} shards, {rows} rows"
-            ));
-        }
+        let Verdict {
+            order, at, replicas, replicas_wanted: wanted, shards, rows, differences, missing, ..
+        } = verdict;
+        let (shards, rows) = (output::count(*shards as u64, "shard"), output::count(*rows, "row"));
+        let names = replicas.join(", ");
+        lines.extend(match replicas.len() {
+            _ if !differences.is_empty() => None,
+            0 => None,
+            1 if verdict.is_lonely() => Some(format!(
+                "order {order}: only {names} was looked at, 1 of {wanted} replicas, and nothing was compared: {shards}, {rows} \
+                 after entry {at}"
+            )),
+            1 => Some(format!(
+                "order {order}: {names} is the only replica there is to be; nothing to compare: {shards}, {rows} after entry {at}"
+            )),
+            _ => Some(format!("order {order}: {names} hold the same after entry {at}: {shards}, {rows}")),
+        });
         for Difference { shard, held } in differences {
             let what = shard.map_or("its own rows".into(), |shard| format!("shard {shard}"));
             let held: Vec<String> = held.iter().map(|(name, held)| format!("{name} holds {held}")).collect();
@@ -222,7 +249,8 @@ mod tests {
     }
 
     fn judged(answers: [Result<pb::DigestResponse, String>; 3]) -> Verdict {
-        verdict(2, ["r1", "r2", "r3"].map(str::to_owned).into_iter().zip(answers).collect())
+        let found = verdict(2, ["r1", "r2", "r3"].map(str::to_owned).into_iter().zip(answers).collect());
+        Verdict { replicas_wanted: 3, ..found }
     }
 
     #[test]
@@ -230,7 +258,7 @@ mod tests {
         let all = || answer(7, &[(0, 1), (5, 2)]);
         let found = judged([all(), all(), all()]);
         assert_eq!((found.differences.len(), found.missing.len()), (0, 0));
-        assert_eq!(words(&[found]), "order 2: r1, r2, r3 hold the same after entry 7: 1 shards, 2 rows");
+        assert_eq!(words(&[found]), "order 2: r1, r2, r3 hold the same after entry 7: 1 shard, 2 rows");
     }
 
     #[test]
@@ -243,9 +271,7 @@ mod tests {
             assert!(words(&[found]).contains("DIFFERENCE in shard "));
         }
         let own = judged([good(), good(), answer(7, &[(0, 9), (5, 2)])]);
-        assert!(
-            words(&[own]).contains("DIFFERENCE in its own rows after entry 7: r1 holds 1 rows, 01010101")
-        );
+        assert!(words(&[own]).contains("DIFFERENCE in its own rows after entry 7: r1 holds 1 row, 01010101"));
     }
 
     #[test]
@@ -254,5 +280,21 @@ mod tests {
         assert_eq!(found.differences, []);
         assert_eq!(found.missing.len(), 2, "{found:?}");
         assert!(found.missing.contains(&"r3: is away".to_owned()), "{found:?}");
+    }
+    #[test]
+    fn one_replica_alone_is_compared_with_nothing() {
+        let away = || Err("is away".into());
+        let lonely = judged([answer(7, &[(5, 2)]), away(), away()]);
+        assert!(lonely.is_lonely() && !lonely.compared);
+        let words = super::words(&[lonely]);
+        assert!(
+            words.starts_with("order 2: only r1 was looked at, 1 of 3 replicas, and nothing was compared"),
+            "{words}"
+        );
+        assert!(!words.contains("the same"), "{words}");
+        let both = judged([answer(7, &[(5, 2)]), answer(7, &[(5, 2)]), away()]);
+        assert!(both.compared && !both.is_lonely(), "{both:?}");
+        let only = Verdict { replicas_wanted: 1, ..judged([answer(7, &[(5, 2)]), away(), away()]) };
+        assert!(!only.is_lonely() && super::words(&[only]).contains("r1 is the only replica"));
     }
 }

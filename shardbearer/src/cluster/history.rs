@@ -133,7 +133,14 @@ pub(super) async fn timeline(cluster: &Cluster) -> Result<pb::TimelineResponse, 
         futures_util::future::join_all(asked),
         tokio::time::timeout(STORY_DEADLINE * 2, epochs(cluster)),
     );
-    let (radiants, events): (Vec<_>, Vec<_>) = told.into_iter().unzip();
+    let (mut radiants, events): (Vec<_>, Vec<_>) = told.into_iter().unzip();
+    // Nobody asks those who have left, and the others remember them by their numbers.
+    let gone = topology.radiants.iter().filter(|radiant| radiant.standing == Standing::Gone);
+    radiants.extend(gone.map(|radiant| pb::StoryRadiant {
+        id: radiant.id.0,
+        name: radiant.name.clone(),
+        answered: true,
+    }));
     let mut events: Vec<pb::StoryEvent> = events.into_iter().flatten().collect();
     match epochs {
         Ok(Ok(records)) => events.extend(records.into_iter().map(story::of_epoch)),

@@ -39,9 +39,27 @@ pub(super) async fn ask(
                    majority for good there is `shardbearer system reset`";
         return Ok(pb::ResetResponse { blockers: vec![why.into()], ..pb::ResetResponse::default() });
     }
-    match control::ask(cluster, control_request::Kind::Reset(request), DEADLINE).await? {
-        control_response::Kind::Reset(answer) => Ok(answer),
-        _ => Err(control::odd()),
+    match control::ask(cluster, control_request::Kind::Reset(request), DEADLINE).await {
+        Ok(control_response::Kind::Reset(answer)) => Ok(answer),
+        Ok(_) => Err(control::odd()),
+        Err(error) => Err(pointed(cluster, error)),
+    }
+}
+
+/// Where nobody decides about resets, says what comes before this one.
+fn pointed(cluster: &Cluster, error: RequestError) -> RequestError {
+    if cluster.peers.leader(OrderId::CONTROL, cluster.world.monotonic_ns()).is_some() {
+        return error;
+    }
+    let point = |why: String| {
+        format!(
+            "{why}; first start them again, or where they are lost for good, run `shardbearer system reset`"
+        )
+    };
+    match error {
+        RequestError::Refused(Refused::Unavailable(why)) => Refused::Unavailable(point(why)).into(),
+        RequestError::Unknown(why) => RequestError::Unknown(point(why)),
+        other => other,
     }
 }
 

@@ -34,6 +34,11 @@ pub fn of_myself(cluster: &Cluster) -> pb::RadiantStatus {
     }
 }
 
+/// Whether an order has fewer members than it should, as after a reset, or after somebody left whom nobody could replace.
+fn lacks_members(order: &Order) -> bool {
+    order.members.len() < order.roster.size as usize
+}
+
 /// Everything, as this radiant sees it.
 pub fn of_cluster(cluster: &Cluster) -> pb::StatusResponse {
     let topology = cluster.map.topology();
@@ -83,6 +88,7 @@ pub fn of_cluster(cluster: &Cluster) -> pb::StatusResponse {
 
     let state_of = |order: &Order| match herald(order.id) {
         None => "down",
+        Some(_) if lacks_members(order) => "degraded",
         Some(_) if order.seats().all(&up) && order.roster.learners.is_empty() => "ok",
         Some(_) => "degraded",
     };
@@ -96,6 +102,14 @@ pub fn of_cluster(cluster: &Cluster) -> pb::StatusResponse {
                     true => "the control order has no herald: nothing is changed about the cluster".into(),
                     false => format!("order {} has no herald: its shards are not served", order.id),
                 });
+            }
+            if lacks_members(order) {
+                problems.push(format!(
+                    "order {} has {} of {} replicas; the others come as soon as radiants are free to take their seats",
+                    order.id,
+                    order.members.len(),
+                    order.roster.size
+                ));
             }
             let lead = herald(order.id);
             let applied =
@@ -114,6 +128,7 @@ pub fn of_cluster(cluster: &Cluster) -> pb::StatusResponse {
                 state: state.into(),
                 weight: topology.policy.weight(order.id),
                 removing: topology.policy.removing.contains(&order.id),
+                replicas_wanted: order.roster.size,
             }
         })
         .collect();

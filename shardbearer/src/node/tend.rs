@@ -82,11 +82,13 @@ struct Watch {
     led: Option<(u64, u64)>,
     /// The term of the lead that the story tells of.
     told: Option<u64>,
+    /// The term of the lead that the log tells of.
+    logged: Option<u64>,
 }
 
 impl Watch {
     fn new(order: OrderId) -> Watch {
-        Watch { order, version: 0, handed_ns: 0, led: None, told: None }
+        Watch { order, version: 0, handed_ns: 0, led: None, told: None, logged: None }
     }
 
     /// Waits for news or for the next round and passes on who leads; `None` once the engine is closed.
@@ -119,7 +121,10 @@ impl Watch {
         if status.version != self.version {
             self.version = status.version;
             if status.leading {
-                tracing::info!(order = %self.order, term = status.term, "leads");
+                // Versions also change with members, and with whether it is sure that it leads.
+                if self.logged.replace(status.term) != Some(status.term) {
+                    tracing::info!(order = %self.order, term = status.term, "leads");
+                }
                 cluster.hurry.notify_one();
             }
         }

@@ -7,6 +7,9 @@
 //! 3. a lead of term T stands before leads of later terms of the same order, and before its own loss;
 //! 4. a version of a migration's record stands before the later ones.
 //!
+//! A radiant that leads, is not sure of it for a moment, and is again, in one term, has led all the while: its lead is told once,
+//! and its loss only if that was for good.
+//!
 //! Among events that none of this orders, the earlier time is first; equal times go by radiant and number. What several
 //! radiants noticed of one migration or epoch is told once, by the first of them.
 
@@ -25,17 +28,21 @@ pub fn merge(mut events: Vec<StoryEvent>) -> Vec<StoryEvent> {
         (*radiant, *life, *number, *kind, *epoch, event.encode_to_vec())
     });
     events.dedup();
-    let sorted = sort(&events);
-    let (mut epochs, mut phases) = (BTreeSet::new(), BTreeMap::new());
-    let all = sorted.into_iter().filter_map(|index| events.get(index).cloned());
-    all.filter(|event| match event.kind() {
+    let sorted: Vec<&StoryEvent> = sort(&events).into_iter().filter_map(|index| events.get(index)).collect();
+    let lead = |event: &StoryEvent| (event.radiant, event.order, event.term);
+    let won = sorted.iter().enumerate().filter(|(_, event)| event.kind() == Kind::Won);
+    let last_won: BTreeMap<_, usize> = won.map(|(at, event)| (lead(event), at)).collect();
+    let (mut leads, mut epochs, mut phases) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
+    let told = sorted.into_iter().enumerate().filter(|(at, event)| match event.kind() {
+        Kind::Won => leads.insert(lead(event)),
+        Kind::Lost => last_won.get(&lead(event)).is_none_or(|won| won < at),
         Kind::Migration => {
             phases.insert(event.migration, event.what.clone()).is_none_or(|last| last != event.what)
         }
         Kind::Epoch => epochs.insert(event.epoch),
         _ => true,
-    })
-    .collect()
+    });
+    told.map(|(_, event)| event.clone()).collect()
 }
 
 /// The indexes in the order of the story.

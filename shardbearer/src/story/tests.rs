@@ -101,6 +101,26 @@ fn causes_come_before_effects_though_clocks_lie() {
 }
 
 #[test]
+fn a_lead_is_told_once_a_term_and_its_loss_if_it_is_for_good() {
+    let one = Memory::of(1, 0)
+        .note(10, Kind::Won, lead(2, 5))
+        .note(20, Kind::Lost, lead(2, 5))
+        .note(30, Kind::Won, lead(2, 5))
+        .note(40, Kind::Won, lead(3, 5))
+        .note(50, Kind::Lost, StoryEvent { other: 2, ..lead(2, 5) })
+        .note(60, Kind::Won, lead(2, 7));
+    assert_eq!(
+        told(one.events),
+        [
+            "kaladin becomes the herald of order 2 (term 5)",
+            "kaladin becomes the herald of order 3 (term 5)",
+            "kaladin is no longer the herald of order 2 (term 5): shallan is",
+            "kaladin becomes the herald of order 2 (term 7)",
+        ]
+    );
+}
+
+#[test]
 fn however_memories_arrive_the_story_is_the_same_and_rubbish_makes_one_too() {
     let mut events = story();
     let expected = merge(events.clone());

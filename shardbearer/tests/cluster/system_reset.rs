@@ -87,6 +87,11 @@ async fn a_control_order_that_lost_its_majority_goes_on_from_the_member_that_is_
     assert!(changed.is_err(), "nobody can decide it: {changed:?}");
     assert!(written > 0, "data go on: {topology:?}");
 
+    let lost = topology.orders.iter().find(|order| !order.id.is_control()).expect("there are some").id;
+    let request = pb::ResetRequest { order: lost.0, force: true, ..pb::ResetRequest::default() };
+    let error = here[0].running.cluster.reset(request).await.expect_err("nobody can decide it").to_string();
+    assert!(error.contains("`shardbearer system reset`"), "{error}");
+
     // The account changes nothing, and nor does asking without --force; whom one asks does not matter.
     let bystander = here.iter().find(|one| !seats.contains(&id(one))).expect("two of them have no seat");
     let dry = system_reset(bystander, true, true).await;
@@ -202,6 +207,14 @@ async fn what_a_survivor_was_told_to_begin_is_begun_after_a_crash() {
         let history = radiant.running.cluster.epochs().await.expect("nobody else is needed");
         let record = history.iter().find(|record| record.epoch == begun.0).expect("it is an epoch");
         assert_eq!((record.why.as_str(), order(&radiant, CONTROL).members), (why.as_str(), vec![survivor]));
+        eventually("it leads, and is said to lack two replicas", || {
+            let status = radiant.running.cluster.status();
+            let control = status.orders.iter().find(|order| order.control).expect("there is one");
+            let said = |problem: &String| problem.contains("order 1 has 1 of 3 replicas");
+            (control.state.as_str(), control.replicas_wanted) == ("degraded", 3)
+                && status.problems.iter().any(said)
+        })
+        .await;
         radiant.stop().await;
     }
     with_rows(&data, |rows| {

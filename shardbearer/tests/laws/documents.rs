@@ -1,6 +1,7 @@
 //! What the documents promise about files holds.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -115,4 +116,37 @@ fn every_file_that_is_quoted_is_there() {
 fn only_what_looks_like_a_file_of_ours_is_taken_for_one() {
     let text = "see `a/b.rs`, `c.rs`, `d/e`, `data/LOG.old`, `f g/h.rs` and `x/*.rs`\n```\n`i/j.rs`\n```\nand `k/l-m.sh`";
     assert_eq!(quoted(text), ["a/b.rs", "k/l-m.sh"]);
+}
+
+/// Whoever asks a script what it does gets an answer, and no failure.
+#[test]
+fn every_script_that_takes_arguments_has_help() {
+    let folder = root().join("scripts");
+    let mut asked = 0;
+    for script in std::fs::read_dir(&folder).expect("there").flatten().map(|entry| entry.path()) {
+        let takes_arguments = |text: String| text.contains("$1");
+        if !script.is_file() || !std::fs::read_to_string(&script).is_ok_and(takes_arguments) {
+            continue;
+        }
+        asked += 1;
+        let name = script.file_name().expect("it has one").to_string_lossy().into_owned();
+        for help in ["--help", "-h"] {
+            let told = Command::new("bash").arg(&script).arg(help).output().expect("it runs");
+            assert_eq!(told.status.code(), Some(0), "{name} {help}");
+            assert!(told.stdout.len() > 100, "{name} {help}: {told:?}");
+        }
+    }
+    assert!(asked > 4, "only {asked} scripts were asked: the search is broken");
+}
+
+/// One thing, one word: the glossary explains no word twice.
+#[test]
+fn the_glossary_has_each_word_once() {
+    let text = std::fs::read_to_string(root().join("docs/glossary.md")).expect("readable");
+    let mut words: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("| **")).collect();
+    words.iter_mut().for_each(|line| *line = line.split("**").next().unwrap_or_default());
+    assert!(words.len() > 40, "only {} words were seen: the search is broken", words.len());
+    words.sort_unstable();
+    let twice: Vec<_> = words.windows(2).filter(|two| two[0] == two[1]).collect();
+    assert!(twice.is_empty(), "{twice:?}");
 }

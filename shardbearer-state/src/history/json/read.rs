@@ -5,6 +5,7 @@ use shardbearer_core::kv::Condition;
 use thiserror::Error;
 
 use super::fields::{Fields, Wrong};
+use super::once::repeated;
 use crate::history::model::{
     Action, Answer, Before, Kind, Lifetime, Operation, Outcome, Row, Scan, Seen, Step,
 };
@@ -28,9 +29,19 @@ pub fn parse(text: &str) -> Result<Vec<Operation>, BrokenLine> {
 /// Reads one line, which gives the operation its number.
 pub fn parse_line(text: &str, line: u64) -> Result<Operation, BrokenLine> {
     let broken = |why| BrokenLine { line, why };
-    let value: Value = serde_json::from_str(text).map_err(|error| broken(format!("no JSON: {error}")))?;
+    let value: Value = serde_json::from_str(text).map_err(|error| broken(unreadable(&error)))?;
+    if let Some(name) = repeated(text) {
+        return Err(broken(format!("the field {name:?} comes twice")));
+    }
     let mut fields = Fields::of(value, "an operation").map_err(broken)?;
     operation(&mut fields, line).and_then(|operation| fields.end().map(|()| operation)).map_err(broken)
+}
+
+/// What the parser says, without its line number: to it, every line is the first.
+fn unreadable(error: &serde_json::Error) -> Wrong {
+    let said = error.to_string();
+    let why = said.rsplit_once(" at line ").map_or(said.as_str(), |(why, _)| why);
+    format!("no JSON: {why}, at column {}", error.column())
 }
 
 fn operation(fields: &mut Fields, line: u64) -> Result<Operation, Wrong> {

@@ -310,7 +310,8 @@ fn a_search_without_end_gives_up_and_does_not_pass() {
     let report = check(&numbered(history), &options, |_| ());
     assert!(!report.passed());
     let lines = report.violations[0].lines();
-    assert!(lines[0].starts_with(r#"key "k": gave up after 100"#), "{lines:?}");
+    assert!(lines[0].starts_with(r#"key "k": not proven either way: gave up after 100"#), "{lines:?}");
+    assert_eq!((report.violations_count, report.gave_up_count), (1, 1));
 }
 
 #[test]

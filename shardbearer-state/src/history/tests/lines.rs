@@ -89,6 +89,11 @@ fn what_is_wrong_is_named() {
         ),
         (r#""op":"delete","key_base64":"%""#.to_owned() + "," + times, "\"key_base64\" is no base64"),
         (r#""op":"delete","key_base64":"aw==","key":"k""#.to_owned() + "," + times, "exclude each other"),
+        (r#""op":"delete","key":"k","key":"k""#.to_owned() + "," + times, "the field \"key\" comes twice"),
+        (
+            r#""op":"delete","key":"k","condition":{"value":"a","val\u0075e":"b"}"#.to_owned() + "," + times,
+            "the field \"value\" comes twice",
+        ),
         (r#""op":"batch","steps":[]"#.to_owned() + "," + times, "\"steps\" is empty"),
         (r#""op":"scan""#.to_owned() + "," + times, "a scan has rows"),
         (

@@ -56,7 +56,7 @@ fn the_account_says_what_goes_on_and_what_may_be_lost() {
     assert_eq!((judgement.survivor, judgement.blockers.len()), (Some(seats[0]), 0), "{judgement:?}");
     let generation = generation(Epoch(41), 2, seats[0]);
     let expected =
-        format!("go on from epoch 41, the newest that anybody who answers knows, as epoch {generation}");
+        format!("goes on from epoch 41, the newest that anybody who answers knows, as epoch {generation}");
     assert!(says(&judgement.account, &expected), "{judgement:?}");
     assert!(says(&judgement.account, "do not answer: what was decided"), "{judgement:?}");
     assert!(says(&judgement.dangers, "decisions may be lost that were acknowledged"), "{judgement:?}");

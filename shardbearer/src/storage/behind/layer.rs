@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::iter::Peekable;
 use std::ops::Bound;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use shardbearer_core::storage::{Batch, KeyRange, Space, StorageError};
@@ -14,10 +13,10 @@ type Rows = BTreeMap<Bytes, Option<Bytes>>;
 /// Bytes that a row costs beside its key and value.
 const ROW_BYTES: usize = 96;
 
-/// Changes, copied on write a space at a time, so that a clone is a view.
+/// Changes of rows.
 #[derive(Clone, Default)]
 pub(super) struct Layer {
-    spaces: BTreeMap<Space, Arc<Rows>>,
+    spaces: BTreeMap<Space, Rows>,
 }
 
 impl Layer {
@@ -30,7 +29,7 @@ impl Layer {
         let mut bytes = 0;
         let mut rest = batch.into_rows().peekable();
         while let Some((space, key, value)) = rest.next() {
-            let rows = Arc::make_mut(self.spaces.entry(space).or_default());
+            let rows = self.spaces.entry(space).or_default();
             let mut put = |key: Bytes, value: Option<Bytes>| {
                 bytes += ROW_BYTES + key.len() + value.as_ref().map_or(0, Bytes::len);
                 rows.insert(key, value);
@@ -41,6 +40,31 @@ impl Layer {
             }
         }
         bytes
+    }
+
+    /// Takes in a later layer. Of the two, the rows of the one with fewer are moved.
+    pub(super) fn cover(&mut self, later: Layer) {
+        for (space, mut above) in later.spaces {
+            let below = self.spaces.entry(space).or_default();
+            if above.len() <= below.len() {
+                below.extend(above);
+            } else {
+                std::mem::swap(below, &mut above);
+                for (key, value) in above {
+                    below.entry(key).or_insert(value);
+                }
+            }
+        }
+    }
+
+    /// How many rows it says something of.
+    pub(super) fn len(&self) -> usize {
+        self.spaces.values().map(BTreeMap::len).sum()
+    }
+
+    /// Whether it says something of a row of that space.
+    pub(super) fn has(&self, space: Space) -> bool {
+        self.spaces.contains_key(&space)
     }
 
     /// What is said of a row: `None` nothing, `Some(None)` removed.

@@ -6,10 +6,11 @@
 //! writes them below **as one batch**. Nothing is promised by that: a radiant's log has what a crash takes from here,
 //! and since the batches go down in order and whole, a crash takes a suffix. A synced commit waits until all is below.
 //!
-//! A view is three pointers: to what gathers, to what is being written, and to one view of the engine below, which is
-//! taken anew only when something was written there. Rows that went down lately are also kept in a cache ([`recent`]).
+//! A view is a few pointers: to what gathers ([`pile`]), to what is being written, and to one view of the engine below,
+//! which is taken anew only when something was written there. Rows that went down lately are also kept in a cache ([`recent`]).
 
 mod layer;
+mod pile;
 mod recent;
 #[cfg(test)]
 mod tests;
@@ -25,7 +26,8 @@ use shardbearer_core::storage::{
     Batch, Durability, KeyRange, Rows, Space, StorageEngine, StorageError, View,
 };
 
-use self::layer::{Layer, Over};
+use self::layer::{Change, Over};
+use self::pile::Pile;
 use self::recent::Recent;
 
 /// So much gathers at most; as much again may be on its way down. Then commits wait.
@@ -50,18 +52,18 @@ struct Shared {
 }
 
 struct Live {
-    gathering: Arc<Layer>,
-    /// Which layer that is; they are written in order.
+    gathering: Pile,
+    /// Which pile that is; they are written in order.
     number: u64,
     bytes: usize,
-    /// All layers up to this one are below.
+    /// All piles up to this one are below.
     written: u64,
     /// Somebody waits until this one is.
     wanted: u64,
-    /// So many wait to drop a space, or do; no layer begins to be written meanwhile.
+    /// So many wait to drop a space, or do; no pile begins to be written meanwhile.
     dropping: usize,
     /// On its way down.
-    writing: Option<Arc<Layer>>,
+    writing: Option<Pile>,
     below: Arc<dyn View>,
     /// The engine below failed. What it was given last stays in `writing`, for readers.
     failure: Option<StorageError>,
@@ -80,7 +82,7 @@ impl Behind {
         age_max: Duration,
     ) -> Result<Behind, StorageError> {
         let live = Live {
-            gathering: Arc::default(),
+            gathering: Pile::default(),
             number: 1,
             bytes: 0,
             written: 0,
@@ -143,6 +145,7 @@ impl Shared {
         // There is room again.
         self.changed.notify_all();
         live = self.change(live, rows.clone(), || {
+            let rows = rows.melted();
             self.below.commit(rows.to_batch(), Durability::Buffered)?;
             self.recent.take(&rows, number);
             Ok(())
@@ -158,7 +161,7 @@ impl Shared {
     fn change<'a>(
         &'a self,
         mut live: MutexGuard<'a, Live>,
-        writing: Arc<Layer>,
+        writing: Pile,
         change: impl FnOnce() -> Result<(), StorageError>,
     ) -> MutexGuard<'a, Live> {
         live.writing = Some(writing);
@@ -208,7 +211,7 @@ impl Shared {
             return Ok(());
         }
         let first = live.gathering.is_empty();
-        live.bytes += Arc::make_mut(&mut live.gathering).take(batch);
+        live.bytes += live.gathering.take(batch);
         if first || live.bytes >= FULL_BYTES {
             self.changed.notify_all();
         }
@@ -230,12 +233,12 @@ impl Shared {
         live.dropping += 1;
         let idle = self.until(live, |live| live.writing.is_none());
         let dropped = idle.and_then(|mut live| {
-            Arc::make_mut(&mut live.gathering).forget(space);
+            live.gathering.forget(space);
             if live.gathering.is_empty() {
                 // There is nothing to write, and who waits for it or for room need not.
                 live.written = live.begin_another();
             }
-            let live = self.change(live, Arc::default(), || {
+            let live = self.change(live, Pile::default(), || {
                 self.recent.clear();
                 self.below.drop_space(space)
             });
@@ -248,7 +251,7 @@ impl Shared {
 }
 
 impl Live {
-    /// What gathers from now on is another layer; returns the number of the former.
+    /// What gathers from now on is another pile; returns the number of the former.
     fn begin_another(&mut self) -> u64 {
         self.bytes = 0;
         self.number += 1;
@@ -307,18 +310,18 @@ impl StorageEngine for Behind {
 }
 
 struct Picture {
-    gathering: Arc<Layer>,
-    writing: Option<Arc<Layer>>,
+    gathering: Pile,
+    writing: Option<Pile>,
     below: Arc<dyn View>,
     recent: Arc<Recent>,
-    /// `below` has the layers up to this one.
+    /// `below` has the piles up to this one.
     seen: u64,
 }
 
 impl View for Picture {
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
-        let layers = std::iter::once(&self.gathering).chain(&self.writing);
-        match layers.into_iter().find_map(|layer| layer.look(space, key)) {
+        let piles = std::iter::once(&self.gathering).chain(&self.writing);
+        match piles.into_iter().find_map(|pile| pile.look(space, key)) {
             Some(changed) => Ok(changed),
             None => match self.recent.get(space, key, self.seen) {
                 Some(value) => Ok(Some(value)),
@@ -329,8 +332,11 @@ impl View for Picture {
 
     fn scan(&self, space: Space, range: &KeyRange) -> Rows<'_> {
         let below = self.below.scan(space, range).map(|row| row.map(|(key, value)| (key, Some(value))));
-        let writing = self.writing.as_ref().map(|rows| rows.range(space, range)).into_iter().flatten();
-        let rows = Over::new(self.gathering.range(space, range), Over::new(writing, below));
+        let mut rows: Box<dyn Iterator<Item = Change> + '_> = Box::new(below);
+        let layers = self.writing.iter().chain([&self.gathering]).flat_map(Pile::layers);
+        for layer in layers.filter(|layer| layer.has(space)) {
+            rows = Box::new(Over::new(layer.range(space, range), rows));
+        }
         Box::new(rows.filter_map(|row| match row {
             Ok((key, value)) => Some(Ok((key, value?))),
             Err(error) => Some(Err(error)),
