@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use rand::Rng;
 use rand::rngs::StdRng;
 use shardbearer_core::ids::OrderId;
@@ -223,6 +224,11 @@ impl Disk {
             .filter(|(space, _)| space.order() == order)
             .map(|(space, rows)| (*space, rows.clone()))
             .collect()
+    }
+
+    /// Of an order's data in its own space, what a loss of power leaves at least.
+    pub fn durable_row_of(&self, order: OrderId, key: &[u8]) -> Option<Bytes> {
+        lock(&self.state).storage.durable().get(&Space::Order(order))?.get(key).cloned()
     }
 
     fn sync_ms(&self) -> u64 {

@@ -45,6 +45,10 @@ impl StorageState {
         self.live.clone()
     }
 
+    pub(super) fn durable(&self) -> &Spaces {
+        &self.durable
+    }
+
     fn settle(&mut self, count: usize) {
         for batch in self.unsynced.drain(..count) {
             apply(&mut self.durable, &batch);

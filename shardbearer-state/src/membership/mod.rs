@@ -116,6 +116,10 @@ fn abandon(next: &mut Topology, id: OrderId) -> Result<String, Refusal> {
     if !order.is_changing() {
         return Err(format!("order {id} is not changing its members"));
     }
+    // Who is on the way out may count no more, or count still: only the order knows, and it goes on until that is settled.
+    if order.roster.learners.is_empty() {
+        return Err(format!("nobody is on the way into order {id}"));
+    }
     let what = format!("order {id} stays with {}", names(next, &order.members));
     let epoch = next.epoch;
     let roster = &mut order_mut(next, id)?.roster;

@@ -12,6 +12,8 @@ use super::plan::{Facts, Kind, Progress, Seen, next};
 use super::*;
 use crate::placement::{Founding, Slots, found};
 
+mod explore;
+
 /// A cluster, and what its scherald sees.
 struct World {
     topology: Topology,

@@ -103,7 +103,7 @@ impl Cluster {
         let name = |number: usize| format!("r{number}");
         let disks: Arc<[Arc<Disk>]> =
             (0..radiants).map(|number| Disk::new(&universe, &name(number), defects.disk)).collect();
-        let wished = Arc::default();
+        let shared = Arc::default();
         let machines = (0..radiants).map(|number| {
             let mut config = Config::default();
             config.radiant.name = name(number);
@@ -118,7 +118,7 @@ impl Cluster {
             config.consensus.engines = mix.data.iter().map(|name| (*name).to_owned()).collect();
             (shape.settings)(&mut config);
             let disk = disks[number].clone();
-            let engines = observer::engines(&universe, &disks, &disk, &wished, &defects);
+            let engines = observer::engines(&universe, &disks, &disk, &shared, &defects);
             let machine = Machine::new(&universe, &net, disk, config, engines, defects.beacons);
             let drift = rng.random_range(-profile.drift_ppm..=profile.drift_ppm);
             machine.clock.drift_ppm.store(drift, std::sync::atomic::Ordering::Relaxed);

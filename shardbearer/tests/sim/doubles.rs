@@ -2,7 +2,9 @@
 //! proves nothing.
 
 mod beacons;
+mod decisions;
 mod engines;
+mod entries;
 
 use std::ops::Range;
 
@@ -10,6 +12,7 @@ use shardbearer_sim::chaos;
 use shardbearer_sim::disk::{Flaw, Lie};
 
 pub use self::beacons::{Lie as BeaconLie, Lying};
+pub use self::decisions::{Left, Whim};
 pub use self::engines::{Defect, defective};
 use super::mixes::MIXES;
 use super::run::{Scenario, run};
@@ -37,6 +40,8 @@ struct Double {
     name: &'static str,
     defects: Defects,
     profile: &'static str,
+    /// Whether it shows only where an operator changes things meanwhile.
+    operated: bool,
     /// Within which it has to be noticed. Begins where it is, so that this takes one run.
     seeds: Range<u64>,
     /// One of which the verdict contains.
@@ -48,6 +53,7 @@ const DOUBLES: &[Double] = &[
         name: "a log that acknowledges before it is durable",
         defects: disk(Flaw::AcksBeforeDurable),
         profile: "calm",
+        operated: false,
         seeds: 0..10,
         words: &["that is durable on"],
     },
@@ -55,6 +61,7 @@ const DOUBLES: &[Double] = &[
         name: "a disk that forgets votes",
         defects: disk(Flaw::ForgetsHardState),
         profile: "all-crash",
+        operated: false,
         seeds: 0..10,
         words: &["two heralds", "that is durable on"],
     },
@@ -62,13 +69,15 @@ const DOUBLES: &[Double] = &[
         name: "a log with a hole after it was cut",
         defects: disk(Flaw::CutsTooMuch),
         profile: "everything",
-        seeds: 11..100,
+        operated: false,
+        seeds: 15..100,
         words: &["follows"],
     },
     Double {
         name: "a replica that diverges since its storage loses rows",
         defects: disk(Flaw::LosesRows),
         profile: "calm",
+        operated: false,
         seeds: 0..10,
         words: &["applied the same and differ"],
     },
@@ -76,6 +85,7 @@ const DOUBLES: &[Double] = &[
         name: "an order that forgets who asked, so that a repeated request applies twice",
         defects: engine(Defect::Forgetful),
         profile: "net",
+        operated: false,
         seeds: 0..10,
         words: &["took effect twice", "should have", "made twice", "nothing explains"],
     },
@@ -83,6 +93,7 @@ const DOUBLES: &[Double] = &[
         name: "an order that applies each entry twice",
         defects: engine(Defect::AppliesTwice),
         profile: "calm",
+        operated: false,
         seeds: 0..10,
         words: &["was given again"],
     },
@@ -90,6 +101,7 @@ const DOUBLES: &[Double] = &[
         name: "images without the session table",
         defects: engine(Defect::Images(Lie::OmitsSessions)),
         profile: "crash",
+        operated: false,
         seeds: 0..40,
         words: &["applied the same and differ"],
     },
@@ -97,6 +109,7 @@ const DOUBLES: &[Double] = &[
         name: "images that omit a key",
         defects: engine(Defect::Images(Lie::OmitsKeys)),
         profile: "crash",
+        operated: false,
         seeds: 0..40,
         words: &["applied the same and differ"],
     },
@@ -104,20 +117,23 @@ const DOUBLES: &[Double] = &[
         name: "a herald that answers reads without asking whether it still is one",
         defects: engine(Defect::Hasty),
         profile: "pause",
-        seeds: 7..60,
+        operated: false,
+        seeds: 3..60,
         words: &["was answered before"],
     },
     Double {
         name: "a lease that is kept across a pause",
         defects: engine(Defect::LongLease),
         profile: "pause",
-        seeds: 35..70,
+        operated: false,
+        seeds: 3..70,
         words: &["no order explains", "was answered before"],
     },
     Double {
         name: "an order that takes what belongs to another",
         defects: engine(Defect::Greedy),
         profile: "calm",
+        operated: false,
         seeds: 0..10,
         words: &["is served by orders"],
     },
@@ -125,6 +141,7 @@ const DOUBLES: &[Double] = &[
         name: "founders that are said to agree without having been asked",
         defects: Defects { beacons: Some(BeaconLie::Agree), ..NONE },
         profile: "calm",
+        operated: false,
         seeds: 9..40,
         words: &["two clusters"],
     },
@@ -132,8 +149,73 @@ const DOUBLES: &[Double] = &[
         name: "founders that are told of different foundings",
         defects: Defects { beacons: Some(BeaconLie::Garble), ..NONE },
         profile: "calm",
+        operated: false,
         seeds: 0..10,
         words: &["is another configuration"],
+    },
+    Double {
+        name: "data that are said to be durable and are not",
+        defects: engine(Defect::PersistsNothing),
+        profile: "calm",
+        operated: false,
+        seeds: 0..10,
+        words: &["is purged up to"],
+    },
+    Double {
+        name: "orders that serve only while there is a scherald",
+        defects: engine(Defect::AsksTheScherald),
+        profile: "calm",
+        operated: false,
+        seeds: 0..10,
+        words: &["without the control order"],
+    },
+    Double {
+        name: "a control order that carries out what was decided on an epoch that is over",
+        defects: engine(Defect::Decides(Whim::OldOnes)),
+        profile: "calm",
+        operated: true,
+        seeds: 0..10,
+        words: &["took effect in epoch"],
+    },
+    Double {
+        name: "a scherald that was deposed, whose decisions are put in force by its successor",
+        defects: engine(Defect::Decides(Whim::OfTheDeposed)),
+        profile: "net",
+        operated: true,
+        seeds: 4..60,
+        words: &["took effect in epoch"],
+    },
+    Double {
+        name: "a control order that lets two members go at once",
+        defects: engine(Defect::Decides(Whim::TwoAtOnce)),
+        profile: "calm",
+        operated: true,
+        seeds: 0..10,
+        words: &["come at once"],
+    },
+    Double {
+        name: "epochs of which nobody knows who asked for them",
+        defects: engine(Defect::Decides(Whim::Unexplained)),
+        profile: "calm",
+        operated: false,
+        seeds: 0..10,
+        words: &["is not explained"],
+    },
+    Double {
+        name: "a destination that serves as soon as it has everything",
+        defects: engine(Defect::ServesEarly),
+        profile: "calm",
+        operated: true,
+        seeds: 0..10,
+        words: &["was committed"],
+    },
+    Double {
+        name: "a source that drops its copy as soon as it is frozen",
+        defects: engine(Defect::DropsEarly),
+        profile: "calm",
+        operated: true,
+        seeds: 0..10,
+        words: &["before the copy was compared"],
     },
 ];
 
@@ -145,12 +227,18 @@ fn every_broken_double_is_noticed() {
     assert!(unnoticed.is_empty(), "{}", unnoticed.join("\n"));
 }
 
+#[test]
+fn chance_from_elsewhere_is_noticed() {
+    let scenario = Scenario { defects: engine(Defect::DrawsFromElsewhere), ..Scenario::of(0) };
+    let digest = || run(&scenario).map(|passed| passed.digest).unwrap_or_else(|broken| panic!("{broken}"));
+    assert_ne!(digest(), digest(), "two runs that draw from elsewhere are the same");
+}
+
 fn notice(double: &Double) -> Result<(), String> {
     let profile = chaos::profile(double.profile).expect("one of the profiles");
     for seed in double.seeds.clone() {
-        let Err(broken) =
-            run(&Scenario { seed, profile, mix: &MIXES[0], defects: double.defects, operated: false })
-        else {
+        let Double { defects, operated, .. } = *double;
+        let Err(broken) = run(&Scenario { seed, profile, mix: &MIXES[0], defects, operated }) else {
             continue;
         };
         println!("{}: noticed with seed {seed}: {}", double.name, broken.what);

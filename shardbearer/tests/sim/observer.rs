@@ -14,6 +14,7 @@ use shardbearer_core::engine::{
 };
 use shardbearer_core::error::RequestError;
 use shardbearer_core::ids::{OrderId, RadiantId, SessionId};
+use shardbearer_core::kv::Entry;
 use shardbearer_core::log::LogPos;
 use shardbearer_core::protocol::Configuration;
 use shardbearer_core::storage::StorageError;
@@ -21,7 +22,8 @@ use shardbearer_proto::convert;
 use shardbearer_sim::disk::Disk;
 use shardbearer_sim::world::Universe;
 
-use super::doubles::{self, Defects};
+use super::doubles::{self, Defects, Left};
+use super::invariants::applied::{Ledger, Page};
 use super::invariants::durable;
 use super::mixes::ENGINES;
 
@@ -30,25 +32,35 @@ pub fn engines(
     universe: &Arc<Universe>,
     disks: &Arc<[Arc<Disk>]>,
     disk: &Arc<Disk>,
-    wished: &Arc<Wished>,
+    shared: &Arc<Shared>,
     defects: &Defects,
 ) -> Engines {
     let mut engines = Engines::default();
     for name in ENGINES {
         let factory = engines.find(name).expect("it is built in");
-        let (universe, disks, wished) = (universe.clone(), disks.clone(), wished.clone());
-        let observed = Arc::new(ObservedFactory { factory, universe, disks, wished, asked: Arc::default() });
+        let (universe, disks) = (universe.clone(), disks.clone());
+        let observed =
+            ObservedFactory { factory, universe, disks, shared: shared.clone(), asked: Arc::default() };
+        let observed = Arc::new(observed);
         engines.register(match defects.engine {
             // Outside, since it may change what is proposed.
-            Some(defect) => doubles::defective(defect, observed, disk),
+            Some(defect) => doubles::defective(defect, observed, disk, &shared.left),
             None => observed,
         });
     }
     engines
 }
 
+/// What all machines of a cluster have one of.
+#[derive(Default)]
+pub struct Shared {
+    wished: Wished,
+    ledger: Ledger,
+    left: Arc<Left>,
+}
+
 /// The members that an order was last asked to have, on any machine. Until it has them its members are being changed.
-pub type Wished = Mutex<BTreeMap<OrderId, BTreeSet<RadiantId>>>;
+type Wished = Mutex<BTreeMap<OrderId, BTreeSet<RadiantId>>>;
 
 /// Requests by session and number: how often proposed here, and where first applied here.
 type Asked = Mutex<BTreeMap<(OrderId, SessionId, u64), (u32, Option<LogPos>)>>;
@@ -57,7 +69,7 @@ struct ObservedFactory {
     factory: Arc<dyn EngineFactory>,
     universe: Arc<Universe>,
     disks: Arc<[Arc<Disk>]>,
-    wished: Arc<Wished>,
+    shared: Arc<Shared>,
     asked: Arc<Asked>,
 }
 
@@ -77,20 +89,24 @@ impl EngineFactory for ObservedFactory {
 
     async fn open(&self, mut context: EngineContext) -> Result<Arc<dyn ConsensusEngine>, EngineError> {
         let (universe, order, asked) = (self.universe.clone(), context.order, self.asked.clone());
-        context.applier = Arc::new(ObservedApplier { inner: context.applier, universe, order, asked });
+        let shared = self.shared.clone();
+        context.applier =
+            Arc::new(ObservedApplier { inner: context.applier, universe, order, shared, asked });
         let inner = self.factory.open(context).await?;
         let (universe, disks, asked) = (self.universe.clone(), self.disks.clone(), self.asked.clone());
-        Ok(Arc::new(Observed { inner, universe, disks, order, wished: self.wished.clone(), asked }))
+        Ok(Arc::new(Observed { inner, universe, disks, order, shared: self.shared.clone(), asked }))
     }
 }
 
+/// An entry of a data order.
+fn understood(entry: &Bytes) -> Entry {
+    convert::entry_from_bytes(entry.clone()).expect("the order's own")
+}
+
 /// The requests of an entry of a data order.
-fn requests(order: OrderId, entry: &Bytes) -> Vec<(OrderId, SessionId, u64)> {
-    if order.is_control() {
-        return Vec::new();
-    }
-    let entry = convert::entry_from_bytes(entry.clone()).expect("the order's own");
-    entry.items.iter().filter_map(|item| item.id).map(|id| (order, id.session, id.number)).collect()
+fn requests(order: OrderId, entry: &Entry) -> impl Iterator<Item = (OrderId, SessionId, u64)> {
+    let ids = entry.items.iter().filter_map(|item| item.id);
+    ids.map(move |id| (order, id.session, id.number))
 }
 
 struct Observed {
@@ -98,7 +114,7 @@ struct Observed {
     universe: Arc<Universe>,
     disks: Arc<[Arc<Disk>]>,
     order: OrderId,
-    wished: Arc<Wished>,
+    shared: Arc<Shared>,
     asked: Arc<Asked>,
 }
 
@@ -110,7 +126,7 @@ impl Observed {
     /// Of a proposal during which the members were these at first.
     fn members_since(&self, then: &BTreeSet<RadiantId>) -> durable::Members {
         let now = self.members();
-        let wished = self.wished.lock().get(&self.order).cloned();
+        let wished = self.shared.wished.lock().get(&self.order).cloned();
         let settled = |members| wished.as_ref().is_none_or(|wished| wished == members);
         durable::Members { count: then.len().min(now.len()), changing: !(settled(then) && settled(&now)) }
     }
@@ -120,7 +136,8 @@ impl Observed {
 impl ConsensusEngine for Observed {
     async fn propose(&self, entry: Bytes) -> Result<Bytes, RequestError> {
         let trace = &self.universe.trace;
-        for request in requests(self.order, &entry) {
+        let of_data = (!self.order.is_control()).then(|| understood(&entry));
+        for request in of_data.iter().flat_map(|entry| requests(self.order, entry)) {
             let mut asked = self.asked.lock();
             let (times, _) = asked.entry(request).or_default();
             *times += 1;
@@ -161,7 +178,7 @@ impl ConsensusEngine for Observed {
     }
 
     async fn reconfigure(&self, members: Vec<RadiantId>) -> Result<(), RequestError> {
-        self.wished.lock().insert(self.order, members.iter().copied().collect());
+        self.shared.wished.lock().insert(self.order, members.iter().copied().collect());
         self.inner.reconfigure(members).await
     }
 
@@ -195,7 +212,21 @@ struct ObservedApplier {
     inner: Arc<dyn Applier>,
     universe: Arc<Universe>,
     order: OrderId,
+    shared: Arc<Shared>,
     asked: Arc<Asked>,
+}
+
+impl ObservedApplier {
+    fn count(&self, position: LogPos, entry: &Entry) {
+        for request in requests(self.order, entry) {
+            let mut asked = self.asked.lock();
+            let (_, place) = asked.entry(request).or_default();
+            // After a restart entries are applied again where they stand.
+            if place.get_or_insert(position).index != position.index {
+                self.universe.trace.cover("retry answered from the table");
+            }
+        }
+    }
 }
 
 #[async_trait]
@@ -204,18 +235,22 @@ impl Applier for ObservedApplier {
         self.inner.applied()
     }
 
-    async fn apply(&self, entries: Vec<Committed>) -> Result<Vec<Bytes>, StorageError> {
-        for entry in &entries {
-            for request in entry.proposal.iter().flat_map(|proposal| requests(self.order, proposal)) {
-                let mut asked = self.asked.lock();
-                let (_, place) = asked.entry(request).or_default();
-                // After a restart entries are applied again where they stand.
-                if place.get_or_insert(entry.position).index != entry.position.index {
-                    self.universe.trace.cover("retry answered from the table");
-                }
+    async fn apply(&self, mut entries: Vec<Committed>) -> Result<Vec<Bytes>, StorageError> {
+        let mut pages = Vec::new();
+        for (at, committed) in entries.iter_mut().enumerate() {
+            let Some(proposal) = &committed.proposal else { continue };
+            if self.order.is_control() {
+                pages.extend(Page::of_control(at, committed));
+            } else {
+                let entry = understood(proposal);
+                self.count(committed.position, &entry);
+                pages.extend(Page::of_data(at, committed, &entry));
             }
         }
-        self.inner.apply(entries).await
+        let mut replies = self.inner.apply(entries).await?;
+        let judged = self.shared.ledger.judge(self.order, pages, &mut replies);
+        judged.unwrap_or_else(|why| self.universe.trace.broken(why));
+        Ok(replies)
     }
 
     async fn persist(&self) -> Result<Applied, StorageError> {

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::clients::{self, Wanted, execute, operate, request};
 use super::cluster::{Cluster, RADIANTS, REPLICATION, SHARDS, Shape};
 use super::doubles::Defects;
-use super::invariants::positions;
+use super::invariants::{positions, without_control};
 use super::mixes::{MIXES, Mix};
 use super::operator;
 
@@ -29,6 +29,9 @@ const SAFETY_MS: u64 = 9_000;
 
 /// Virtual time within which a healed cluster must do everything that it should.
 const LIVENESS: Duration = Duration::from_secs(30);
+
+/// Every how many seeds a cluster that is well again has to serve without its control order.
+const ALONE_EVERY: u64 = 20;
 
 /// What is simulated.
 #[derive(Clone)]
@@ -208,11 +211,15 @@ async fn live(cluster: &Arc<Cluster>, scenario: &Scenario) -> Result<(), String>
         recover(cluster, &mut rng).await;
     });
     let recovered = recovered.await;
+    let alone = match recovered {
+        Ok(()) if scenario.seed.is_multiple_of(ALONE_EVERY) => without_control::check(cluster).await,
+        Ok(()) | Err(_) => Ok(()),
+    };
     director.kill();
     director.end().await;
     stop_if_broken(cluster)?;
-    recovered
-        .map_err(|_| format!("not within {LIVENESS:?} after all was healed: {}", what_is_missing(cluster)))
+    let missing = |_| format!("not within {LIVENESS:?} after all was healed: {}", what_is_missing(cluster));
+    recovered.map_err(missing).and(alone)
 }
 
 fn stop_if_broken(cluster: &Cluster) -> Result<(), String> {

@@ -224,10 +224,14 @@ fn bounds(radiants: u8, attempts: u8, crashes: u8) -> Bounds {
     Bounds { radiants, lists: lists(radiants, 3), attempts, crashes, forgetful: false, quorum: None }
 }
 
-/// Explores to the end, or panics. A space without any decision would prove nothing.
+/// Explores to the end, or panics. A space without any decision would prove nothing. How many states there are is in
+/// docs/testing.md.
 fn assert_safe(bounds: Bounds, states_min: usize) {
+    let of =
+        format!("{} radiants, {} attempts, {} crashes", bounds.radiants, bounds.attempts, bounds.crashes);
     let (states, decided) =
         explore(bounds).unwrap_or_else(|after| panic!("two foundings after {after} states"));
+    println!("{of}: {states} states, of them {decided} decided");
     assert!(states >= states_min && decided > states / 20, "{states} states, of them {decided} decided");
 }
 
@@ -258,6 +262,7 @@ fn two_overlapping_lists_choose_one_founding_in_every_interleaving_of_three_atte
 #[test]
 fn a_majority_is_caught_with_four_radiants() {
     let after = explore(Bounds { quorum: Some(2), ..bounds(4, 2, 0) }).expect_err("a majority is not safe");
+    println!("a majority: two foundings after {after} states");
     assert!(after < 60_000, "caught only after {after} states");
 }
 
@@ -268,5 +273,6 @@ fn a_forgotten_promise_is_caught_with_one_crash() {
     let lists = vec![vec![0, 1, 2], vec![2, 3, 4]];
     let broken = Bounds { lists, forgetful: true, ..bounds(5, 2, 1) };
     let after = explore(broken).expect_err("a forgotten promise is not safe");
+    println!("a forgotten promise: two foundings after {after} states");
     assert!(after < 200_000, "caught only after {after} states");
 }

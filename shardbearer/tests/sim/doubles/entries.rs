@@ -1,0 +1,55 @@
+//! Engines that propose something else than they were asked to.
+
+use shardbearer_core::ids::{Epoch, ShardId};
+use shardbearer_core::kv::{Command, Entry, Item, Migrate, Step};
+
+use super::engines::Defect;
+
+impl Defect {
+    /// Whether it changes what it proposes.
+    pub fn spoils(self) -> bool {
+        matches!(self, Defect::Forgetful | Defect::Greedy | Defect::DropsEarly | Defect::ServesEarly)
+    }
+
+    /// What it makes of an entry.
+    pub fn spoilt(self, mut entry: Entry) -> Entry {
+        match self {
+            Defect::Forgetful => without_ids(&mut entry),
+            Defect::Greedy => {
+                let adopts = |command: &Command| matches!(command, Command::Adopt { .. });
+                let more: Vec<_> = entry.items.iter().filter(|item| adopts(&item.command)).cloned().collect();
+                entry.items.extend(more.into_iter().map(|mut item| {
+                    item.shard = ShardId(item.shard.0 % crate::cluster::SHARDS as u64 + 1);
+                    item
+                }));
+            }
+            Defect::DropsEarly => follow(&mut entry, |migration, step| {
+                matches!(step, Step::Freeze).then_some(Step::Collect { epoch: migration })
+            }),
+            Defect::ServesEarly => follow(&mut entry, |migration, step| {
+                let last = matches!(step, Step::Import(import) if import.seal.is_some());
+                last.then_some(Step::Activate { epoch: migration })
+            }),
+            _ => {}
+        }
+        entry
+    }
+}
+
+/// Adds steps right behind those of migrations.
+fn follow(entry: &mut Entry, then: impl Fn(Epoch, &Step) -> Option<Step>) {
+    let more = entry.items.iter().filter_map(|item| match &item.command {
+        Command::Migrate(Migrate { migration, step }) => {
+            let step = then(*migration, step)?;
+            Some(Item { command: Command::Migrate(Migrate { migration: *migration, step }), ..item.clone() })
+        }
+        _ => None,
+    });
+    let more: Vec<_> = more.collect();
+    entry.items.extend(more);
+}
+
+/// Takes the ids of the requests away.
+pub fn without_ids(entry: &mut Entry) {
+    entry.items.iter_mut().for_each(|item| item.id = None);
+}

@@ -1,0 +1,55 @@
+//! A source drops its copy of a shard only when the destination was found to have the same, and the epoch that names the
+//! destination is committed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use shardbearer_core::control::{Change, ControlReply};
+use shardbearer_core::ids::{Epoch, ShardId};
+use shardbearer_core::kv::{Migrated, Standing, Step};
+use shardbearer_core::migration::MigrationChange;
+
+use super::applied::{Judge, Seen};
+
+#[derive(Default)]
+pub struct Dropped {
+    /// Copies that were found to be complete, by the migration that made them.
+    compared: BTreeSet<(ShardId, Epoch)>,
+    /// The epochs in which migrations were decided.
+    committed: BTreeMap<Epoch, Epoch>,
+}
+
+impl Judge for Dropped {
+    fn judge(&mut self, seen: &Seen) -> Result<(), String> {
+        match seen {
+            Seen::Decision { command, reply: ControlReply::Changed { epoch, .. }, .. } => {
+                if let Change::Migration(MigrationChange::Commit { id }) = &command.change {
+                    self.committed.entry(*id).or_insert(*epoch);
+                }
+                Ok(())
+            }
+            Seen::Step { order, shard, migrate, reply: Migrated::Part(part) } => {
+                let id = migrate.migration;
+                let taken = |standing| part.standing == standing && part.migration == id;
+                match migrate.step {
+                    // Rows with a seal are the last ones, and the destination has compared them all.
+                    Step::Import(ref import) if import.seal.is_some() && taken(Standing::Verified) => {
+                        self.compared.insert((*shard, id));
+                        Ok(())
+                    }
+                    Step::Collect { epoch } if taken(Standing::Gone) => {
+                        let dropped = format!("order {order} dropped shard {shard}, migration {id},");
+                        if !self.compared.contains(&(*shard, id)) {
+                            return Err(format!("{dropped} before the copy was compared"));
+                        }
+                        if self.committed.get(&id) != Some(&epoch) {
+                            return Err(format!("{dropped} before epoch {epoch} was committed"));
+                        }
+                        Ok(())
+                    }
+                    _ => Ok(()),
+                }
+            }
+            Seen::Decision { .. } | Seen::Step { .. } => Ok(()),
+        }
+    }
+}
