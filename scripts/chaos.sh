@@ -12,12 +12,12 @@ scripts/chaos.sh [--engine NAME] [--minutes N] [--faults A,B,...] [--seed N] [--
   --engine NAME      openraft (the default), omnipaxos or chain
   --minutes N        new faults come for so long; each comes at least once (1)
   --faults A,B,...   kill, kill-all, restart, pause, isolate, one-way, bridge, flap, slow, power, power-all, clock,
-                     error, full, full-all, flip, image, move, member; without it those of the engine's test in the gate
+                     error, crash, full, full-all, flip, image, image-flip, move, member; without it those of the engine's test in the gate
   --seed N           decides which faults come, when, and to whom (1); processes and clients are never the same twice
   --clients N        of the load (16); every fourth is the smart client
   --moves            all the while shards move from order to order, are called off, halted, moved back
   --members          all the while radiants give their seats away and take some again; a fourth takes part
-  --flips N          instead: turn N bits, one after the other, in the files of a single radiant
+  --flips N          instead: turn N bits, one after the other, in the files of a single radiant on this engine
   --strain N         instead: throughput, latency and memory beside a follower that stands still, under far too much load,
                      and after; N seconds of each
 
@@ -72,4 +72,5 @@ if [ -n "${CHAOS_DIR:-}" ]; then
 elif [ -d /dev/shm ] && [ -w /dev/shm ]; then
     export TMPDIR=/dev/shm
 fi
+export CHAOS_ENGINE=$engine
 exec cargo test --locked -p shardbearer --test processes -- --nocapture --exact "${test:-chaos::$engine}"

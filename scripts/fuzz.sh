@@ -36,7 +36,9 @@ fi
 export CARGO_TARGET_DIR=$target/fuzz/build
 export RUST_BACKTRACE=0 # takes half a minute under the sanitizer
 cd "$root/fuzz"
-cargo +nightly fuzz build --release
+for name in "${targets[@]}"; do
+    cargo +nightly fuzz build --release "$name"
+done
 
 # Little at once: nothing is set aside for bytes that did not arrive.
 limits=(-max_len=4096 -timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=8)

@@ -38,6 +38,8 @@ mod batch;
 mod builder;
 mod client;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod link;
 mod map;
 mod ops;

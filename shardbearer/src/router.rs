@@ -280,11 +280,13 @@ fn response(results: &[CallResult]) -> pb::ForwardResponse {
     pb::ForwardResponse { results: results.iter().map(Into::into).collect() }
 }
 
-fn results_to_bytes(results: &[CallResult]) -> Bytes {
+/// Results as they travel back to the radiant that forwarded their items.
+pub(crate) fn results_to_bytes(results: &[CallResult]) -> Bytes {
     response(results).encode_to_vec().into()
 }
 
-fn results_from_bytes(bytes: Bytes) -> Option<Vec<CallResult>> {
+/// The inverse of [`results_to_bytes`]; none if one of them makes no sense.
+pub(crate) fn results_from_bytes(bytes: Bytes) -> Option<Vec<CallResult>> {
     let response = pb::ForwardResponse::decode(bytes).ok()?;
     response.results.into_iter().map(|result| convert::result_from_wire(result).ok()).collect()
 }

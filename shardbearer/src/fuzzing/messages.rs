@@ -2,65 +2,127 @@
 
 use bytes::Bytes;
 use prost::Message;
-use shardbearer_core::control::EpochRecord;
-use shardbearer_core::kv::{Command, RequestId};
+use shardbearer_core::control::{ControlCommand, EpochRecord};
+use shardbearer_core::ids::RadiantId;
+use shardbearer_core::kv::{Command, Item, RequestId};
 use shardbearer_core::topology::Topology;
 use shardbearer_proto::{convert, pb};
 
 use super::Source;
+use super::responses::{each, log_end, migration, there_and_back};
+use crate::cluster::peers::Peers;
 use crate::config::{self, Config, ConfigError};
 use crate::engine::Engines;
+use crate::gateway::grpc::fuzz as grpc;
 use crate::map::Map;
 
-/// Bytes that may be a message: the first says of which kind.
-pub fn protobuf(bytes: &[u8]) {
-    let mut source = Source::new(bytes);
-    let kind = source.byte();
-    let raw = Bytes::copy_from_slice(source.rest());
-    match kind % 20 {
-        0 => again(raw, convert::entry_from_bytes, convert::entry_to_bytes),
-        1 => again(raw, convert::replies_from_bytes, |replies| convert::replies_to_bytes(replies)),
-        2 => again(raw, convert::control_command_from_bytes, convert::control_command_to_bytes),
-        3 => again(raw, convert::control_reply_from_bytes, convert::control_reply_to_bytes),
-        4 => again(raw, topology, convert::topology_to_bytes),
-        5 => again(raw, command, convert::command_to_bytes),
-        6 => again(
+/// A message of the .proto files, as it comes in.
+pub struct Kind {
+    /// Its name there.
+    pub name: &'static str,
+    /// What the product makes of it, beside reading it.
+    pub convert: Option<fn(Bytes)>,
+    pub(super) wire: fn(Bytes),
+}
+
+/// Kinds by their names, each with what is made of it, if anything is. Inputs name them by their places: add at the end.
+macro_rules! kinds {
+    ($($name:ident $(=> $convert:expr)?),* $(,)?) => {
+        &[$($crate::fuzzing::messages::Kind {
+            name: stringify!($name),
+            convert: $crate::fuzzing::messages::kinds!(@ $($convert)?),
+            wire: $crate::fuzzing::messages::plain::<shardbearer_proto::pb::$name>,
+        }),*]
+    };
+    (@) => { None };
+    (@ $convert:expr) => { Some($convert) };
+}
+pub(super) use kinds;
+
+/// What the target `protobuf` reads: what stands in logs and files, and what comes in from clients and peers. What they answer
+/// is in [`super::responses`].
+pub(super) const PROTOBUF: &[Kind] = kinds! {
+    LogEntry => |raw| again(raw, convert::entry_from_bytes, convert::entry_to_bytes),
+    LogReplies => |raw| {
+        again(raw, convert::replies_from_bytes, |replies| convert::replies_to_bytes(replies));
+    },
+    ControlCommand => |raw| {
+        again(raw, convert::control_command_from_bytes, convert::control_command_to_bytes);
+    },
+    ControlReply => |raw| again(raw, convert::control_reply_from_bytes, convert::control_reply_to_bytes),
+    Topology => |raw| again(raw, topology, convert::topology_to_bytes),
+    Command => |raw| again(raw, command, convert::command_to_bytes),
+    Result => |raw| {
+        again(
             raw,
             |raw| convert::result_from_wire(pb::Result::decode(raw)?),
             |result| pb::Result::from(result).encode_to_vec().into(),
-        ),
-        7 => again(
+        );
+    },
+    RequestId => |raw| {
+        again(
             raw,
             |raw| RequestId::try_from(pb::RequestId::decode(raw)?),
             |id| pb::RequestId::from(id).encode_to_vec().into(),
-        ),
-        8 => again(
+        );
+    },
+    EpochRecord => |raw| {
+        again(
             raw,
             |raw| pb::EpochRecord::decode(raw).map(EpochRecord::from),
             |record| pb::EpochRecord::from(record).encode_to_vec().into(),
-        ),
-        9 => again(raw, convert::bootstrap::request_from_bytes, convert::bootstrap::request_to_bytes),
-        10 => again(raw, convert::bootstrap::response_from_bytes, convert::bootstrap::response_to_bytes),
-        11 => again(raw, convert::bootstrap::vote_from_bytes, convert::bootstrap::vote_to_bytes),
-        12 => again(raw, convert::bootstrap::identity_from_bytes, |(name, incarnation)| {
+        );
+    },
+    BootstrapRequest => |raw| {
+        again(raw, convert::bootstrap::request_from_bytes, convert::bootstrap::request_to_bytes);
+    },
+    BootstrapResponse => |raw| {
+        again(raw, convert::bootstrap::response_from_bytes, convert::bootstrap::response_to_bytes);
+    },
+    BootstrapVote => |raw| again(raw, convert::bootstrap::vote_from_bytes, convert::bootstrap::vote_to_bytes),
+    BootstrapIdentity => |raw| {
+        again(raw, convert::bootstrap::identity_from_bytes, |(name, incarnation)| {
             convert::bootstrap::identity_to_bytes(name, *incarnation)
-        }),
-        13 => again(raw, convert::bootstrap::cluster_from_bytes, |(cluster, radiant, topology)| {
+        });
+    },
+    BootstrapCluster => |raw| {
+        again(raw, convert::bootstrap::cluster_from_bytes, |(cluster, radiant, topology)| {
             convert::bootstrap::cluster_to_bytes(*cluster, *radiant, topology.clone())
-        }),
-        // Messages without a conversion of their own, as they come in at the doors and from peers.
-        14 => plain::<pb::ExecuteRequest>(raw),
-        15 => plain::<pb::PeerFrames>(raw),
-        16 => plain::<pb::ForwardRequest>(raw),
-        17 => plain::<pb::Pulse>(raw),
-        18 => plain::<pb::ControlRequest>(raw),
-        _ => plain::<pb::StatusResponse>(raw),
+        });
+    },
+    ExecuteRequest => |raw| each(raw, grpc::execute),
+    PeerFrames,
+    ForwardRequest => |raw| {
+        each(raw, |request: pb::ForwardRequest| {
+            for item in request.items {
+                let _ = there_and_back::<_, Item>(item);
+            }
+        });
+    },
+    Pulse => |raw| each(raw, pulse),
+    ControlRequest => |raw| each(raw, control_request),
+    StatusResponse,
+};
+
+/// Bytes that may be a message: the first says of which kind.
+pub fn protobuf(bytes: &[u8]) {
+    one_of(PROTOBUF, bytes);
+}
+
+/// Reads the bytes as a message and as what is made of it, of the kind that the first byte says.
+pub(super) fn one_of(kinds: &[Kind], bytes: &[u8]) {
+    let mut source = Source::new(bytes);
+    let kind = &kinds[usize::from(source.byte()) % kinds.len()];
+    let raw = Bytes::copy_from_slice(source.rest());
+    (kind.wire)(raw.clone());
+    if let Some(convert) = kind.convert {
+        convert(raw);
     }
 }
 
 /// What is understood, written down and read again, is the same. Compared as bytes, for not every number
 /// equals itself.
-fn again<T, E: ToString>(raw: Bytes, read: fn(Bytes) -> Result<T, E>, write: fn(&T) -> Bytes) {
+pub(super) fn again<T, E: ToString>(raw: Bytes, read: fn(Bytes) -> Result<T, E>, write: fn(&T) -> Bytes) {
     match read(raw) {
         Ok(value) => {
             let written = write(&value);
@@ -72,8 +134,25 @@ fn again<T, E: ToString>(raw: Bytes, read: fn(Bytes) -> Result<T, E>, write: fn(
     }
 }
 
-fn plain<M: Message + Default>(raw: Bytes) {
+pub(super) fn plain<M: Message + Default>(raw: Bytes) {
     again(raw, |raw| M::decode(raw), |message| message.encode_to_vec().into());
+}
+
+/// A pulse, as whoever hears it takes it in.
+fn pulse(pulse: pb::Pulse) {
+    Peers::default().hear(RadiantId(1), 1, &pulse);
+    pulse.migration.into_iter().for_each(migration);
+}
+
+/// A question to the control order, or something that it is to decide.
+fn control_request(request: pb::ControlRequest) {
+    match request.kind {
+        Some(pb::control_request::Kind::Command(command)) => {
+            drop(there_and_back::<_, ControlCommand>(command))
+        }
+        Some(pb::control_request::Kind::Survive(told)) => told.seen.into_iter().for_each(log_end),
+        Some(_) | None => {}
+    }
 }
 
 /// A configuration, from which also a map is made, as it is of one that a peer sent.

@@ -12,11 +12,13 @@
 mod cluster;
 mod machines;
 mod messages;
+mod responses;
 mod source;
 
 pub use self::cluster::{bootstrap, control};
 pub use self::machines::data;
-pub use self::messages::{config, protobuf};
+pub use self::messages::{Kind, config, protobuf};
+pub use self::responses::responses;
 pub(crate) use self::source::Source;
 pub use crate::engine::fuzz::{chain, engines};
 pub use crate::gateway::http::fuzz::http;
@@ -45,4 +47,10 @@ pub const TARGETS: &[Target] = &[
     Target { name: "log", check: log },
     Target { name: "protobuf", check: protobuf },
     Target { name: "resp", check: resp },
+    Target { name: "responses", check: responses },
 ];
+
+/// All messages that are read from bytes somewhere.
+pub fn kinds() -> impl Iterator<Item = &'static Kind> {
+    messages::PROTOBUF.iter().chain(responses::RESPONSES)
+}

@@ -210,7 +210,9 @@ impl ImageWriter {
 
     fn complete(&mut self) -> Result<ReceivedSnapshot, StorageError> {
         self.file.sync_all().map_err(|error| at(&self.partial, &error))?;
-        let applied = verify(&self.partial)?;
+        let applied = verify(&self.partial).inspect_err(|error| {
+            tracing::warn!("a received image is not taken, another will come: {error}")
+        })?;
         let complete = self.partial.with_extension(COMPLETE);
         fs::rename(&self.partial, &complete).map_err(|error| at(&complete, &error))?;
         let folder = complete.parent().unwrap_or(Path::new("."));

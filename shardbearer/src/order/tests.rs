@@ -15,6 +15,8 @@ use shardbearer_core::storage::{Batch, Durability, KeyRange, Space, StorageEngin
 use shardbearer_proto::convert;
 use shardbearer_state::shard::ShardMachine;
 
+mod damage;
+
 use super::applier::MachineApplier;
 use super::codec::DataCodec;
 use crate::storage::memory::Memory;

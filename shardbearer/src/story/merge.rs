@@ -16,13 +16,17 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
+use prost::Message;
 use shardbearer_proto::pb::StoryEvent;
 use shardbearer_proto::pb::story_event::Kind;
 
 /// Merges. Any events in any order make the same list; rubbish makes a list, too.
 pub fn merge(mut events: Vec<StoryEvent>) -> Vec<StoryEvent> {
-    // A total order to begin with, so that the answer depends on nothing else.
-    events.sort_by_key(|event| (event.radiant, event.life, event.number, event.kind, event.epoch));
+    // A total order to begin with, so that the answer depends on nothing else: also where two claim to be the same event.
+    events.sort_by_cached_key(|event| {
+        let StoryEvent { radiant, life, number, kind, epoch, .. } = event;
+        (*radiant, *life, *number, *kind, *epoch, event.encode_to_vec())
+    });
     events.dedup();
     let sorted: Vec<&StoryEvent> = sort(&events).into_iter().filter_map(|index| events.get(index)).collect();
     let lead = |event: &StoryEvent| (event.radiant, event.order, event.term);

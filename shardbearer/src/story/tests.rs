@@ -180,3 +180,11 @@ fn the_ring_is_bounded_and_tells_a_phase_once() {
     assert_eq!(all.len(), EVENTS_MAX);
     assert_eq!(all.last().map(|event| (event.term, event.epoch)), Some((2 * EVENTS_MAX as u64 - 1, 4)));
 }
+
+#[test]
+fn who_is_heard_first_decides_nothing_even_of_rubbish() {
+    // Two events that claim to be the same one.
+    let said = |what: &str| StoryEvent { radiant: 1, number: 1, what: what.into(), ..StoryEvent::default() };
+    let (one, other) = (said("the disk is full"), said("the disk is slow"));
+    assert_eq!(merge(vec![one.clone(), other.clone()]), merge(vec![other, one]));
+}

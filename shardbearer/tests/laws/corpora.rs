@@ -95,4 +95,4 @@ macro_rules! targets {
     };
 }
 
-targets! { bootstrap chain config control data engines http images log protobuf resp }
+targets! { bootstrap chain config control data engines http images log protobuf resp responses }

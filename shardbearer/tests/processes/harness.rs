@@ -244,6 +244,13 @@ impl Cluster {
         Vec::new()
     }
 
+    /// Gives all of them a setting.
+    pub fn set(&mut self, setting: &str) {
+        for radiant in &mut self.radiants {
+            radiant.settings.push(setting.to_owned());
+        }
+    }
+
     /// SIGTERM to all; all exit with 0.
     pub async fn stop(&mut self) {
         for radiant in &self.radiants {

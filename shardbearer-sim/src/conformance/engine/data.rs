@@ -1,6 +1,7 @@
 //! The kit's data: every entry applied, in order, with its position. It notices what must not happen (a gap, a
 //! repetition) and, like real storage, a crash takes it back to what was last persisted.
 
+use std::hash::{DefaultHasher, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -35,6 +36,10 @@ struct State {
     wrong: Option<String>,
     received: Vec<Image>,
     installed: u64,
+    /// So many images that come next are damaged on their way.
+    damage: u64,
+    /// How many were, and were not taken.
+    damaged: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,6 +78,16 @@ impl Data {
     /// How many images were installed.
     pub fn installed(&self) -> u64 {
         self.state().installed
+    }
+
+    /// Of the next images that arrive, so many have a bit that turned on the way, or in the file in which they wait.
+    pub fn damage(&self, images: u64) {
+        self.state().damage = images;
+    }
+
+    /// How many damaged images arrived. None of them was installed.
+    pub fn damaged(&self) -> u64 {
+        self.state().damaged
     }
 
     /// What the engine did that it must not do.
@@ -193,10 +208,19 @@ impl SnapshotWriter for Writer {
         Ok(())
     }
 
-    fn finish(self: Box<Self>) -> Result<ReceivedSnapshot, StorageError> {
+    fn finish(mut self: Box<Self>) -> Result<ReceivedSnapshot, StorageError> {
+        let mut state = self.data.state();
+        if state.damage > 0 {
+            state.damage -= 1;
+            state.damaged += 1;
+            // Each time another.
+            let bit = self.bytes.len() * 8 / 3 + 8 * state.damaged as usize + 5;
+            if let Some(byte) = self.bytes.get_mut(bit / 8) {
+                *byte ^= 1 << (bit % 8);
+            }
+        }
         let image = decode(self.bytes.into());
         let image = image.ok_or_else(|| StorageError::Corrupt("the image is not whole".into()))?;
-        let mut state = self.data.state();
         state.received.push(image.clone());
         Ok(ReceivedSnapshot { applied: image.applied, place: (state.received.len() - 1).to_string() })
     }
@@ -207,7 +231,14 @@ fn encode(image: &Image) -> Bytes {
     out.put_u64(image.rows.len() as u64);
     put(&mut out, image.applied.position, Some(&image.applied.note));
     image.rows.iter().for_each(|row| put(&mut out, row.position, row.proposal.as_ref()));
+    out.put_u64(checksum(&out));
     out.freeze()
+}
+
+fn checksum(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(bytes);
+    hasher.finish()
 }
 
 fn put(out: &mut BytesMut, position: LogPos, bytes: Option<&Bytes>) {
@@ -219,8 +250,12 @@ fn put(out: &mut BytesMut, position: LogPos, bytes: Option<&Bytes>) {
     out.put_slice(&bytes);
 }
 
-/// The inverse of [`encode`]; `None` if a byte is missing or too many.
+/// The inverse of [`encode`]; `None` if a byte is missing, too many, or another.
 fn decode(mut bytes: Bytes) -> Option<Image> {
+    let mut end = bytes.split_off(bytes.len().checked_sub(8)?);
+    if end.get_u64() != checksum(&bytes) {
+        return None;
+    }
     let count = bytes.try_get_u64().ok()?;
     let (position, note) = take(&mut bytes)?;
     let mut rows = Vec::new();

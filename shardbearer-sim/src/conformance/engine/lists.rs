@@ -8,6 +8,7 @@ use shardbearer_core::protocol::Configuration;
 use super::super::{Broken, ensure};
 use super::Lab;
 use super::group::{Group, ids};
+use super::snapshots::DAMAGED;
 
 /// Decides: one list per epoch, each led by a member that said it may.
 struct Controller(Configuration);
@@ -106,6 +107,26 @@ pub(super) async fn each_member_is_left_out_and_taken_back(lab: &Lab<'_>) -> Res
         controller.settled(&group).await?;
         group.check()?;
     }
+    group.converge().await
+}
+
+/// Not one byte of a damaged image counts, and a learner gets another.
+pub(super) async fn a_learner_that_got_a_damaged_image_gets_another(lab: &Lab<'_>) -> Result<(), Broken> {
+    lab.compact_after(40);
+    let mut group = lab.found(3).await?;
+    let mut controller = Controller::of(3);
+    let learner = RadiantId(3);
+    group.writes(5).await?;
+    group.crash(learner);
+    controller.leave_out(&group, learner).await?;
+    // More than the log keeps.
+    group.writes(100).await?;
+    group.data(learner).damage(DAMAGED);
+    group.restart(learner).await?;
+    controller.take_back(&group, learner).await?;
+    let (damaged, installed) = (group.data(learner).damaged(), group.data(learner).installed());
+    ensure!(damaged == DAMAGED, "the learner went on after {damaged} of {DAMAGED} damaged images");
+    ensure!(installed > 0, "the learner caught up without an image");
     group.converge().await
 }
 

@@ -243,6 +243,7 @@ pub const LAWS: &[Law] = laws! {
     [Needs::Snapshots, Needs::Failures] =>
         snapshots::a_member_far_behind_is_brought_up_by_an_image
         snapshots::images_arrive_over_a_foul_network
+        snapshots::a_damaged_image_is_asked_for_again
         snapshots::images_and_crashes_lose_nothing;
     [Needs::Reconfigure] =>
         membership::a_member_is_added
@@ -255,6 +256,8 @@ pub const LAWS: &[Law] = laws! {
         lists::each_member_is_left_out_and_taken_back
         lists::all_but_one_fail_one_after_the_other
         lists::an_epoch_that_is_over_changes_nothing;
+    [Needs::DecidedElsewhere, Needs::Snapshots] =>
+        lists::a_learner_that_got_a_damaged_image_gets_another;
 };
 
 /// Runs one law; `None` if it does not apply.

@@ -61,6 +61,30 @@ pub(super) async fn images_arrive_over_a_foul_network(lab: &Lab<'_>) -> Result<(
     group.converge().await
 }
 
+/// Images that are damaged in a row.
+pub(super) const DAMAGED: u64 = 2;
+
+/// Not one byte of a damaged image counts, and whoever sent it sends another.
+pub(super) async fn a_damaged_image_is_asked_for_again(lab: &Lab<'_>) -> Result<(), Broken> {
+    lab.compact_after(COMPACT);
+    let group = lab.found(3).await?;
+    let behind = left_behind(&group).await?;
+    let (has, images) = (group.data(behind).position(), group.data(behind).installed());
+    group.data(behind).damage(DAMAGED);
+    group.net.heal();
+    group
+        .eventually("damaged images arrive until a good one does", || {
+            let data = group.data(behind);
+            data.damaged() == DAMAGED || data.position() != has || data.installed() > images
+        })
+        .await?;
+    let damaged = group.data(behind).damaged();
+    ensure!(damaged == DAMAGED, "{behind} went on after {damaged} of {DAMAGED} damaged images");
+    group.converge().await?;
+    ensure!(group.data(behind).installed() > images, "{behind} caught up without an image");
+    Ok(())
+}
+
 pub(super) async fn images_and_crashes_lose_nothing(lab: &Lab<'_>) -> Result<(), Broken> {
     lab.compact_after(COMPACT);
     let mut group = lab.found(3).await?;

@@ -11,6 +11,8 @@
 
 mod admin;
 mod coalesce;
+#[doc(hidden)]
+pub mod fuzz;
 mod kv;
 mod server;
 mod stream;

@@ -79,6 +79,24 @@ impl LogStore for FlawedLog {
 pub struct FlawedData {
     pub data: Arc<dyn Applier>,
     pub flaw: Flaw,
+    /// Whether a damaged image came.
+    pub gave_up: Arc<AtomicBool>,
+}
+
+/// Remembers whether an image was damaged.
+struct Watched {
+    writer: Box<dyn SnapshotWriter>,
+    damaged: Arc<AtomicBool>,
+}
+
+impl SnapshotWriter for Watched {
+    fn write(&mut self, chunk: &[u8]) -> Result<(), StorageError> {
+        self.writer.write(chunk)
+    }
+
+    fn finish(self: Box<Self>) -> Result<ReceivedSnapshot, StorageError> {
+        self.writer.finish().inspect_err(|_| self.damaged.store(true, Ordering::Release))
+    }
 }
 
 #[async_trait]
@@ -113,7 +131,14 @@ impl Applier for FlawedData {
     }
 
     async fn receive_snapshot(&self) -> Result<Box<dyn SnapshotWriter>, StorageError> {
-        self.data.receive_snapshot().await
+        if self.flaw != Flaw::GivesUpOnDamage {
+            return self.data.receive_snapshot().await;
+        }
+        if self.gave_up.load(Ordering::Acquire) {
+            return Err(StorageError::Corrupt("an image was damaged before".into()));
+        }
+        let writer = self.data.receive_snapshot().await?;
+        Ok(Box::new(Watched { writer, damaged: self.gave_up.clone() }))
     }
 
     async fn install(&self, snapshot: ReceivedSnapshot) -> Result<(), StorageError> {

@@ -29,6 +29,7 @@ enum Flaw {
     KeepsSubmitsWaiting,
     LeadsAlone,
     InstallsNothing,
+    GivesUpOnDamage,
     ForgetsChangesOfMembers,
     TakesOldLists,
     KeepsItsLog,
@@ -110,6 +111,8 @@ const FLAWS: &[(Flaw, &str, &str)] = &[
     (Flaw::InstallsNothing, "a_member_far_behind_is_brought_up_by_an_image", "all have applied everything"),
     (Flaw::InstallsNothing, "images_arrive_over_a_foul_network", "an image arrives"),
     (Flaw::InstallsNothing, "images_and_crashes_lose_nothing", "all have applied everything"),
+    (Flaw::GivesUpOnDamage, "a_damaged_image_is_asked_for_again", "damaged images arrive until a good one"),
+    (Flaw::GivesUpOnDamage, "a_learner_that_got_a_damaged_image_gets_another", "the learner catches up"),
     (Flaw::ForgetsChangesOfMembers, "a_member_is_added", "4 follows in term 0"),
     (Flaw::ForgetsChangesOfMembers, "a_member_is_removed", "members: ["),
     (Flaw::ForgetsChangesOfMembers, "the_leader_is_replaced", "4 follows in term 0"),
@@ -188,7 +191,8 @@ impl EngineFactory for FlawedFactory {
     }
 
     async fn open(&self, mut context: EngineContext) -> Result<Arc<dyn ConsensusEngine>, EngineError> {
-        context.applier = Arc::new(FlawedData { data: context.applier, flaw: self.flaw });
+        context.applier =
+            Arc::new(FlawedData { data: context.applier, flaw: self.flaw, gave_up: Arc::default() });
         let (me, applier) = (context.me, context.applier.clone());
         context.transport = Arc::new(FlawedTransport { transport: context.transport, flaw: self.flaw });
         let engine = self.good().open(context).await?;

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -30,7 +31,7 @@ struct control {
     int64_t clock_ns;  // by which the time of day is wrong
     int64_t calls;     // which calls fail: bits of enum call
     int64_t classes;   // of which files: bits of enum class
-    int64_t error;     // with what
+    int64_t error;     // with what; or BEFORE, AFTER: the process is killed right before such a call, or right after it
     int64_t skip;      // so many of them succeed before
     int64_t times;     // and so many fail then
     int64_t injected;  // counted here: calls that failed
@@ -39,6 +40,9 @@ struct control {
     int64_t no_space;  // counted here: calls that found no room
     int64_t seen[20];  // counted here: calls by kind and class, so that the harness knows what there is to fail
 };
+
+#define BEFORE -1
+#define AFTER -2
 
 // DATASYNC: those of SYNC that are fdatasync. Counted as SYNC.
 enum call { WRITE = 1, SYNC = 2, RENAME = 4, TRUNCATE = 8, CREATE = 16, DATASYNC = 32 };
@@ -102,6 +106,17 @@ static int class_of_fd(int fd) {
 static int64_t load(int64_t *word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
 static int64_t add(int64_t *word, int64_t more) { return __atomic_add_fetch(word, more, __ATOMIC_ACQ_REL); }
 
+// Whether this thread's call is the last thing that the process does.
+static __thread int last;
+
+static void die(void) {
+    syscall(SYS_kill, getpid(), SIGKILL);
+    for (;;) pause();
+}
+
+// What a call came to.
+#define CAME(call) ({ __typeof__(call) came = call; if (last) die(); came; })
+
 // Whether this call is to fail; then errno is set.
 static int fails(int call, int class) {
     if (!control || !class) return 0;
@@ -110,7 +125,13 @@ static int fails(int call, int class) {
     if (add(&control->skip, -1) >= 0) return 0;
     if (add(&control->times, -1) < 0) return 0;
     add(&control->injected, 1);
-    errno = (int)load(&control->error);
+    int64_t error = load(&control->error);
+    if (error == BEFORE) die();
+    if (error == AFTER) {
+        last = 1;
+        return 0;
+    }
+    errno = (int)error;
     return 1;
 }
 
@@ -151,7 +172,7 @@ static int refused(int fd, int64_t end) {
 ssize_t write(int fd, const void *data, size_t length) {
     NEXT(write);
     if (control && refused(fd, end_of_write(fd, length))) return -1;
-    return next(fd, data, length);
+    return CAME(next(fd, data, length));
 }
 
 ssize_t writev(int fd, const struct iovec *parts, int count) {
@@ -159,13 +180,13 @@ ssize_t writev(int fd, const struct iovec *parts, int count) {
     int64_t length = 0;
     for (int part = 0; part < count; part++) length += parts[part].iov_len;
     if (control && refused(fd, end_of_write(fd, length))) return -1;
-    return next(fd, parts, count);
+    return CAME(next(fd, parts, count));
 }
 
 ssize_t pwrite64(int fd, const void *data, size_t length, off64_t offset) {
     NEXT(pwrite64);
     if (refused(fd, offset + (int64_t)length)) return -1;
-    return next(fd, data, length, offset);
+    return CAME(next(fd, data, length, offset));
 }
 
 ssize_t pwrite(int fd, const void *data, size_t length, off_t offset) {
@@ -178,7 +199,7 @@ int ftruncate64(int fd, off64_t length) {
         int class = class_of_fd(fd);
         if (class && (fails(TRUNCATE, class) || !fits(fd, length))) return -1;
     }
-    return next(fd, length);
+    return CAME(next(fd, length));
 }
 
 int ftruncate(int fd, off_t length) { return ftruncate64(fd, length); }
@@ -195,12 +216,12 @@ static int sync_fails(int call, int fd) {
 
 int fsync(int fd) {
     NEXT(fsync);
-    return sync_fails(SYNC, fd) ? -1 : next(fd);
+    return sync_fails(SYNC, fd) ? -1 : CAME(next(fd));
 }
 
 int fdatasync(int fd) {
     NEXT(fdatasync);
-    return sync_fails(SYNC | DATASYNC, fd) ? -1 : next(fd);
+    return sync_fails(SYNC | DATASYNC, fd) ? -1 : CAME(next(fd));
 }
 
 // ---- names
@@ -208,7 +229,7 @@ int fdatasync(int fd) {
 int rename(const char *from, const char *to) {
     NEXT(rename);
     if (control && fails(RENAME, class_of(to))) return -1;
-    return next(from, to);
+    return CAME(next(from, to));
 }
 
 int unlink(const char *path) {
@@ -225,7 +246,7 @@ int unlink(const char *path) {
         mode_t mode = va_arg(more, int);                                      \
         va_end(more);                                                         \
         if ((flags & O_CREAT) && control && fails(CREATE, class_of(path))) return -1; \
-        return next(path, flags, mode);                                       \
+        return CAME(next(path, flags, mode));                                       \
     }
 OPEN(open)
 OPEN(open64)

@@ -15,7 +15,7 @@ use super::plan::Fault;
 use super::shim::{Call, Class, EIO, ENOSPC, Rule};
 use super::stage::Stage;
 use super::summary::Tally;
-use super::{flips, images, one_of, steps};
+use super::{crashes, flips, images, one_of, steps};
 
 /// Of the clusters under test.
 const ELECTION_TIMEOUT: Duration = Duration::from_millis(500);
@@ -69,10 +69,12 @@ impl Scene<'_> {
             }
             Fault::Clock => self.clock(one).await,
             Fault::Error => self.error(one).await,
+            Fault::Crash => crashes::at_a_point(self, one).await,
             Fault::Full => self.full(&[one]).await,
             Fault::FullAll => self.full(&self.stage.all().collect::<Vec<_>>()).await,
             Fault::Flip => flips::in_one_radiant(self, one).await,
             Fault::Image => images::interrupted(self, one).await,
+            Fault::ImageFlip => images::damaged(self, one).await,
             Fault::Move => steps::killed_in_a_move(self).await,
             Fault::Member => steps::killed_in_a_change_of_members(self, one).await,
         }

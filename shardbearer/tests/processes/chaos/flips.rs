@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use shardbearer::engine::Engines;
 use tokio::time::{Instant, sleep};
 
 use super::super::harness::{Cluster, PATIENCE, Radiant};
@@ -40,7 +41,7 @@ fn files_of_kind(folder: &Path, kind: &str) -> Vec<PathBuf> {
 }
 
 /// One turned bit.
-struct Flip {
+pub struct Flip {
     path: PathBuf,
     inode: u64,
     offset: u64,
@@ -50,7 +51,7 @@ struct Flip {
 
 impl Flip {
     /// Turns a bit of one of the files, more often than not where there is more than zeros.
-    fn any(files: &[PathBuf], dice: &mut StdRng) -> Flip {
+    pub fn any(files: &[PathBuf], dice: &mut StdRng) -> Flip {
         let path = files[dice.random_range(0..files.len())].clone();
         let bytes = std::fs::read(&path).unwrap();
         let written = bytes.iter().rposition(|byte| *byte != 0).map_or(bytes.len(), |last| last + 1);
@@ -74,15 +75,24 @@ impl Flip {
     }
 
     /// Turns it back, if it is still there.
-    fn turn_back(&self) {
-        let Ok(file) = File::open(&self.path) else { return };
+    pub fn turn_back(&self) {
+        let Some(path) = self.place() else { return };
+        let file = File::options().read(true).write(true).open(path).unwrap();
         let mut now = [0];
-        let there = file.metadata().unwrap().ino() == self.inode
-            && file.read_exact_at(&mut now, self.offset).is_ok()
-            && now[0] == self.turned;
-        if there {
-            self.write(self.turned ^ self.bit);
+        if file.read_exact_at(&mut now, self.offset).is_ok() && now[0] == self.turned {
+            file.write_all_at(&[self.turned ^ self.bit], self.offset).unwrap();
         }
+    }
+
+    /// Whether the file was removed.
+    pub fn is_gone(&self) -> bool {
+        self.place().is_none()
+    }
+
+    /// Where the file is now: an image that is complete has another name.
+    fn place(&self) -> Option<PathBuf> {
+        let names = [self.path.clone(), self.path.with_extension("image")];
+        names.into_iter().find(|path| path.metadata().is_ok_and(|found| found.ino() == self.inode))
     }
 }
 
@@ -199,30 +209,47 @@ async fn verify(radiant: &Radiant, values: &BTreeMap<String, String>, what: &str
     Some(answer)
 }
 
-/// `CHAOS_FLIPS` of them, each on the same files of a single radiant, which nobody can repair.
+/// `CHAOS_FLIPS` of them, on `CHAOS_ENGINE`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn turned_bits_are_refused_or_harmless() {
+    let engine = std::env::var("CHAOS_ENGINE").unwrap_or_else(|_| "openraft".into());
     let count = std::env::var("CHAOS_FLIPS").map_or(16, |count| count.parse().expect("a number"));
+    turn(&engine, count).await;
+}
+
+/// What stands in the log and in identity files is another on each engine, and so is what a start makes of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn turned_bits_are_refused_or_harmless_on_other_engines() {
+    for engine in ["omnipaxos", "chain"] {
+        turn(engine, 8).await;
+    }
+}
+
+/// Turns bits, each on the same files of a radiant that nobody can repair: it is alone, or nothing is served without it.
+async fn turn(engine: &str, count: usize) {
     let seed = std::env::var("CHAOS_SEED").map_or(1, |seed| seed.parse().expect("a number"));
     let mut dice = StdRng::seed_from_u64(seed);
-    let mut cluster = Cluster::prepared(1).await;
-    let fast = ["consensus.election_timeout_ms=100", "consensus.heartbeat_ms=20"];
-    cluster.radiants[0].settings = fast.map(str::to_owned).to_vec();
+    let factory = Engines::default().find(engine).expect("a built-in engine");
+    let mut cluster = Cluster::prepared(if factory.refuses(1).is_some() { 2 } else { 1 }).await;
+    cluster.set("consensus.election_timeout_ms=100");
+    cluster.set("consensus.heartbeat_ms=20");
+    cluster.set(&format!("consensus.engine={engine}"));
     cluster.start_all();
     cluster.ready().await;
     let values = written(&mut cluster).await;
     cluster.kill_all();
-    let folder = cluster.radiants[0].folder.clone();
-    let good = folder.with_extension("good");
-    copy(&folder, &good);
+    let folders: Vec<PathBuf> = cluster.radiants.iter().map(|radiant| radiant.folder.clone()).collect();
+    let good = |folder: &Path| folder.with_extension("good");
+    folders.iter().for_each(|folder| copy(folder, &good(folder)));
 
     let mut counts = BTreeMap::<String, u64>::new();
     let mut refused = BTreeMap::from(KINDS.map(|kind| (kind, 0)));
     for number in 0..count {
         let kind = KINDS[number % KINDS.len()];
-        let flip = Flip::any(&files_of_kind(&folder, kind), &mut dice);
+        let flip = Flip::any(&files_of_kind(&folders[0], kind), &mut dice);
         let what = format!("{} with bit {} at {}", flip.path.display(), flip.bit, flip.offset);
-        let radiant = &mut cluster.radiants[0];
+        let (radiant, others) = cluster.radiants.split_first_mut().expect("there is one");
+        others.iter_mut().for_each(Radiant::start);
         let came = match fate(radiant, Radiant::start).await {
             Fate::Refuses(why) => {
                 assert!(names(&why, &flip, kind), "{what}: {why}");
@@ -246,10 +273,13 @@ async fn turned_bits_are_refused_or_harmless() {
             Fate::Hangs => panic!("{what}: it runs and does not serve"),
         };
         *counts.entry(format!("{kind}: {came}")).or_default() += 1;
-        std::fs::remove_dir_all(&folder).unwrap();
-        copy(&good, &folder);
+        others.iter_mut().for_each(Radiant::kill);
+        for folder in &folders {
+            std::fs::remove_dir_all(folder).unwrap();
+            copy(&good(folder), folder);
+        }
     }
-    println!("{count} turned bits: {counts:#?}");
+    println!("{count} turned bits on {engine}: {counts:#?}");
     // In data and at the end of the log there is much that nobody reads, or that is only a rest.
     for kind in KINDS.iter().filter(|kind| **kind != DATA) {
         let (turned, refused) = (count / KINDS.len(), refused[kind]);

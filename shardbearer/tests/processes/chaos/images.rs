@@ -1,5 +1,7 @@
-//! A radiant that is so far behind that it is sent an image, and is killed, or its sender is, at any moment of that.
+//! A radiant that is so far behind that it is sent an image, and is killed, or its sender is, at any moment of that; or
+//! what it receives is damaged.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rand::Rng;
@@ -8,6 +10,7 @@ use tokio::time::{Instant, sleep};
 use super::super::harness::PATIENCE;
 use super::super::resp::{Connection, Reply};
 use super::faults::Scene;
+use super::flips::Flip;
 use super::stage::files_of;
 
 /// Of one order: more than its log keeps for a member that is away.
@@ -18,16 +21,12 @@ const ROWS: usize = 40;
 /// How long to wait for an image to come.
 const COMES_MAX: Duration = Duration::from_secs(8);
 const KILLS: usize = 5;
+const TURNED: usize = 3;
 
 /// Kills one, lets the others go far ahead, and then does not let it catch up in peace.
 pub async fn interrupted(scene: &mut Scene<'_>, one: usize) {
     scene.pulse.avoided.lock().insert(one);
     scene.stage.kill(one);
-    if !scene.survives_one {
-        scene.tally.note("image: this engine stands still while a member is away");
-        scene.stage.start(one);
-        return;
-    }
     go_ahead(&scene.stage.cluster.radiants[(one + 1) % 3].resp).await;
     scene.stage.start(one);
     for _ in 0..KILLS {
@@ -54,8 +53,74 @@ pub async fn interrupted(scene: &mut Scene<'_>, one: usize) {
     }
 }
 
+/// Kills one, lets the others go far ahead, and turns a bit in what it has received of an image, several times: each is
+/// noticed before anything is installed, and another image comes.
+pub async fn damaged(scene: &mut Scene<'_>, one: usize) {
+    scene.pulse.avoided.lock().insert(one);
+    scene.stage.kill(one);
+    go_ahead(&scene.stage.cluster.radiants[(one + 1) % 3].resp).await;
+    scene.stage.start(one);
+    for _ in 0..TURNED {
+        let refused = refusals(scene, one);
+        let Some(flip) = bit_turns(scene, one).await else {
+            scene.tally.note("image-flip: none came");
+            return;
+        };
+        let start = Instant::now();
+        let what = loop {
+            if refusals(scene, one) > refused {
+                break "image-flip: noticed, the place is named";
+            }
+            if !scene.stage.cluster.radiants[one].runs() {
+                let last = scene.ended(one).await;
+                scene.tally.note(format!("image-flip: noticed while it was installed: {last}"));
+                flip.turn_back();
+                scene.stage.start(one);
+                return;
+            }
+            if flip.is_gone() && start.elapsed() > COMES_MAX {
+                break "image-flip: the image was given up half-way";
+            }
+            if start.elapsed() > PATIENCE {
+                scene.tally.falls_short("image-flip: neither noticed nor given up");
+                return;
+            }
+            sleep(Duration::from_millis(2)).await;
+        };
+        scene.tally.note(what);
+    }
+}
+
+/// How often a radiant has said that it does not take an image.
+fn refusals(scene: &Scene<'_>, one: usize) -> usize {
+    scene.stage.cluster.radiants[one].log().matches("a received image is not taken").count()
+}
+
+/// Turns a bit in what there is of an image, while nobody writes on.
+async fn bit_turns(scene: &mut Scene<'_>, one: usize) -> Option<Flip> {
+    let folder = scene.stage.cluster.radiants[one].folder.join("images");
+    let start = Instant::now();
+    while start.elapsed() < COMES_MAX {
+        let incomplete = |path: &PathBuf| {
+            path.extension().is_some_and(|suffix| suffix == "partial")
+                && path.metadata().is_ok_and(|found| found.len() > 0)
+        };
+        if files_of(&folder).iter().any(incomplete) {
+            scene.stage.signal(one, "-STOP");
+            let files: Vec<PathBuf> = files_of(&folder).into_iter().filter(incomplete).collect();
+            let flip = (!files.is_empty()).then(|| Flip::any(&files, scene.dice));
+            scene.stage.signal(one, "-CONT");
+            if flip.is_some() {
+                return flip;
+            }
+        }
+        sleep(Duration::from_millis(2)).await;
+    }
+    None
+}
+
 /// Fills one order's log.
-async fn go_ahead(door: &str) {
+pub async fn go_ahead(door: &str) {
     let value = "a large value   ".repeat(VALUE_BYTES / 16);
     let (mut written, start) = (0, Instant::now());
     while written < AHEAD_BYTES {

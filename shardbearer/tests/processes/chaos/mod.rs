@@ -9,7 +9,7 @@
 //! | [`stage`] | the cluster, with disks, clocks and links in our hands |
 //! | [`shim`], `faults.c` | calls that fail, small disks, wrong clocks, connections that lead elsewhere |
 //! | [`links`] | proxies between radiants that can be cut in each direction |
-//! | [`faults`], [`flips`], [`images`] | what is done, and what must hold of the radiant that is hit |
+//! | [`faults`], [`crashes`], [`flips`], [`images`] | what is done, and what must hold of the radiant that is hit |
 //! | [`clients`], [`calls`] | the load, all of which is written down |
 //! | [`moves`], [`steps`] | shards that change owners, radiants that change seats, also at the moment of a kill |
 //! | [`gaps`] | how long keys stand still, who leads |
@@ -18,6 +18,7 @@
 
 mod calls;
 mod clients;
+mod crashes;
 mod faults;
 mod flips;
 mod gaps;
@@ -172,12 +173,12 @@ fn assert_passed(plan: &Plan, tally: &Tally, report: &Report) {
     assert!(plan.long || tally.shortfalls.is_empty(), "{:#?}\n{tally}", tally.shortfalls);
 }
 
-/// But images, which take a minute to become due, and members, which change in a test of their own.
+/// But images, and crashes while one comes, which take a minute to become due; and members, which change in a test of their own.
 fn quick_faults() -> Vec<Fault> {
     Fault::ALL
         .iter()
         .map(|(fault, _)| *fault)
-        .filter(|fault| !matches!(fault, Fault::Image | Fault::Member))
+        .filter(|fault| !matches!(fault, Fault::Crash | Fault::Image | Fault::ImageFlip | Fault::Member))
         .collect()
 }
 

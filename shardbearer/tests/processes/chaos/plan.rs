@@ -35,6 +35,8 @@ pub enum Fault {
     Clock,
     /// A write, fsync, rename, truncate or create fails on one.
     Error,
+    /// One is killed right before or after such a call, perhaps with its power cut.
+    Crash,
     /// The file system of one is full, and is given room again.
     Full,
     /// The same of all.
@@ -43,6 +45,8 @@ pub enum Fault {
     Flip,
     /// One is so far behind that it is sent an image, and is killed again and again while that comes.
     Image,
+    /// The same, and bits of what has come turn before it is complete.
+    ImageFlip,
     /// A shard is on its way, and who leads one of the orders that this needs is killed.
     Move,
     /// One radiant gives its seats away, and one of all is killed meanwhile.
@@ -50,7 +54,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [(Fault, &'static str); 19] = [
+    pub const ALL: [(Fault, &'static str); 21] = [
         (Fault::Kill, "kill"),
         (Fault::KillAll, "kill-all"),
         (Fault::Restart, "restart"),
@@ -64,10 +68,12 @@ impl Fault {
         (Fault::PowerAll, "power-all"),
         (Fault::Clock, "clock"),
         (Fault::Error, "error"),
+        (Fault::Crash, "crash"),
         (Fault::Full, "full"),
         (Fault::FullAll, "full-all"),
         (Fault::Flip, "flip"),
         (Fault::Image, "image"),
+        (Fault::ImageFlip, "image-flip"),
         (Fault::Move, "move"),
         (Fault::Member, "member"),
     ];
@@ -80,10 +86,10 @@ impl Fault {
     pub fn needs_libraries(self) -> bool {
         match self {
             Fault::Kill | Fault::KillAll | Fault::Restart | Fault::Pause | Fault::Image => false,
-            Fault::Move | Fault::Member => false,
+            Fault::ImageFlip | Fault::Move | Fault::Member => false,
             Fault::Isolate | Fault::OneWay | Fault::Bridge | Fault::Flap | Fault::Slow => true,
             Fault::Power | Fault::PowerAll | Fault::Clock | Fault::Error => true,
-            Fault::Full | Fault::FullAll | Fault::Flip => true,
+            Fault::Crash | Fault::Full | Fault::FullAll | Fault::Flip => true,
         }
     }
 }
@@ -156,7 +162,7 @@ impl Plan {
     }
 
     pub fn cuts_power(&self) -> bool {
-        self.faults.iter().any(|fault| matches!(fault, Fault::Power | Fault::PowerAll))
+        self.faults.iter().any(|fault| matches!(fault, Fault::Power | Fault::PowerAll | Fault::Crash))
     }
 
     pub fn needs_libraries(&self) -> bool {

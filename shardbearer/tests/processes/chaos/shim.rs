@@ -65,6 +65,7 @@ impl Class {
 pub struct Rule {
     pub call: Call,
     pub class: Class,
+    /// Or [`BEFORE`], or [`AFTER`].
     pub errno: i64,
     /// So many succeed before.
     pub skip: i64,
@@ -75,6 +76,10 @@ pub struct Rule {
 /// Errors of `errno.h`, the same on all Linux machines.
 pub const EIO: i64 = 5;
 pub const ENOSPC: i64 = 28;
+
+/// Instead of an error: the process is killed right before such a call, or right after it.
+pub const BEFORE: i64 = -1;
+pub const AFTER: i64 = -2;
 
 /// The control file of one radiant.
 pub struct Control {

@@ -91,6 +91,12 @@ impl Tally {
         if full && !self.noted("full: no room was found", "") {
             self.falls_short("full: no disk was ever full");
         }
+        if faults.contains(&Fault::Crash) && !self.noted("crash: ", ": hit") {
+            self.falls_short("crash: no radiant was killed at any point");
+        }
+        if faults.contains(&Fault::ImageFlip) && !self.noted("image-flip: noticed", "") {
+            self.falls_short("image-flip: no damaged image was noticed");
+        }
         if faults.contains(&Fault::Flip)
             && !(self.noted("flip in ", "refused") || self.noted("flip in ", "served"))
         {
