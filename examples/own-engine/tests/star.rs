@@ -140,7 +140,7 @@ fn its_own_command_measures_it() {
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.contains("\"engine\": \"star\""), "{output:?}");
     let unknown = command().args(["conformance", "--engine", "stern"]).output().expect("it runs");
-    assert_eq!(unknown.status.code(), Some(1));
+    assert_eq!(unknown.status.code(), Some(2));
     assert!(
         String::from_utf8_lossy(&unknown.stderr).contains("star"),
         "it names those there are: {unknown:?}"
