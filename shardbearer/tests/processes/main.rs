@@ -18,6 +18,7 @@
 //! | [`shell`] | starts, errors, full disks: what operators see |
 //! | [`foreign`] | redis-cli, redis-benchmark, redis-py, gRPC from Python |
 //! | [`through`] | cluster-aware clients of others, through moves and a failover |
+//! | [`trips`] | round trips of a shard: what is its own goes with it, nothing stays behind |
 //! | [`files`] | import and export |
 //! | [`chaos`] | all of it together on each engine, judged by the oracle; `scripts/chaos.sh` runs it for long |
 //!
@@ -45,3 +46,4 @@ mod resp;
 mod rolling;
 mod shell;
 mod through;
+mod trips;
