@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rand::SeedableRng;
 use rand::distr::{Alphanumeric, SampleString};
 use rand::rngs::StdRng;
-use rand::SeedableRng;
 use serde_json::{Value, json};
 use shardbearer_core::ids::SessionId;
 use shardbearer_core::kv::{Command, Reply as Answer, RequestId};
@@ -23,19 +23,17 @@ use super::super::load::read_all;
 use super::super::resp::{Connection, Reply};
 
 /// That nobody writes again.
-pub const ROWS: usize = 512;
+pub const ROWS: usize = 256;
 const VALUE_BYTES: usize = 4 << 10;
 
 /// Keys that are written over or deleted before every move.
 const CHURNED: usize = 24;
 
-/// Some are over while the shard moves, some after.
-const TIMES_TO_LIVE: [Duration; 4] = [
-    Duration::from_millis(120),
-    Duration::from_millis(300),
-    Duration::from_millis(700),
-    Duration::from_secs(3),
-];
+/// Keys that can be taken once, and keys that live for an hour. Older ones make room.
+const KEPT: usize = 16;
+
+/// How long keys live at least that expire soon. Others are given the half of the last move, and twice the longest.
+const BRIEF: Duration = Duration::from_millis(400);
 /// An expiry that is later than this is late.
 const LATE: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(10);
@@ -112,8 +110,8 @@ impl Belongings {
         self.door.call_within(words, PATIENCE).await.unwrap()
     }
 
-    /// Before move `number`.
-    pub async fn pack(&mut self, number: usize) {
+    /// Before move `number`; when the others began and were over.
+    pub async fn pack(&mut self, number: usize, moves: &[(Instant, Instant)]) {
         // Radiants were stopped before the first.
         self.door = Connection::open(&self.doors[number % self.doors.len()]).await.unwrap();
         for at in 0..CHURNED {
@@ -127,19 +125,45 @@ impl Belongings {
                 self.churned[at] = Some(value);
             }
         }
-        let first = format!("first of {number}");
-        assert_eq!(self.call(&["SET", &key("once", number), &first, "NX"]).await, ok());
-        let lasting = key("lasting", number);
+        let (once, lasting) = (key("once", number % KEPT), key("lasting", number % KEPT));
+        self.call(&["DEL", &once]).await;
+        assert_eq!(self.call(&["SET", &once, &format!("first of {number}"), "NX"]).await, ok());
         assert_eq!(self.call(&["SET", &lasting, "1", "EX", "3600"]).await, ok());
         match self.call(&["PEXPIRETIME", &lasting]).await {
             Reply::Integer(at) => self.deadlines.push(at),
             other => panic!("{other:?}"),
         }
         self.request(number).await;
-        for (which, lives) in TIMES_TO_LIVE.into_iter().enumerate() {
-            let door = self.doors[(number + which) % self.doors.len()].clone();
-            self.expiring.spawn(expire(door, key("brief", number * TIMES_TO_LIVE.len() + which), lives));
+        let took = |(begun, over): &(Instant, Instant)| *over - *begun;
+        let last = moves.last().map_or(BRIEF, took);
+        let longest = moves.iter().map(took).max().unwrap_or(5 * BRIEF);
+        for (which, lives) in [BRIEF, BRIEF + last / 2, BRIEF + 2 * longest].into_iter().enumerate() {
+            self.expire(key("brief", number * 3 + which), lives).await;
         }
+    }
+
+    /// Sets a key that is to expire, and has somebody look until it has.
+    async fn expire(&mut self, key: String, lives: Duration) {
+        let sent = Instant::now();
+        let words = ["SET", &key, "1", "PX", &lives.as_millis().to_string()];
+        assert_eq!(self.call(&words).await, ok());
+        let (acknowledged, door) =
+            (Instant::now(), self.doors[self.expiring.len() % self.doors.len()].clone());
+        self.expiring.spawn(async move {
+            let mut door = Connection::open(&door).await.unwrap();
+            let mut there = sent;
+            loop {
+                let asked = Instant::now();
+                match door.call_within(&["GET", &key], PATIENCE).await.unwrap() {
+                    Reply::Bulk(Some(_)) => there = asked,
+                    Reply::Bulk(None) => {
+                        return Expired { sent, acknowledged, lives, there, gone: Instant::now() };
+                    }
+                    other => panic!("{key}: {other:?}"),
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        });
     }
 
     /// The request of this move, and then the same again and again while the shard moves.
@@ -177,15 +201,16 @@ impl Belongings {
         let (stop, task) = self.again.take().expect("it was packed");
         stop.store(true, Ordering::Relaxed);
         self.repeated += task.await.expect("each was answered as before");
-        // Of this move and of one long ago.
         for one in [number, number / 2, 0] {
             let answer = increment(&self.clients, number, self.request_of(one, true)).await;
             assert_eq!(answer, self.answers[one], "request {one} after move {number}");
             self.repeated += 1;
-            let (once, first) = (key("once", one), format!("first of {one}"));
+        }
+        for one in [number, (number + 1).saturating_sub(KEPT)] {
+            let (once, first) = (key("once", one % KEPT), format!("first of {one}"));
             assert_eq!(self.call(&["SET", &once, "second", "NX"]).await, Reply::Bulk(None), "it is taken");
             assert_eq!(self.call(&["GET", &once]).await, Reply::Bulk(Some(first)));
-            let deadline = self.call(&["PEXPIRETIME", &key("lasting", one)]).await;
+            let deadline = self.call(&["PEXPIRETIME", &key("lasting", one % KEPT)]).await;
             assert_eq!(deadline, Reply::Integer(self.deadlines[one]), "it has the same end");
         }
     }
@@ -211,38 +236,21 @@ impl Belongings {
             "{early} of {} too early, or late by {latest:?}",
             expired.len()
         );
-        let through = |one: &&Expired, last: fn(&Expired) -> Instant| {
-            moves
-                .iter()
-                .any(|(begun, over)| one.acknowledged < *begun && *begun < last(one) && last(one) < *over)
-        };
-        let during = expired.iter().filter(|one| through(one, |one| one.acknowledged + one.lives)).count();
         let due = |one: &Expired| one.acknowledged + one.lives;
-        let after = expired
-            .iter()
-            .filter(|one| moves.iter().any(|(begun, over)| one.acknowledged < *begun && *over < due(one)));
+        let in_time = |holds: fn(Instant, Instant) -> bool| {
+            let one = |one: &&Expired| {
+                moves.iter().any(|(begun, over)| {
+                    one.acknowledged < *begun && *begun < due(one) && holds(due(one), *over)
+                })
+            };
+            expired.iter().filter(one).count()
+        };
+        let during = in_time(|due, over| due <= over);
+        let after = in_time(|due, over| due > over);
+        assert!(during > 0 && after > 0, "{during} expired while the shard moved, {after} after");
         let (rows, once, lasting) = (self.rows.len(), self.answers.len(), self.deadlines.len());
         json!({"rows": rows, "requests": once, "repeated": self.repeated, "taken_once": once, "lasting": lasting,
-            "expired": {"all": expired.len(), "while_moving": during, "after": after.count(), "latest_ms": latest.as_millis() as u64}})
-    }
-}
-
-/// Sets a key that is to expire, and looks until it has.
-async fn expire(door: String, key: String, lives: Duration) -> Expired {
-    let mut door = Connection::open(&door).await.unwrap();
-    let sent = Instant::now();
-    let words = ["SET", &key, "1", "PX", &lives.as_millis().to_string()];
-    assert_eq!(door.call_within(&words, PATIENCE).await.unwrap(), ok());
-    let acknowledged = Instant::now();
-    let mut there = sent;
-    loop {
-        let asked = Instant::now();
-        match door.call_within(&["GET", &key], PATIENCE).await.unwrap() {
-            Reply::Bulk(Some(_)) => there = asked,
-            Reply::Bulk(None) => return Expired { sent, acknowledged, lives, there, gone: Instant::now() },
-            other => panic!("{key}: {other:?}"),
-        }
-        tokio::time::sleep(LOOK).await;
+            "expired": {"all": expired.len(), "while_moving": during, "after": after, "latest_ms": latest.as_millis() as u64}})
     }
 }
 
