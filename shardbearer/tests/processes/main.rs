@@ -3,6 +3,7 @@
 //! | room | holds |
 //! |---|---|
 //! | [`harness`] | clusters of processes, their logs, who waits for what |
+//! | [`dead`] | an order that is dead alone: what waits for it, and what does not |
 //! | [`desk`] | what operators ask: moves of shards, seats |
 //! | [`resp`] | a Redis client of a few lines that tells refused from unknown |
 //! | [`history`], [`load`] | what clients did and were told, and whether the data agree |
@@ -27,6 +28,7 @@
 #![allow(clippy::unwrap_used)] // a test that fails says where
 
 mod chaos;
+mod dead;
 mod desk;
 mod disk;
 mod doubtful;

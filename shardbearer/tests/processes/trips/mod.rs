@@ -23,7 +23,7 @@ use super::harness::{Cluster, PATIENCE};
 use super::replicas::same_everywhere;
 
 use self::belongings::{Belongings, ROWS};
-use self::disks::Stored;
+pub use self::disks::Stored;
 
 /// In the gate.
 const FEW: usize = 4;
