@@ -114,7 +114,7 @@ async fn a_shard_goes_to_and_fro_with_all_its_belongings_and_leaves_nothing_behi
             "one space of it, and nothing of earlier visits: {after:?}"
         );
         assert_eq!(after.spaces.len(), before.spaces.len(), "{after:?}");
-        for (before, after) in [(before.rows, after.rows), (before.tables, after.tables)] {
+        for (before, after) in [(before.data.rows, after.data.rows), (before.data.files, after.data.files)] {
             assert!(after as f64 <= before as f64 * (1.0 + BACK_WITHIN), "{before} bytes are {after} now");
         }
     }
@@ -128,7 +128,8 @@ async fn a_shard_goes_to_and_fro_with_all_its_belongings_and_leaves_nothing_behi
         "{}",
         json!({"engine": engine, "round_trips": round_trips, "moves": completed, "seconds": start.elapsed().as_secs(),
             "move_ms": {"median": took.get(took.len() / 2), "max": took.last()}, "belongings": told,
-            "compared": {"orders": orders, "rows": rows}, "bytes_of_rows": bytes(|stored| stored.rows),
-            "bytes_of_tables": bytes(|stored| stored.tables), "bytes_of_journals": bytes(|stored| stored.journals)})
+            "compared": {"orders": orders, "rows": rows}, "rows_of_data": bytes(|stored| stored.data.rows),
+            "files_of_data": bytes(|stored| stored.data.files), "files_of_control": bytes(|stored| stored.control.files),
+            "journals": bytes(|stored| stored.journals)})
     );
 }
