@@ -154,7 +154,13 @@ async fn read<T>(
     cluster: &Cluster,
     read: impl FnOnce(&dyn View) -> Result<T, StorageError>,
 ) -> Result<T, RequestError> {
-    scherald(cluster)?.look(read).await
+    // The first scherald leads for a moment before the founding is decided.
+    let founded = |view: &dyn View| match controller::topology(view)? {
+        Some(_) => read(view).map(Some),
+        None => Ok(None),
+    };
+    let found = scherald(cluster)?.look(founded).await?;
+    found.ok_or_else(|| Refused::Unavailable("the founding is not recorded yet".into()).into())
 }
 
 fn said(answer: Result<control_response::Kind, RequestError>) -> control_response::Kind {

@@ -5,17 +5,18 @@ use tokio::time::Instant;
 
 use super::harness::{Cluster, PATIENCE, http_get};
 
-/// Exit code and answer of a command.
-fn json(cluster: &Cluster, args: &[&str]) -> (i32, Value) {
+/// Exit code and answer of a command, and what it says on standard error.
+fn json(cluster: &Cluster, args: &[&str]) -> (i32, Value, String) {
     let said = cluster.run(&[&["--output", "json"], args].concat());
-    (said.status.code().unwrap_or(-1), serde_json::from_slice(&said.stdout).unwrap_or_default())
+    let answer = serde_json::from_slice(&said.stdout).unwrap_or_default();
+    (said.status.code().unwrap_or(-1), answer, String::from_utf8_lossy(&said.stderr).into_owned())
 }
 
-/// The same of one that succeeds.
+/// The answer of one that succeeds.
 #[track_caller]
 fn answer(cluster: &Cluster, args: &[&str]) -> Value {
-    let (code, answer) = json(cluster, args);
-    assert_eq!(code, 0, "{args:?}: {answer}");
+    let (code, answer, said) = json(cluster, args);
+    assert_eq!(code, 0, "{args:?}: {answer} {said}");
     answer
 }
 

@@ -304,9 +304,13 @@ impl Scene<'_> {
             }
             if self.stage.cluster.leads_as_preferred().await {
                 // Data that could not be written end a radiant when it applies something next.
-                let served = tokio::time::timeout(REACHED_MAX, self.pulse.beats(2)).await.is_ok();
-                let radiants = &mut self.stage.cluster.radiants;
-                if served && which.iter().all(|radiant| radiants[*radiant].runs()) {
+                let mut well = tokio::time::timeout(REACHED_MAX, self.pulse.beats(2)).await.is_ok();
+                for radiant in which {
+                    // Ready, too: one that is about to end runs for seconds yet.
+                    let radiant = &mut self.stage.cluster.radiants[*radiant];
+                    well &= radiant.runs() && radiant.is_ready().await;
+                }
+                if well {
                     break;
                 }
             }

@@ -50,6 +50,9 @@ pub fn play<F: Future<Output = ()>>(seed: u64, shape: &Shape, happens: impl FnOn
         let tail = TailOfAFailure(scene.clone());
         let (founders, spares) = cluster.machines.split_at(shape.founders);
         founders.iter().for_each(Machine::start);
+        for number in 0..shape.founders {
+            scene.life.spawn("early", scene.clone().asks_early(number));
+        }
         let serve = |machines: &[Machine]| machines.iter().all(|machine| machine.running().is_some());
         scene.eventually("the founders serve", || serve(founders)).await;
         spares.iter().for_each(Machine::start);
@@ -85,6 +88,21 @@ impl Drop for TailOfAFailure {
 }
 
 impl Scene {
+    /// Who asks a radiant for the past as soon as it serves is told of the founding, or that nobody knows yet.
+    async fn asks_early(self, number: usize) {
+        loop {
+            if let Some((running, _)) = self.machine(number).running()
+                && let Ok(epochs) = running.cluster.epochs().await
+            {
+                if epochs.is_empty() {
+                    self.cluster.universe.trace.broken(format!("r{number} knows of no epoch"));
+                }
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     fn machine(&self, number: usize) -> &Machine {
         &self.cluster.machines[number]
     }
