@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 usage() {
     cat <<'TEXT'
 scripts/chaos.sh [--engine NAME] [--minutes N] [--faults A,B,...] [--seed N] [--clients N] [--moves] [--members]
-                 [--flips N | --strain N]
+                 [--flips N | --strain N | --round-trips N]
 
   --engine NAME      openraft (the default), omnipaxos or chain
   --minutes N        new faults come for so long; each comes at least once (1)
@@ -20,6 +20,7 @@ scripts/chaos.sh [--engine NAME] [--minutes N] [--faults A,B,...] [--seed N] [--
   --flips N          instead: turn N bits, one after the other, in the files of a single radiant on this engine
   --strain N         instead: throughput, latency and memory beside a follower that stands still, under far too much load,
                      and after; N seconds of each
+  --round-trips N    instead: one shard goes to another order and back N times, with all that belongs to it
 
 Ends with counts, for people and as a line of JSON. After a violation the radiants' folders and the history are kept, and
 the command that checks it again is printed. Everything is kept in memory where there is /dev/shm, since a power
@@ -57,6 +58,10 @@ while (($#)); do
     --strain)
         CHAOS_STRAIN=$(number "$@") && export CHAOS_STRAIN
         test=chaos::strain::a_silent_follower_and_an_overload_pass
+        ;;
+    --round-trips)
+        CHAOS_ROUND_TRIPS=$(number "$@") && export CHAOS_ROUND_TRIPS
+        test=trips::a_shard_goes_to_and_fro_with_all_its_belongings_and_leaves_nothing_behind
         ;;
     *) usage >&2 && fail "what is '$1'?" ;;
     esac

@@ -7,6 +7,10 @@ use shardbearer_core::migration::{Migration, MigrationChange, Phase};
 /// far. Long enough for the destination to elect another herald, which may still complete the move.
 pub const FROZEN_MS_MAX: u64 = 3_000;
 
+/// A destination that does not say within so long that it has dropped what it had of a migration that was called off is not
+/// waited for: other shards are to move. It drops that when it is back, because of [`is_left_over`].
+pub const DISCARD_MS_MAX: u64 = 3_000;
+
 /// What is to be done at the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Duty {
@@ -25,6 +29,8 @@ pub struct Attendant {
     frozen_ms: Option<u64>,
     /// The source serves again and has no notes left.
     released: bool,
+    /// Since when the control order is seen to know that, by the same clock.
+    released_ms: Option<u64>,
 }
 
 impl Attendant {
@@ -35,7 +41,14 @@ impl Attendant {
             self.frozen_ms = None;
         }
         match record.phase {
-            Phase::Returning if record.released => Duty::Nothing,
+            Phase::Returning if record.released => {
+                let since = *self.released_ms.get_or_insert(now_ms);
+                if now_ms.saturating_sub(since) < DISCARD_MS_MAX {
+                    return Duty::Nothing;
+                }
+                let change = MigrationChange::Returned { id, released: true, discarded: true };
+                Duty::Control(change, "the destination is gone, and drops what it has when it is back")
+            }
             Phase::Returning if self.released => {
                 let change = MigrationChange::Returned { id, released: true, discarded: false };
                 Duty::Control(change, "the source serves")
@@ -67,4 +80,11 @@ impl Attendant {
             self.released = !part.more && part.standing.serves() && part.migration >= record.id;
         }
     }
+}
+
+/// Whether an order has of a shard what is left of a migration that is over: it was gone when that was called off.
+/// `last` is the last migration, as known here; an older one that is taken for the last says of less that it is left over.
+pub fn is_left_over(last: &Migration, part: &Part) -> bool {
+    let over = part.migration < last.id || part.migration == last.id && last.phase == Phase::Returned;
+    over && matches!(part.standing, Standing::Arriving | Standing::Verified)
 }

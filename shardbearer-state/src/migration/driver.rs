@@ -218,7 +218,8 @@ impl Driver {
                 self.tell(MigrationChange::Cancel { id }, why)
             }
             Phase::Planned => match self.part.standing {
-                Standing::Arriving => {
+                // What is left of an earlier one is in the way until it is dropped.
+                Standing::Arriving if self.part.migration == id => {
                     self.tell(MigrationChange::Copy { id }, "the destination is ready".into())
                 }
                 _ => Effect::Own(Step::Begin),

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use shardbearer_core::ids::{OrderId, RadiantId};
 use shardbearer_core::membership::Standing;
+use shardbearer_core::migration::Migration;
 use shardbearer_core::topology::Order;
 use shardbearer_proto::pb;
 use shardbearer_state::membership::word;
@@ -170,6 +171,20 @@ pub fn of_cluster(cluster: &Cluster) -> pb::StatusResponse {
         health: health.into(),
         problems,
         rebalance: Some(super::rebalance::status(cluster)),
-        migration: cluster.migrations.last().as_ref().map(Into::into),
+        migration: cluster.migrations.last().map(|last| migration(&last, |order| herald(order).is_some())),
     }
+}
+
+/// The last migration. Whoever drives it says what is in its way; where nobody can, this does.
+fn migration(last: &Migration, is_led: impl Fn(OrderId) -> bool) -> pb::Migration {
+    let mut told = pb::Migration::from(last);
+    let report = told.report.get_or_insert_default();
+    if !last.phase.is_over() && report.blocker.is_empty() {
+        let roles = [(last.from, "gives the shard"), (last.to, "takes the shard")];
+        let silent = roles.into_iter().find(|(order, _)| !is_led(*order));
+        report.blocker = silent.map_or_else(String::new, |(order, does)| {
+            format!("order {order}, which {does}, has no herald; it goes on when there is one")
+        });
+    }
+    told
 }

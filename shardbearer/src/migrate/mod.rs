@@ -3,6 +3,7 @@
 //! ```text
 //!   control order ──record, by pulses──▶ drive_all, where the destination is led   (every step forward)
 //!                                        attend_all, where the source is led       (back, and away with the copy)
+//!                                                    and wherever an order is led    (away with what is left over)
 //! ```
 //!
 //! The record as it arrives here may be old. That is a reason to be slow, never to be wrong: what is decided from it is
@@ -18,8 +19,8 @@ use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::{Epoch, OrderId, ShardId};
 use shardbearer_core::kv::{Command, Item, Migrate, Migrated, Reply, Step};
 use shardbearer_core::migration::Migration;
-use shardbearer_state::migration::{Attendant, Duty};
-use shardbearer_state::shard::part;
+use shardbearer_state::migration::{Attendant, Duty, is_left_over};
+use shardbearer_state::shard::{moving_shards, part};
 
 pub use self::known::Known;
 use crate::cluster::{Cluster, migrations};
@@ -48,6 +49,7 @@ pub async fn attend_all(cluster: Arc<Cluster>) {
     let mut attended: Option<(Epoch, Attendant)> = None;
     loop {
         cluster.migrations.changed(ROUND).await;
+        clear_up(&cluster).await;
         let Some((record, order)) = concerned(&cluster, |record| record.from) else {
             attended = None;
             continue;
@@ -94,6 +96,32 @@ async fn attend(cluster: &Arc<Cluster>, order: &Arc<Order>, record: &Migration, 
                     tracing::debug!(migration = %record.id, "not taken: {why}");
                 }
                 return;
+            }
+        }
+    }
+}
+
+/// Drops what is left in orders that are led here of migrations that are over.
+async fn clear_up(cluster: &Arc<Cluster>) {
+    let Some(last) = cluster.migrations.last() else { return };
+    for order in cluster.orders.all().into_iter().filter(|order| order.engine().status().leading) {
+        let found = moving_shards(order.view().as_ref(), order.id()).and_then(|shards| {
+            let part_of = |shard| Ok((shard, part(order.view().as_ref(), order.id(), shard)?));
+            shards.into_iter().map(part_of).collect::<Result<Vec<_>, _>>()
+        });
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::error!(order = %order.id(), %error, "cannot read the shards' records");
+                continue;
+            }
+        };
+        for (shard, part) in found.into_iter().filter(|(_, part)| is_left_over(&last, part)) {
+            tracing::info!(order = %order.id(), %shard, migration = %part.migration, "drops what is left of a migration");
+            let command = Command::Migrate(Migrate { migration: part.migration, step: Step::Discard });
+            let results = order.execute(vec![Item { shard, id: None, command }], STEP_DEADLINE).await;
+            if let Err(error) = one(results) {
+                tracing::debug!(order = %order.id(), %shard, %error, "not dropped yet");
             }
         }
     }

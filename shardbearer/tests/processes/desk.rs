@@ -35,6 +35,19 @@ impl Desk {
         self.client.status().await.ok()
     }
 
+    /// The only shard with so many rows, and its order.
+    pub async fn shard_of(&self, rows: u64) -> (u64, u64) {
+        let start = Instant::now();
+        loop {
+            let status = self.status().await.unwrap_or_default();
+            if let Some(shard) = status.shards.iter().find(|shard| shard.rows >= rows) {
+                return (shard.id, shard.order);
+            }
+            assert!(start.elapsed() < PATIENCE, "nobody tells where the rows are");
+            sleep(BREATH).await;
+        }
+    }
+
     pub async fn ask(&self, kind: Kind) -> Result<Option<pb::Migration>, Error> {
         let why = "chaos".into();
         self.client.move_shard(pb::MoveRequest { kind: Some(kind), why, ..Default::default() }).await

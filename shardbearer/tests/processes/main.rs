@@ -3,6 +3,7 @@
 //! | room | holds |
 //! |---|---|
 //! | [`harness`] | clusters of processes, their logs, who waits for what |
+//! | [`dead`] | an order that is dead alone: what waits for it, and what does not |
 //! | [`desk`] | what operators ask: moves of shards, seats |
 //! | [`resp`] | a Redis client of a few lines that tells refused from unknown |
 //! | [`history`], [`load`] | what clients did and were told, and whether the data agree |
@@ -18,6 +19,7 @@
 //! | [`shell`] | starts, errors, full disks: what operators see |
 //! | [`foreign`] | redis-cli, redis-benchmark, redis-py, gRPC from Python |
 //! | [`through`] | cluster-aware clients of others, through moves and a failover |
+//! | [`trips`] | round trips of a shard: what is its own goes with it, nothing stays behind |
 //! | [`files`] | import and export |
 //! | [`chaos`] | all of it together on each engine, judged by the oracle; `scripts/chaos.sh` runs it for long |
 //!
@@ -26,6 +28,7 @@
 #![allow(clippy::unwrap_used)] // a test that fails says where
 
 mod chaos;
+mod dead;
 mod desk;
 mod disk;
 mod doubtful;
@@ -45,3 +48,4 @@ mod resp;
 mod rolling;
 mod shell;
 mod through;
+mod trips;

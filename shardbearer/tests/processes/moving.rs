@@ -107,19 +107,6 @@ async fn write(door: String, number: u32, scale: Scale, stop: Arc<AtomicBool>) -
     done
 }
 
-/// The shard of all keys, and its order.
-async fn shard(desk: &Desk, rows: usize) -> (u64, u64) {
-    let start = Instant::now();
-    loop {
-        let status = desk.status().await.unwrap_or_default();
-        if let Some(shard) = status.shards.iter().find(|shard| shard.rows >= rows as u64) {
-            return (shard.id, shard.order);
-        }
-        assert!(start.elapsed() < PATIENCE, "nobody tells where the rows are");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
 /// What writes felt that were due in this time.
 fn felt(all: &[Done], from: Instant, to: Instant) -> Value {
     let mut late: Vec<Duration> =
@@ -146,7 +133,7 @@ async fn writers_of_a_moving_shard_wait_and_do_not_fail() {
     let cluster = Cluster::started(3).await;
     let desk = Desk::at(&cluster).await;
     fill(&cluster, scale).await;
-    let (shard, home) = shard(&desk, scale.bytes / scale.value_bytes).await;
+    let (shard, home) = desk.shard_of((scale.bytes / scale.value_bytes) as u64).await;
     let status = desk.status().await.expect("somebody answers");
     let others = status.orders.iter().filter(|order| !order.control && order.id != home);
     let there = others.map(|order| order.id).min().expect("there are several");

@@ -92,7 +92,9 @@ impl Driver {
                 }
                 let before = std::mem::replace(&mut self.part, part);
                 let expected = match self.record.phase {
-                    Phase::Planned => self.part.standing == Standing::Arriving,
+                    Phase::Planned => {
+                        self.part.standing == Standing::Arriving && self.part.migration == self.record.id
+                    }
                     Phase::Copying | Phase::Frozen => {
                         self.part.standing == Standing::Verified || self.part.progress != before.progress
                     }

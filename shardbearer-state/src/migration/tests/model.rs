@@ -9,7 +9,7 @@ use shardbearer_core::migration::Phase;
 
 use super::*;
 use crate::keys::{self, Carried};
-use crate::migration::{Attendant, Driver, Duty, Effect, Event, FROZEN_MS_MAX, Failure, Pace};
+use crate::migration::{Attendant, Driver, Duty, Effect, Event, FROZEN_MS_MAX, Failure, Pace, is_left_over};
 
 /// What is explored.
 #[derive(Clone, Copy)]
@@ -71,10 +71,16 @@ impl State {
         let mut world = World::new();
         assert_eq!(world.increment(0, "k", 0), Reply::Number { value: 1, revision: 1 });
         world.change(MigrationChange::Plan { shard: SHARD, to: ORDERS[1] }).expect("nothing moves");
+        let mut state = State::of(world);
+        state.drivers = vec![state.drivers[0].clone(); bounds.drivers];
+        state
+    }
+
+    /// The migration of a world, and one driver.
+    pub(super) fn of(world: World) -> State {
         let record = world.record().expect("planned");
-        let driver = || (Driver::new(record.clone(), Pace::default()), Effect::Wait(0));
         State {
-            drivers: (0..bounds.drivers).map(|_| driver()).collect(),
+            drivers: vec![(Driver::new(record, Pace::default()), Effect::Wait(0))],
             world,
             late: BTreeSet::new(),
             released: false,
@@ -141,7 +147,7 @@ impl State {
     }
 
     /// What the source's herald does by itself; `late_ms`: how long it has seen the shard frozen.
-    fn attend(&mut self, late_ms: u64, double: Option<Double>) {
+    pub(super) fn attend(&mut self, late_ms: u64, double: Option<Double>) {
         let Some(record) = self.world.record() else { return };
         let mut attendant = Attendant::default();
         let part = self.world.part(0);
@@ -164,6 +170,14 @@ impl State {
             Duty::Control(change, _) => {
                 let _ = self.world.change(change);
             }
+        }
+    }
+
+    /// The destination's herald drops what is left there.
+    pub(super) fn clear_up(&mut self) {
+        let part = self.world.part(1);
+        if self.world.record().is_some_and(|last| is_left_over(&last, &part)) {
+            self.world.step(1, migrate(part.migration, Step::Discard));
         }
     }
 
@@ -230,6 +244,10 @@ impl State {
                 Ok(())
             });
         }
+        with(&|state| {
+            state.clear_up();
+            Ok(())
+        });
         if self.acknowledged == self.sent && self.sent < bounds.writes {
             with(&|state| {
                 state.sent += 1;
@@ -310,6 +328,7 @@ impl State {
                 break;
             }
         }
+        state.clear_up();
         state
     }
 
@@ -321,6 +340,10 @@ impl State {
             return Err(format!("it does not end: {:?}", record.phase));
         }
         let owner = usize::from(record.phase == Phase::Collected);
+        let left = state.world.part(1);
+        if record.phase == Phase::Returned && !matches!(left.standing, Standing::Gone | Standing::Absent) {
+            return Err(format!("it left something behind: {left:?}"));
+        }
         let order = state.world.topology().tables[0].shards[0].order;
         match order == ORDERS[owner] && state.world.part(owner).standing.serves() {
             true => Ok(record.phase),

@@ -5,6 +5,7 @@ use shardbearer_core::migration::Phase;
 
 use super::model::{Bounds, State};
 use super::*;
+use crate::migration::DISCARD_MS_MAX;
 
 const CALM: Bounds =
     Bounds { drivers: 1, losses: 0, crashes: 0, writes: 0, cancel: false, ends_every: 0, double: None };
@@ -82,6 +83,34 @@ fn a_shard_comes_back_to_an_order_that_had_it() {
     };
     assert_eq!(part.standing, Standing::Serving);
     assert_eq!((part.rows, world.part(0).rows), (1, 0), "no old row is there");
+}
+
+/// Its destination is gone when a migration is called off: others may begin, also of that shard to that order, which drops
+/// what it has of the first when it is back.
+#[test]
+fn a_migration_without_its_destination_is_called_off_and_leaves_nothing() {
+    let mut state = copied();
+    let first = state.world.record().expect("it is copying").id;
+    let plan = || MigrationChange::Plan { shard: SHARD, to: ORDERS[1] };
+    state.world.change(MigrationChange::Cancel { id: first }).expect("it is copying");
+    for late_ms in [0, 0, DISCARD_MS_MAX - 1] {
+        state.attend(late_ms, None);
+        state.world.change(plan()).expect_err("the destination may still answer");
+    }
+    state.attend(DISCARD_MS_MAX, None);
+    assert_eq!(state.world.record().expect("it was one").phase, Phase::Returned);
+    assert_eq!(state.world.part(0).standing, Standing::Serving);
+    assert_eq!(state.world.part(1).standing, Standing::Arriving, "nobody was there to drop it");
+
+    let second = state.world.change(plan()).expect("nothing moves");
+    let mut again = State::of(state.world);
+    (0..20).for_each(|_| again.act(0, false, None));
+    assert_eq!(again.world.record().expect("planned").phase, Phase::Planned, "the first is in the way");
+    again.clear_up();
+    assert_eq!(again.world.part(1).standing, Standing::Gone);
+    again.clear_up();
+    assert_eq!(again.ends(None), Ok(Phase::Collected));
+    assert_eq!(again.world.record().expect("planned").id, second);
 }
 
 #[test]

@@ -51,6 +51,7 @@ use self::gaps::Pulse;
 use self::moves::Moves;
 use self::plan::{Fault, Plan};
 use self::stage::Stage;
+pub use self::stage::files_of;
 use self::summary::Tally;
 
 fn one_of<T: Clone>(dice: &mut StdRng, all: &[T]) -> T {

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use shardbearer_core::ids::OrderId;
+use shardbearer::gateway::Overview as _;
+use shardbearer_core::ids::{OrderId, ShardId};
 use shardbearer_core::migration::Phase;
+use shardbearer_core::storage::Space;
+use shardbearer_proto::pb::move_request;
 use shardbearer_proto::pb::rebalance_request::Kind;
 
 use super::load::Habits;
@@ -97,6 +100,60 @@ fn a_move_is_not_over_while_its_source_or_its_destination_is_dead_and_is_after()
             scene.within(LONG, "the move is over", over).await;
         }
     });
+}
+
+/// The order that is to have a shard dies at any moment of the move, which is called off: others move without it, and when it
+/// is back it drops what it has, and can be given that shard.
+#[test]
+fn a_move_that_is_called_off_while_its_destination_is_dead_lets_others_go_on() {
+    play(7, &islands(), async |scene| {
+        let [from, dying, to] = [2, 3, 4].map(OrderId);
+        let [shard, another] = scene.topology(0).shards_of(from)[..2] else { panic!("it has many") };
+        scene.rows(shard, 20 << 10, 20).await;
+        let down = home(&scene, dying);
+        let at = (0..4).find(|number| ![from, dying].map(|order| home(&scene, order)).contains(number));
+        let at = at.expect("four radiants, two orders");
+        let load = scene.load("meanwhile", &on(&scene, [to; 2], [at, home(&scene, from)]));
+        let (mut called_off, mut left) = (0, 0);
+        for turn in 0..6 {
+            let id = scene.plan(at, shard, dying).await.expect("nothing else moves");
+            scene.pass(Duration::from_millis(10 + 25 * turn)).await;
+            scene.machine(down).crash().await;
+            scene.pass(Duration::from_secs(3)).await;
+            let words = format!("order {dying}, which takes the shard, has no herald");
+            let seen = scene.running(at).cluster.status().migration.expect("it was planned");
+            let cancelled = scene.ask_move(at, move_request::Kind::Cancel(id)).await.is_ok();
+            if cancelled {
+                assert!(scene.ended(at, id).is_some() || seen.report.expect("told").blocker.contains(&words));
+                let over = || scene.ended(at, id) == Some(Phase::Returned);
+                scene.within(Duration::from_secs(10), "it is called off", over).await;
+                let disk = &scene.machine(down).disk;
+                let spaces = disk.rows_of(dying).into_keys();
+                left += usize::from(spaces.into_iter().any(|space| is_of(space, shard)));
+                let (owner, next) = match scene.topology(at).shards_of(from).contains(&another) {
+                    true => (from, to),
+                    false => (to, from),
+                };
+                scene.moved(at, another, next).await;
+                assert!(scene.topology(at).shards_of(from).contains(&shard), "of order {owner} as well");
+                called_off += 1;
+            }
+            scene.machine(down).start();
+            scene.eventually("all is well", || scene.all(is_well)).await;
+            scene.eventually("it is over", || scene.ended(at, id).is_some()).await;
+            if cancelled {
+                scene.moved(at, shard, dying).await;
+            }
+            scene.moved(at, shard, from).await;
+        }
+        println!("{called_off} of 6 called off, {left} of them had left something");
+        assert!(called_off >= 1 && left >= 1, "{called_off} called off, {left} had left something");
+        assert!(load.stop().await > 1_000, "clients went on");
+    });
+}
+
+fn is_of(space: Space, wanted: ShardId) -> bool {
+    matches!(space, Space::Shard { shard, .. } if shard == wanted)
 }
 
 /// Two orders are to go, and one of them is dead: the shards of the other get new owners all the same, and are served all the
