@@ -18,7 +18,7 @@ use std::time::Duration;
 use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::{Epoch, OrderId, ShardId};
 use shardbearer_core::kv::{Command, Item, Migrate, Migrated, Reply, Step};
-use shardbearer_core::migration::Migration;
+use shardbearer_core::migration::{Migration, Phase};
 use shardbearer_state::migration::{Attendant, Duty, is_left_over};
 use shardbearer_state::shard::{moving_shards, part};
 
@@ -30,6 +30,10 @@ use crate::router::Router;
 
 /// How often an order is looked after when nothing is heard.
 const ROUND: Duration = Duration::from_millis(200);
+
+/// How often led orders are looked through for what is left over when nothing changed: a step of a migration that is over
+/// may still have been in a log.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// For one step at either order.
 const STEP_DEADLINE: Duration = Duration::from_secs(2);
@@ -47,9 +51,12 @@ pub async fn drive_all(cluster: Arc<Cluster>, router: Arc<Router>) {
 /// Attends to migrations from the orders that are led here, until the world ends.
 pub async fn attend_all(cluster: Arc<Cluster>) {
     let mut attended: Option<(Epoch, Attendant)> = None;
+    let mut looked = Looked::default();
     loop {
         cluster.migrations.changed(ROUND).await;
-        clear_up(&cluster).await;
+        if looked.is_due(&cluster) {
+            looked.clean = clear_up(&cluster).await;
+        }
         let Some((record, order)) = concerned(&cluster, |record| record.from) else {
             attended = None;
             continue;
@@ -101,10 +108,44 @@ async fn attend(cluster: &Arc<Cluster>, order: &Arc<Order>, record: &Migration, 
     }
 }
 
-/// Drops what is left in orders that are led here of migrations that are over.
-async fn clear_up(cluster: &Arc<Cluster>) {
-    let Some(last) = cluster.migrations.last() else { return };
-    for order in cluster.orders.all().into_iter().filter(|order| order.engine().status().leading) {
+/// Orders that are led here.
+fn led(cluster: &Cluster) -> impl Iterator<Item = Arc<Order>> + use<> {
+    cluster.orders.all().into_iter().filter(|order| order.engine().status().leading)
+}
+
+/// When orders were looked through for what is left over. Each time costs a look at every shard's record.
+#[derive(Default)]
+struct Looked {
+    last: Option<(Epoch, Phase)>,
+    led: Vec<OrderId>,
+    at_ns: u64,
+    /// Nothing was left.
+    clean: bool,
+}
+
+impl Looked {
+    fn is_due(&mut self, cluster: &Cluster) -> bool {
+        let now = Looked {
+            last: cluster.migrations.last().map(|last| (last.id, last.phase)),
+            led: led(cluster).map(|order| order.id()).collect(),
+            at_ns: cluster.world.monotonic_ns(),
+            clean: false,
+        };
+        let same = (self.last, &self.led) == (now.last, &now.led);
+        let lately = Duration::from_nanos(now.at_ns.saturating_sub(self.at_ns)) < LOOK_AGAIN;
+        let due = !(same && self.clean && lately);
+        if due {
+            *self = now;
+        }
+        due
+    }
+}
+
+/// Drops what is left in orders that are led here of migrations that are over; returns whether nothing was.
+async fn clear_up(cluster: &Arc<Cluster>) -> bool {
+    let Some(last) = cluster.migrations.last() else { return true };
+    let mut clean = true;
+    for order in led(cluster) {
         let found = moving_shards(order.view().as_ref(), order.id()).and_then(|shards| {
             let part_of = |shard| Ok((shard, part(order.view().as_ref(), order.id(), shard)?));
             shards.into_iter().map(part_of).collect::<Result<Vec<_>, _>>()
@@ -113,10 +154,12 @@ async fn clear_up(cluster: &Arc<Cluster>) {
             Ok(found) => found,
             Err(error) => {
                 tracing::error!(order = %order.id(), %error, "cannot read the shards' records");
+                clean = false;
                 continue;
             }
         };
         for (shard, part) in found.into_iter().filter(|(_, part)| is_left_over(&last, part)) {
+            clean = false;
             tracing::info!(order = %order.id(), %shard, migration = %part.migration, "drops what is left of a migration");
             let command = Command::Migrate(Migrate { migration: part.migration, step: Step::Discard });
             let results = order.execute(vec![Item { shard, id: None, command }], STEP_DEADLINE).await;
@@ -125,6 +168,7 @@ async fn clear_up(cluster: &Arc<Cluster>) {
             }
         }
     }
+    clean
 }
 
 /// A step as an item of the shard.
