@@ -15,7 +15,7 @@ use shardbearer_core::topology::Topology;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use super::desk::{Desk, ENDS_WITHIN, is_over};
+use super::desk::{Desk, is_over};
 use super::harness::{Cluster, PATIENCE};
 use super::resp::{Connection, Reply};
 use super::trips::Stored;
@@ -97,7 +97,7 @@ impl Islands {
             if let Some(record) = last.as_ref().filter(|record| holds(record)) {
                 return record.clone();
             }
-            assert!(start.elapsed() < ENDS_WITHIN, "not seen: {what}; {last:?}");
+            assert!(start.elapsed() < 2 * PATIENCE, "not seen: {what}; {last:?}");
             sleep(LOOK).await;
         }
     }

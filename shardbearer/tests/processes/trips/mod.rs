@@ -18,7 +18,7 @@ use serde_json::json;
 use shardbearer_client::pb::move_request::{Kind, Plan};
 use tokio::time::Instant;
 
-use super::desk::{Desk, ENDS_WITHIN};
+use super::desk::Desk;
 use super::harness::{Cluster, PATIENCE};
 use super::replicas::same_everywhere;
 
@@ -49,7 +49,8 @@ impl Told {
 async fn moved(desk: &Desk, shard: u64, to: u64) -> (Instant, Instant) {
     let begun = Instant::now();
     let record = desk.ask(Kind::Plan(Plan { shard, to })).await.expect("nothing else moves");
-    desk.over(Some(record.expect("a record").id), ENDS_WITHIN).await;
+    // Nobody is killed here; how long it takes is up to the machine.
+    desk.over(Some(record.expect("a record").id), 3 * PATIENCE).await;
     (begun, Instant::now())
 }
 
