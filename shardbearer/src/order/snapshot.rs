@@ -187,15 +187,24 @@ fn take_space(rest: &mut Bytes) -> Option<Space> {
 pub struct ImageWriter {
     file: File,
     partial: PathBuf,
+    /// It has its own name, which is also that of nobody else.
+    complete: bool,
 }
 
 impl ImageWriter {
-    /// Starts a new file in the folder.
+    /// Starts a new file in the folder. An image that waits there or is being installed keeps its name: were it replaced,
+    /// the end of its install would take the other one away.
     pub fn create(folder: &Path) -> Result<Self, StorageError> {
         for number in 0u32.. {
             let partial = folder.join(format!("{number}.{PARTIAL}"));
             match File::options().read(true).write(true).create_new(true).open(&partial) {
-                Ok(file) => return Ok(ImageWriter { file, partial }),
+                Ok(file) => {
+                    let writer = ImageWriter { file, partial, complete: false };
+                    // Looked at now: whoever had this name until just now has the other one.
+                    if !writer.partial.with_extension(COMPLETE).exists() {
+                        return Ok(writer);
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(at(&partial, &error)),
             }
@@ -215,6 +224,7 @@ impl ImageWriter {
         })?;
         let complete = self.partial.with_extension(COMPLETE);
         fs::rename(&self.partial, &complete).map_err(|error| at(&complete, &error))?;
+        self.complete = true;
         let folder = complete.parent().unwrap_or(Path::new("."));
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| at(folder, &error))?;
         let place = complete.to_str().map(str::to_owned);
@@ -235,8 +245,10 @@ impl SnapshotWriter for ImageWriter {
 
 impl Drop for ImageWriter {
     fn drop(&mut self) {
-        // After a rename there is nothing under this name any more.
-        let _ = fs::remove_file(&self.partial);
+        // After the rename this name may be another one's.
+        if !self.complete {
+            let _ = fs::remove_file(&self.partial);
+        }
     }
 }
 

@@ -71,3 +71,29 @@ async fn an_image_that_is_damaged_while_it_waits_stops_the_replica() {
     let more = target.apply(vec![entry(5, None, put(9, "more"))]).await;
     assert!(more.is_err(), "it goes on with half an image");
 }
+
+/// Were two under one name, the end of the first's install would take the second away, and that replica would never start again.
+#[tokio::test]
+async fn an_image_that_waits_keeps_its_name_until_it_is_installed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = filled(&folder.path().join("source"), "new", 12).await;
+    let target = filled(&folder.path().join("target"), "old", 5).await;
+    let mut images = Vec::new();
+    for more in [0, 1] {
+        if more == 1 {
+            apply(source.as_ref(), 12, None, put(99, "more")).await;
+        }
+        let mut reader = source.snapshot().await.expect("readable");
+        let mut writer = target.receive_snapshot().await.expect("a folder");
+        while let Some(chunk) = reader.next().expect("readable") {
+            writer.write(&chunk).expect("writable");
+        }
+        images.push(writer.finish().expect("whole"));
+    }
+    assert_ne!(images[0].place, images[1].place);
+    for image in images {
+        target.install(image).await.expect("it is there");
+    }
+    assert_eq!(rows(target.view().as_ref()), rows(source.view().as_ref()));
+    assert_eq!(std::fs::read_dir(folder.path().join("target/images")).expect("there").count(), 0);
+}
