@@ -42,6 +42,7 @@ enum Kind {
 struct Mains {
     disk: Disk,
     journal: PathBuf,
+    kind: Kind,
 }
 
 impl Mains {
@@ -64,14 +65,26 @@ impl Mains {
         }
         let disk = Disk::read(&radiant.folder);
         radiant.start();
-        Mains { disk, journal }
+        Mains { disk, journal, kind }
     }
 
     /// Takes away what was not durable. The process is gone.
     fn cut(mut self, radiant: &Radiant, loss: Loss) {
         self.disk.follow(&self.journal);
+        let folders = image_folders(radiant);
         self.disk.restore(&radiant.folder, loss);
+        if self.kind != Kind::Lies {
+            // Data say of an image that it is in one of them.
+            assert_eq!(image_folders(radiant), folders, "{}: folders of images", radiant.name);
+        }
     }
+}
+
+fn image_folders(radiant: &Radiant) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(radiant.folder.join("images")).into_iter().flatten();
+    let mut folders: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    folders.sort();
+    folders
 }
 
 fn start_all(cluster: &mut Cluster, library: &Path, kinds: [Kind; 3]) -> Vec<Mains> {
