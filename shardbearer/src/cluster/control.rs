@@ -19,6 +19,7 @@ use shardbearer_state::controller::{self, ControlMachine};
 use tokio::time::Instant;
 
 use super::Cluster;
+use super::attempts::{adds, changes, error_of, last_word};
 use crate::order::applier::MachineApplier;
 
 /// How long one attempt to reach the scherald may take.
@@ -160,7 +161,7 @@ async fn read<T>(
         None => Ok(None),
     };
     let found = scherald(cluster)?.look(founded).await?;
-    found.ok_or_else(|| Refused::Unavailable("the founding is not recorded yet".into()).into())
+    found.ok_or_else(|| Refused::Unavailable("the cluster is still being founded".into()).into())
 }
 
 fn said(answer: Result<control_response::Kind, RequestError>) -> control_response::Kind {
@@ -270,38 +271,6 @@ pub async fn request(
     }
 }
 
-/// Whether carrying a request out twice does more than once. The others say what shall be, not what to add.
-fn adds(request: &pb::ControlRequest) -> bool {
-    use pb::rebalance_request::Kind;
-    match &request.kind {
-        Some(control_request::Kind::Rebalance(asked)) => matches!(asked.kind, Some(Kind::Create(_))),
-        Some(control_request::Kind::Reset(asked)) => !asked.dry_run,
-        _ => false,
-    }
-}
-
-/// Whether carrying a request out changes anything.
-fn changes(request: &pb::ControlRequest) -> bool {
-    use control_request::Kind::{Command, Members, Rebalance, Reset};
-    matches!(request.kind, Some(Command(_) | Members(_) | Rebalance(_) | Reset(_)))
-}
-
-/// What to say of a request that nobody answered in time: that it is refused only if no attempt is open, and why in the
-/// words of the last attempt, unless nobody could have carried it out.
-fn last_word(cluster: &Cluster, answer: pb::ControlResponse, open: bool) -> pb::ControlResponse {
-    const HEADLESS: &str =
-        "the control order has no herald: most of its members are down or cannot be reached";
-    let Some(error) = error_of(&answer) else { return answer };
-    let headless = cluster.peers.leader(OrderId::CONTROL, cluster.world.monotonic_ns()).is_none();
-    let error = match (open, headless, error) {
-        (false, false, _) | (true, false, RequestError::Unknown(_)) => return answer,
-        (false, true, _) => RequestError::Refused(Refused::Unavailable(HEADLESS.into())),
-        (true, true, _) => RequestError::Unknown(format!("an attempt was not answered, and {HEADLESS}")),
-        (true, false, error) => RequestError::Unknown(format!("an attempt was not answered; then: {error}")),
-    };
-    pb::ControlResponse { kind: Some(control_response::Kind::Error((&error).into())) }
-}
-
 /// The scherald, as far as known; otherwise a member of the control order that may know, each in its turn.
 fn whom(cluster: &Cluster, turn: usize) -> Option<RadiantId> {
     if let Some(herald) = cluster.leads.herald(OrderId::CONTROL).filter(|herald| *herald != cluster.me) {
@@ -310,13 +279,6 @@ fn whom(cluster: &Cluster, turn: usize) -> Option<RadiantId> {
     let topology = cluster.map.topology();
     let members = &topology.order(OrderId::CONTROL)?.members;
     members.get(turn.checked_rem(members.len())?).copied().filter(|member| *member != cluster.me)
-}
-
-fn error_of(answer: &pb::ControlResponse) -> Option<RequestError> {
-    match &answer.kind {
-        Some(control_response::Kind::Error(error)) => RequestError::try_from(error.clone()).ok(),
-        Some(_) | None => None,
-    }
 }
 
 fn refuse(error: &CallError) -> pb::ControlResponse {

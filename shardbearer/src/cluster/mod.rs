@@ -14,6 +14,7 @@
 //!
 //! Nothing here decides about data: a wrong view makes requests slow, never wrong.
 
+mod attempts;
 pub mod control;
 pub mod history;
 pub mod migrations;

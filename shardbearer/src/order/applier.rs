@@ -23,7 +23,8 @@ use shardbearer_core::world::World;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::install;
-use super::snapshot::{self, ImageReader, ImageWriter};
+use super::received::{self, ImageWriter};
+use super::snapshot::ImageReader;
 use super::spool::Spool;
 use super::verify::Marks;
 
@@ -87,7 +88,7 @@ impl<M: StateMachine> MachineApplier<M> {
         make_durable(&snapshots)
             .map_err(|error| StorageError::Io(format!("cannot create {}: {error}", snapshots.display())))?;
         install::finish(storage.as_ref(), order, &snapshots)?;
-        snapshot::clean(&snapshots);
+        received::clean(&snapshots);
         let applied = {
             let view = storage.view();
             machine.load(view.as_ref())?;

@@ -18,7 +18,7 @@ use shardbearer_core::storage::{Batch, Durability, KeyRange, Space, StorageEngin
 use super::applier::{
     APPLIED, Applying, INSTALLING, MachineApplier, encode_applied, read_applied, seal, unseal,
 };
-use super::{generation, snapshot};
+use super::{generation, received, snapshot};
 
 /// Finishes an install that a crash interrupted.
 pub(super) fn finish(
@@ -39,7 +39,7 @@ impl<M: StateMachine> MachineApplier<M> {
             return Err(failure.clone());
         }
         if received.applied.position.index <= self.applied().position.index {
-            snapshot::discard(&received.place);
+            received::discard(&received.place);
             return Ok(());
         }
         self.installs.fetch_add(1, Ordering::SeqCst);
@@ -112,6 +112,6 @@ fn load_image(storage: &dyn StorageEngine, order: OrderId, place: &str) -> Resul
     batch.put(own, Bytes::from_static(APPLIED), encode_applied(&applied));
     batch.delete(own, Bytes::from_static(INSTALLING));
     storage.commit(batch, Durability::Synced)?;
-    snapshot::discard(place);
+    received::discard(place);
     Ok(())
 }

@@ -20,6 +20,7 @@ mod install;
 mod load;
 pub mod queue;
 pub mod reads;
+mod received;
 pub mod registry;
 pub mod snapshot;
 mod spool;

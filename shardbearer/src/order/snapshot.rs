@@ -1,16 +1,16 @@
-//! Images of an order's data: read from a consistent view in chunks, received aside into a file,
+//! Images of an order's data: read from a consistent view in chunks, received aside into a file ([`super::received`]),
 //! installed from there.
 //!
 //! An image is a sequence of blocks `length (4) · crc32 (4) · body`. The first body is the header (version, position,
 //! engine's note), the last the trailer (row count and a blake3 digest of all bodies before it),
 //! those between hold rows. A file without its trailer is no image.
 
-use std::fs::{self, File};
-use std::io::{self, BufReader, Read, Write};
+use std::fs::File;
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use shardbearer_core::engine::{Applied, ReceivedSnapshot, SnapshotReader, SnapshotWriter};
+use shardbearer_core::engine::{Applied, SnapshotReader};
 use shardbearer_core::ids::{OrderId, ShardId};
 use shardbearer_core::log::LogPos;
 use shardbearer_core::storage::{KeyRange, Space, StorageError, View};
@@ -28,11 +28,6 @@ const CHUNK_BYTES_MAX: usize = 2 * BLOCK_BYTES;
 
 /// Longest block that is believed: a row of the largest value and then some.
 const BLOCK_BYTES_MAX: usize = 64 << 20;
-
-/// Suffix of a file that is still being received.
-const PARTIAL: &str = "partial";
-/// Suffix of a complete image.
-const COMPLETE: &str = "image";
 
 /// Reads an image from a view.
 pub struct ImageReader {
@@ -183,89 +178,12 @@ fn take_space(rest: &mut Bytes) -> Option<Space> {
     })
 }
 
-/// Receives an image into a file beside the live data.
-pub struct ImageWriter {
-    file: File,
-    partial: PathBuf,
-    /// It has its own name, which is also that of nobody else.
-    complete: bool,
-}
-
-impl ImageWriter {
-    /// Starts a new file in the folder. An image that waits there or is being installed keeps its name: were it replaced,
-    /// the end of its install would take the other one away.
-    pub fn create(folder: &Path) -> Result<Self, StorageError> {
-        for number in 0u32.. {
-            let partial = folder.join(format!("{number}.{PARTIAL}"));
-            match File::options().read(true).write(true).create_new(true).open(&partial) {
-                Ok(file) => {
-                    let writer = ImageWriter { file, partial, complete: false };
-                    // Looked at now: whoever had this name until just now has the other one.
-                    if !writer.partial.with_extension(COMPLETE).exists() {
-                        return Ok(writer);
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(at(&partial, &error)),
-            }
-        }
-        Err(StorageError::Io("no free name for a snapshot".into()))
-    }
-
-    /// The file, to read what was written.
-    pub(super) fn reading(&self) -> io::Result<File> {
-        self.file.try_clone()
-    }
-
-    fn complete(&mut self) -> Result<ReceivedSnapshot, StorageError> {
-        self.file.sync_all().map_err(|error| at(&self.partial, &error))?;
-        let applied = verify(&self.partial).inspect_err(|error| {
-            tracing::warn!("a received image is not taken, another will come: {error}")
-        })?;
-        let complete = self.partial.with_extension(COMPLETE);
-        fs::rename(&self.partial, &complete).map_err(|error| at(&complete, &error))?;
-        self.complete = true;
-        let folder = complete.parent().unwrap_or(Path::new("."));
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| at(folder, &error))?;
-        let place = complete.to_str().map(str::to_owned);
-        let place = place.ok_or_else(|| StorageError::Io("the data directory's path is not UTF-8".into()))?;
-        Ok(ReceivedSnapshot { applied, place })
-    }
-}
-
-impl SnapshotWriter for ImageWriter {
-    fn write(&mut self, chunk: &[u8]) -> Result<(), StorageError> {
-        self.file.write_all(chunk).map_err(|error| at(&self.partial, &error))
-    }
-
-    fn finish(mut self: Box<Self>) -> Result<ReceivedSnapshot, StorageError> {
-        self.complete()
-    }
-}
-
-impl Drop for ImageWriter {
-    fn drop(&mut self) {
-        // After the rename this name may be another one's.
-        if !self.complete {
-            let _ = fs::remove_file(&self.partial);
-        }
-    }
-}
-
-/// Reads the whole file once, so that a damaged image is found before anything is replaced.
-fn verify(path: &Path) -> Result<Applied, StorageError> {
-    let mut image = open_file(path)?;
-    let applied = image.applied.clone();
-    image.try_for_each(|row| row.map(drop))?;
-    Ok(applied)
-}
-
 /// Opens a complete image.
 pub fn open(place: &str) -> Result<Image, StorageError> {
     open_file(Path::new(place))
 }
 
-fn open_file(path: &Path) -> Result<Image, StorageError> {
+pub(super) fn open_file(path: &Path) -> Result<Image, StorageError> {
     let file = File::open(path).map_err(|error| at(path, &error))?;
     read(BufReader::with_capacity(1 << 20, file), path)
 }
@@ -385,22 +303,6 @@ impl<R: Read> Iterator for Image<R> {
     }
 }
 
-/// Removes an image that is not needed any more.
-pub fn discard(place: &str) {
-    // What stays is removed at the next start.
-    let _ = fs::remove_file(place);
-}
-
-/// Removes what a crash left half received or uninstalled.
-pub fn clean(folder: &Path) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.extension().is_some_and(|suffix| suffix == PARTIAL || suffix == COMPLETE) {
-            let _ = fs::remove_file(path);
-        }
-    }
-}
-
-fn at(path: &Path, error: &io::Error) -> StorageError {
+pub(super) fn at(path: &Path, error: &io::Error) -> StorageError {
     StorageError::Io(format!("{}: {error}", path.display()))
 }

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use shardbearer_core::engine::{Applied, SnapshotReader, SnapshotWriter};
 use shardbearer_core::storage::StorageError;
 
-use super::snapshot::{ImageReader, ImageWriter};
+use super::received::ImageWriter;
+use super::snapshot::ImageReader;
 
 /// Bytes that are handed out at once.
 const CHUNK_BYTES: u64 = 1 << 20;

@@ -1,7 +1,7 @@
 //! Images that were damaged on their way, or in the file in which they wait.
 
 use super::*;
-use crate::order::snapshot::ImageWriter;
+use crate::order::received::ImageWriter;
 
 fn put(key: u64, value: &'static str) -> Command {
     let (condition, expiry) = (Condition::Always, Expiry::Never);
