@@ -97,17 +97,13 @@ impl Belongings {
             rows,
         };
         for (key, value) in &belongings.rows {
-            let start = Instant::now();
-            // A busy cluster may refuse for a while.
-            while belongings.door.call_within(&["SET", key, value], PATIENCE).await.unwrap() != ok() {
-                assert!(start.elapsed() < PATIENCE, "{key} is not taken");
-            }
+            assert_eq!(call(&mut belongings.door, &["SET", key, value]).await.1, ok());
         }
         belongings
     }
 
     async fn call(&mut self, words: &[&str]) -> Reply {
-        self.door.call_within(words, PATIENCE).await.unwrap()
+        call(&mut self.door, words).await.1
     }
 
     /// Before move `number`; when the others began and were over.
@@ -144,17 +140,17 @@ impl Belongings {
 
     /// Sets a key that is to expire, and has somebody look until it has.
     async fn expire(&mut self, key: String, lives: Duration) {
-        let sent = Instant::now();
         let words = ["SET", &key, "1", "PX", &lives.as_millis().to_string()];
-        assert_eq!(self.call(&words).await, ok());
+        let (sent, reply) = call(&mut self.door, &words).await;
+        assert_eq!(reply, ok());
         let (acknowledged, door) =
             (Instant::now(), self.doors[self.expiring.len() % self.doors.len()].clone());
         self.expiring.spawn(async move {
             let mut door = Connection::open(&door).await.unwrap();
             let mut there = sent;
             loop {
-                let asked = Instant::now();
-                match door.call_within(&["GET", &key], PATIENCE).await.unwrap() {
+                let (asked, reply) = call(&mut door, &["GET", &key]).await;
+                match reply {
                     Reply::Bulk(Some(_)) => there = asked,
                     Reply::Bulk(None) => {
                         return Expired { sent, acknowledged, lives, there, gone: Instant::now() };
@@ -271,6 +267,22 @@ async fn increment(clients: &[KvClient<Channel>], first: usize, mut id: RequestI
         id.retry = true;
     }
     unreachable!("a cycle does not end")
+}
+
+/// When it was asked, and what it was answered. What is refused has not happened, and is asked again: a busy machine may hold
+/// elections.
+async fn call(door: &mut Connection, words: &[&str]) -> (Instant, Reply) {
+    let start = Instant::now();
+    loop {
+        let asked = Instant::now();
+        match door.call_within(words, PATIENCE).await.unwrap() {
+            Reply::Error(why) if why.starts_with("CLUSTERDOWN ") || why.starts_with("TRYAGAIN ") => {
+                assert!(start.elapsed() < PATIENCE, "{words:?}: {why}");
+            }
+            reply => return (asked, reply),
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 fn ok() -> Reply {
