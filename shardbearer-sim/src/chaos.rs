@@ -249,53 +249,52 @@ pub fn plan(
         return steps;
     }
     let lanes = if profile.budget == usize::MAX { 1 } else { profile.budget.min(tolerated.max(1)) };
-    // Until when a radiant is damaged.
+    // Until when a radiant is damaged, by the faults drawn so far.
     let mut damaged = vec![0; radiants];
-    for _ in 0..lanes {
-        let mut now = from_ms;
-        loop {
-            now += 10 + rng.random_range(profile.pause_ms.0..=profile.pause_ms.1);
-            if now >= to_ms {
-                break;
-            }
-            let fault = profile.faults[rng.random_range(0..profile.faults.len())];
-            let lasts = lasts_ms(fault, rng);
-            if now + lasts >= to_ms {
-                continue;
-            }
-            if profile.budget == usize::MAX {
-                let slow = rng.random_bool(0.5).then(|| slow(rng));
-                let begin = now;
-                if slow.is_some() {
-                    // A slow disk has more to lose.
-                    now += rng.random_range(20..300);
-                }
-                for radiant in 0..radiants {
-                    if let Some(slow) = slow {
-                        steps.push(Step { at_ms: begin, act: Act::Pace(radiant, slow) });
-                        steps.push(Step { at_ms: now, act: Act::Pace(radiant, Pace::USUAL) });
-                    }
-                    steps.push(Step { at_ms: now, act: Act::Crash(radiant) });
-                    let back = now + lasts + rng.random_range(0..500);
-                    steps.push(Step { at_ms: back, act: Act::Start(radiant) });
-                }
-            } else {
-                let well: Vec<usize> = (0..radiants).filter(|radiant| damaged[*radiant] <= now).collect();
-                let victim = well[rng.random_range(0..well.len())];
-                damaged[victim] = now + lasts;
-                let other = (victim + rng.random_range(1..radiants)) % radiants;
-                let (begin, end) = acts(fault, victim, other, lasts, rng);
-                let mut at_ms = now;
-                if matches!(begin, Act::Crash(_) | Act::Fail(..)) && rng.random_bool(0.5) {
-                    steps.push(Step { at_ms, act: Act::Pace(victim, slow(rng)) });
-                    at_ms += rng.random_range(20..lasts.min(300));
-                    steps.push(Step { at_ms, act: Act::Pace(victim, Pace::USUAL) });
-                }
-                steps.push(Step { at_ms, act: begin });
-                steps.extend(end.map(|act| Step { at_ms: now + lasts, act }));
-            }
-            now += lasts;
+    let pause = |rng: &mut StdRng| 10 + rng.random_range(profile.pause_ms.0..=profile.pause_ms.1);
+    // When each lane's next fault begins. Faults are drawn in the order in which they begin, whatever their lane: only so
+    // is it known who is damaged then. There are fewer lanes than radiants, so somebody is not.
+    let mut begins: Vec<u64> = (0..lanes).map(|_| from_ms + pause(rng)).collect();
+    while let Some(lane) = (0..lanes).min_by_key(|lane| begins[*lane]).filter(|lane| begins[*lane] < to_ms) {
+        let mut now = begins[lane];
+        let fault = profile.faults[rng.random_range(0..profile.faults.len())];
+        let lasts = lasts_ms(fault, rng);
+        if now + lasts >= to_ms {
+            begins[lane] = now + pause(rng);
+            continue;
         }
+        if profile.budget == usize::MAX {
+            let slow = rng.random_bool(0.5).then(|| slow(rng));
+            let begin = now;
+            if slow.is_some() {
+                // A slow disk has more to lose.
+                now += rng.random_range(20..300);
+            }
+            for radiant in 0..radiants {
+                if let Some(slow) = slow {
+                    steps.push(Step { at_ms: begin, act: Act::Pace(radiant, slow) });
+                    steps.push(Step { at_ms: now, act: Act::Pace(radiant, Pace::USUAL) });
+                }
+                steps.push(Step { at_ms: now, act: Act::Crash(radiant) });
+                let back = now + lasts + rng.random_range(0..500);
+                steps.push(Step { at_ms: back, act: Act::Start(radiant) });
+            }
+        } else {
+            let well: Vec<usize> = (0..radiants).filter(|radiant| damaged[*radiant] <= now).collect();
+            let victim = well[rng.random_range(0..well.len())];
+            damaged[victim] = now + lasts;
+            let other = (victim + rng.random_range(1..radiants)) % radiants;
+            let (begin, end) = acts(fault, victim, other, lasts, rng);
+            let mut at_ms = now;
+            if matches!(begin, Act::Crash(_) | Act::Fail(..)) && rng.random_bool(0.5) {
+                steps.push(Step { at_ms, act: Act::Pace(victim, slow(rng)) });
+                at_ms += rng.random_range(20..lasts.min(300));
+                steps.push(Step { at_ms, act: Act::Pace(victim, Pace::USUAL) });
+            }
+            steps.push(Step { at_ms, act: begin });
+            steps.extend(end.map(|act| Step { at_ms: now + lasts, act }));
+        }
+        begins[lane] = now + lasts + pause(rng);
     }
     steps.sort_by_key(|step| step.at_ms);
     steps
