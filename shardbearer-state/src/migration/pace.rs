@@ -21,16 +21,19 @@ const SLOW: u64 = 2;
 /// And this much longer at least: small numbers are noise.
 const SLOW_MS: u64 = 5;
 
-/// Of the measured quickest, so much is added with each chunk: it must not stay for ever what an idle hour made it.
-const DRIFT: u64 = 64;
+/// The quickest chunk counts for one to two times so long, in milliseconds. Long, for slowness that lasts must not become
+/// what is usual; not for ever, for nor must an idle hour.
+const WINDOW_MS: u64 = 600_000;
 
 /// The rate of one copy.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Pace {
     rate: u64,
     most: u64,
-    /// How long a chunk takes when nobody waits, in microseconds.
-    quickest_us: u64,
+    /// How long a chunk takes when nobody waits, in microseconds: the least of this window and of the one before.
+    quickest_us: [u64; 2],
+    /// How much of this window has passed.
+    window_ms: u64,
 }
 
 impl Default for Pace {
@@ -43,7 +46,7 @@ impl Pace {
     /// A pace that never exceeds `most` bytes a second.
     pub fn new(most: u64) -> Pace {
         let most = most.max(RATE_MIN);
-        Pace { rate: RATE_START.min(most), most, quickest_us: u64::MAX }
+        Pace { rate: RATE_START.min(most), most, quickest_us: [u64::MAX; 2], window_ms: 0 }
     }
 
     /// Bytes a second now.
@@ -54,14 +57,20 @@ impl Pace {
     /// Takes in how long a chunk took; returns how long to wait before the next, in milliseconds.
     pub fn passed(&mut self, bytes: u64, took_ms: u64) -> u64 {
         let took_us = took_ms.saturating_mul(1_000).max(1);
-        self.quickest_us = self.quickest_us.saturating_add(self.quickest_us / DRIFT).min(took_us);
-        let slow =
-            took_us > self.quickest_us.saturating_mul(SLOW) && took_us - self.quickest_us > SLOW_MS * 1_000;
+        let [quickest, before] = self.quickest_us;
+        self.quickest_us = [quickest.min(took_us), before];
+        let usual_us = quickest.min(before).min(took_us);
+        let slow = took_us > usual_us.saturating_mul(SLOW) && took_us - usual_us > SLOW_MS * 1_000;
         self.rate = match slow {
             true => (self.rate / 2).max(RATE_MIN),
             false => (self.rate + RATE_STEP).min(self.most),
         };
-        (bytes.saturating_mul(1_000) / self.rate.max(1)).saturating_sub(took_ms)
+        let wait_ms = (bytes.saturating_mul(1_000) / self.rate.max(1)).saturating_sub(took_ms);
+        self.window_ms = self.window_ms.saturating_add(took_ms).saturating_add(wait_ms);
+        if self.window_ms >= WINDOW_MS {
+            (self.quickest_us, self.window_ms) = ([u64::MAX, self.quickest_us[0]], 0);
+        }
+        wait_ms
     }
 }
 
@@ -95,5 +104,24 @@ mod tests {
             pace.passed(u64::MAX, took_ms);
             assert_eq!(pace.rate(), RATE_MIN);
         }
+    }
+    /// Whoever makes the copy slow may do so for minutes; a machine that has become slow for good is found out later.
+    #[test]
+    fn slowness_that_lasts_does_not_become_what_is_usual() {
+        let mut pace = Pace::new(RATE_MAX);
+        let mut passed_ms = 0;
+        let mut chunk = |took_ms: u64| {
+            passed_ms += took_ms + pace.passed(64 << 10, took_ms);
+            (passed_ms, pace.rate())
+        };
+        chunk(2);
+        let mut chunks = 0;
+        while chunk(100).0 < WINDOW_MS {
+            chunks += 1;
+            assert!(chunk(100).1 <= RATE_START, "after {chunks} slow chunks");
+        }
+        assert_eq!(chunk(100).1, RATE_MIN);
+        while chunk(100).0 < 2 * WINDOW_MS + 1_000 {}
+        assert!(chunk(100).1 > RATE_MIN, "after two windows of nothing else this is how quick it is");
     }
 }
