@@ -83,7 +83,7 @@ pub struct Report {
     pub bytes: u64,
     /// Bytes of the shard.
     pub bytes_total: u64,
-    /// Bytes a second that the driver allows itself now.
+    /// Bytes a second that were copied lately, as measured; zero if that is not known yet.
     pub rate: u64,
     /// Rounds of changes so far.
     pub rounds: u64,

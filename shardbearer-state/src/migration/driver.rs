@@ -4,11 +4,14 @@
 //! looks anew at the record and at its own order and begins from there, so a lost answer costs a round and nothing else.
 
 mod hear;
+mod measured;
 
 use shardbearer_core::ids::Epoch;
 use shardbearer_core::kv::{Import, Migrated, Part, Standing, Step};
 use shardbearer_core::migration::{Migration, MigrationChange, Phase, Report};
 
+use self::measured::Measured;
+use super::FROZEN_MS_MAX;
 use super::pace::Pace;
 
 /// Bytes of rows in one step while the source serves: a log entry that delays the clients' by a millisecond or two.
@@ -20,6 +23,17 @@ const LAST_BYTES: u64 = 4 << 20;
 /// A round of changes that is no larger than this is the last before the shard is frozen: what comes meanwhile
 /// crosses within the pause.
 const ROUND_BYTES_SMALL: usize = 128 << 10;
+
+/// After so many rounds that brought the end no nearer, rounds are made larger and are not paced any more, and a round
+/// that crossed within [`PAUSE_MS_MAX`] will do: its writers are not going to leave less.
+const VAIN_ROUNDS_MAX: u32 = 32;
+
+/// Bytes in one of those.
+const VAIN_ROUND_BYTES: u64 = 1 << 20;
+
+/// What gathers while a round crosses takes about as long as the round: so long may the last changes of a busy shard keep
+/// it frozen.
+const PAUSE_MS_MAX: u64 = 500;
 
 /// Notes that may gather at the source while the image is copied; then changes are copied first, so that they stay few
 /// however large the shard is.
@@ -37,6 +51,9 @@ const PAUSED_MS: u64 = 200;
 
 /// A destination whose disk is full for so long gives up.
 const FULL_MS_MAX: u64 = 10_000;
+
+/// The same while the shard is frozen: its writers wait, and soon the source takes it back without knowing why.
+const FULL_FROZEN_MS_MAX: u64 = FROZEN_MS_MAX / 3;
 
 /// What is to be done next.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -98,20 +115,33 @@ pub struct Driver {
     forget: Option<u64>,
     /// Rows that are to be imported.
     rows: Option<Import>,
-    /// Since when the chunk under way is, in milliseconds.
-    chunk_ms: u64,
-    chunk_bytes: u64,
+    chunk: Chunk,
     /// Notes that the source had and this order has not, when it was last asked.
     backlog: u64,
+    /// The least backlog after any round of changes since the image is complete, if it was more than little.
+    backlog_least: u64,
+    /// How many of those rounds brought no less. Never less itself: so there is an end to them.
+    vain_rounds: u32,
     /// Whether the change under way is the one that decides.
     committing: bool,
     owed_ms: u64,
     failures: u32,
+    /// Since when the destination has taken no rows because its disk is full.
     full_since_ms: Option<u64>,
+    measured: Measured,
     reported_ms: u64,
     report: Report,
     pace: Pace,
     give_up: Option<String>,
+}
+
+/// The rows under way.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Chunk {
+    /// When the source was asked for them, in milliseconds.
+    since_ms: u64,
+    rows: u64,
+    bytes: u64,
 }
 
 impl Driver {
@@ -128,13 +158,15 @@ impl Driver {
             settled: false,
             forget: None,
             rows: None,
-            chunk_ms: 0,
-            chunk_bytes: 0,
+            chunk: Chunk::default(),
             backlog: 0,
+            backlog_least: u64::MAX,
+            vain_rounds: 0,
             committing: false,
             owed_ms: 0,
             failures: 0,
             full_since_ms: None,
+            measured: Measured::default(),
             reported_ms: 0,
             report,
             pace,
@@ -151,6 +183,7 @@ impl Driver {
     #[cfg(test)]
     pub(super) fn settle(&mut self) {
         (self.failures, self.report, self.pace) = (0, Report::default(), Pace::default());
+        (self.chunk, self.measured) = (Chunk::default(), Measured::default());
         self.record.report = Report::default();
     }
 
@@ -193,14 +226,12 @@ impl Driver {
     fn fail(&mut self, now_ms: u64, failure: Failure) -> Effect {
         (self.looked, self.committing) = (false, false);
         self.failures = self.failures.saturating_add(1);
-        match failure.disk_full {
-            true => {
-                let since = *self.full_since_ms.get_or_insert(now_ms);
-                if now_ms.saturating_sub(since) >= FULL_MS_MAX {
-                    self.give_up = Some(failure.why.clone());
-                }
+        if failure.disk_full {
+            let since = *self.full_since_ms.get_or_insert(now_ms);
+            let most = if self.record.phase == Phase::Frozen { FULL_FROZEN_MS_MAX } else { FULL_MS_MAX };
+            if now_ms.saturating_sub(since) >= most {
+                self.give_up = Some(failure.why.clone());
             }
-            false => self.full_since_ms = None,
         }
         self.report.blocker = failure.why;
         Effect::Wait((WAIT_MS_MIN << (self.failures - 1).min(10)).min(WAIT_MS_MAX))
@@ -243,15 +274,22 @@ impl Driver {
 
     fn copy(&mut self, now_ms: u64) -> Effect {
         let id = self.record.id;
+        if let Some(rows) = self.rows.take() {
+            return Effect::Own(Step::Import(Box::new(rows)));
+        }
         let due = now_ms.saturating_sub(self.reported_ms) >= REPORT_EVERY_MS;
+        if self.record.paused {
+            // Somebody may be making room.
+            self.full_since_ms = None;
+            self.measured.halt();
+        } else if due {
+            let known = self.measured.sample(now_ms, self.report.bytes);
+            self.report.rate = known.unwrap_or(self.report.rate);
+        }
         if due && self.report != self.record.report {
             self.reported_ms = now_ms;
-            self.report.rate = self.pace.rate();
-            self.record.report = self.report.clone();
-            return Effect::Control(
-                MigrationChange::Report { id, report: self.report.clone() },
-                "progress".into(),
-            );
+            let report = self.report.clone();
+            return self.tell(MigrationChange::Report { id, report }, "progress".into());
         }
         if self.record.paused || due {
             // The operator may have said something meanwhile.
@@ -262,13 +300,10 @@ impl Driver {
         if !self.watched {
             return Effect::Source(Step::Watch);
         }
-        if let Some(rows) = self.rows.take() {
-            return Effect::Own(Step::Import(Box::new(rows)));
-        }
         if self.owed_ms > 0 {
             return Effect::Wait(std::mem::take(&mut self.owed_ms));
         }
-        self.chunk_ms = now_ms;
+        self.chunk.since_ms = now_ms;
         let progress = &self.part.progress;
         if let Some(through) = self.forget {
             return Effect::Source(Step::Forget { through });
@@ -279,7 +314,13 @@ impl Driver {
         if self.settled && progress.complete {
             return self.tell(MigrationChange::Freeze { id }, "little is left to copy".into());
         }
-        Effect::Source(Step::Changes { after: progress.through, bytes: CHUNK_BYTES })
+        let bytes = if self.is_in_vain() { VAIN_ROUND_BYTES } else { CHUNK_BYTES };
+        Effect::Source(Step::Changes { after: progress.through, bytes })
+    }
+
+    /// Whether the rounds of changes have come no nearer to an end for long enough.
+    fn is_in_vain(&self) -> bool {
+        self.vain_rounds >= VAIN_ROUNDS_MAX
     }
 
     fn complete(&mut self) -> Effect {

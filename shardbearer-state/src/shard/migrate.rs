@@ -234,11 +234,13 @@ fn changes(
     let mut seen = std::collections::BTreeSet::new();
     let mut last = after;
     for note in view.scan(space, &keys::notes_after(meta.migration, after)) {
-        if size >= bytes {
+        let (number, key) = note?;
+        // A row that is taken already costs nothing more, and the last changes of a row that changes all the time are
+        // to be answered by it, however large it is.
+        if size >= bytes && !seen.contains(&key) {
             through = last;
             break;
         }
-        let (number, key) = note?;
         last = keys::note_number(&number).unwrap_or(last);
         if seen.insert(key.clone()) {
             let value = if key.is_empty() { None } else { view.get(space, &key)? };

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use shardbearer_core::kv::{Import, Migrated, MovedRow, Progress, Seal, Standing, rows_weight};
 use shardbearer_core::migration::Phase;
 
-use super::{Driver, Failure, ROUND_BYTES_SMALL};
+use super::{BACKLOG_MAX, Driver, Failure, PAUSE_MS_MAX, ROUND_BYTES_SMALL};
 
 impl Driver {
     /// Returns why the answer is no use, if it is none.
@@ -34,7 +34,6 @@ impl Driver {
                 }
             }
             Migrated::Image { rows, complete, seen } => {
-                self.worked();
                 let image =
                     rows.last().map_or_else(|| self.part.progress.image.clone(), |row| row.key.clone());
                 let to = Progress { image, complete, through: self.part.progress.through };
@@ -46,10 +45,14 @@ impl Driver {
                 None
             }
             Migrated::Changes { rows, through, seen, seal, .. } => {
-                self.worked();
                 self.report.rounds += 1;
-                self.settled = through == seen && rows_weight(&rows) <= ROUND_BYTES_SMALL;
+                let small = rows_weight(&rows) <= ROUND_BYTES_SMALL;
+                let complete = self.part.progress.complete;
+                self.settled = complete && through == seen && (small || self.is_in_vain());
                 if rows.is_empty() && through == self.part.progress.through && seal.is_none() {
+                    if self.full_since_ms.is_none() {
+                        self.worked();
+                    }
                     return None;
                 }
                 let to = Progress { through, ..self.part.progress.clone() };
@@ -61,13 +64,38 @@ impl Driver {
     }
 
     fn gather(&mut self, rows: Vec<MovedRow>, to: Progress, seen: u64, seal: Option<Seal>) {
-        self.chunk_bytes = rows_weight(&rows) as u64;
+        (self.chunk.rows, self.chunk.bytes) = (rows.len() as u64, rows_weight(&rows) as u64);
         self.backlog = seen.saturating_sub(to.through);
-        self.report.rows += rows.len() as u64;
-        self.report.bytes += self.chunk_bytes;
         self.rows = Some(Import { from: self.part.progress.clone(), to, seen, rows, seal });
     }
 
+    /// A chunk has arrived while the source serves: is it the last such, and when may the next begin?
+    fn crossed(&mut self, took_ms: u64) {
+        let is_round = self.part.progress.complete;
+        if self.settled && self.chunk.bytes > ROUND_BYTES_SMALL as u64 && took_ms > PAUSE_MS_MAX {
+            self.settled = false;
+        }
+        if is_round && !self.settled {
+            if self.backlog >= self.backlog_least {
+                self.vain_rounds = self.vain_rounds.saturating_add(1);
+            }
+            self.backlog_least = self.backlog_least.min(self.backlog);
+            if self.is_in_vain() {
+                self.report.blocker =
+                    format!("rows change as fast as they are copied: {} changes are left", self.backlog);
+            }
+        }
+        let wait_ms = self.pace.passed(self.chunk.bytes, took_ms);
+        // Rounds of changes are paced like the image, with three exceptions, without which there might be no end. What changes
+        // while a round that is the last waits would have to cross in the pause. Writers who have been faster than the
+        // copy for many rounds are not caught up with by waiting. And if too many notes gather, the migration is called
+        // off: then all that was copied is copied in vain.
+        let hurries = self.settled || self.is_in_vain() || self.backlog >= BACKLOG_MAX;
+        self.owed_ms = if hurries { 0 } else { wait_ms };
+    }
+
+    /// Rows have arrived, or there were none to be sent. That the source answers is not enough: it does so before each
+    /// of the attempts that a full disk refuses.
     fn worked(&mut self) {
         (self.failures, self.full_since_ms) = (0, None);
         self.report.blocker.clear();
@@ -80,14 +108,18 @@ impl Driver {
                 if part.progress.complete || part.progress.image != self.part.progress.image {
                     self.report.cursor = user_key(&part.progress.image);
                 }
+                let forward = part.progress != self.part.progress;
+                if forward && matches!(self.record.phase, Phase::Copying | Phase::Frozen) {
+                    self.worked();
+                    self.report.rows += self.chunk.rows;
+                    self.report.bytes += self.chunk.bytes;
+                }
                 if self.record.phase == Phase::Copying {
-                    let forward = part.progress != self.part.progress;
                     if part.progress.through > self.part.progress.through {
                         self.forget = Some(part.progress.through);
                     }
-                    if forward && !part.progress.complete {
-                        self.owed_ms =
-                            self.pace.passed(self.chunk_bytes, now_ms.saturating_sub(self.chunk_ms));
+                    if forward {
+                        self.crossed(now_ms.saturating_sub(self.chunk.since_ms));
                     }
                 }
                 let before = std::mem::replace(&mut self.part, part);

@@ -1,9 +1,10 @@
-//! Tests of the migration machines: every interleaving within bounds (`explore`, of what `model` describes) and single
-//! scenarios. Both drive the real machines of two orders and of the control order, over rows in memory.
+//! Tests of the migration machines: every interleaving within bounds (`explore`, of what `model` describes), single
+//! scenarios, and a driver on the clock (`timed`). All drive the real machines of two orders and of the control order, over rows in memory.
 
 mod explore;
 mod model;
 mod scenarios;
+mod timed;
 
 use std::hash::{Hash, Hasher};
 

@@ -1,0 +1,327 @@
+//! A driver on the clock: what slow orders, a full disk and writers without end do to a copy. The clock is a number; it
+//! moves by what each step takes and by what the driver waits.
+
+use shardbearer_core::kv::{Condition, Expiry, Standing};
+use shardbearer_core::migration::Phase;
+
+use super::*;
+use crate::migration::{Attendant, Driver, Duty, Effect, Event, FROZEN_MS_MAX, Failure, Pace};
+
+const FULL: &str = "the destination: no room";
+const KIB: usize = 1 << 10;
+
+/// Both orders, the driver, the source's attendant, and writers.
+struct Timed {
+    world: World,
+    driver: Driver,
+    effect: Effect,
+    attendant: Attendant,
+    now_ms: u64,
+    /// How long the destination takes for an import.
+    import_ms: u64,
+    /// Whether the destination's disk is full.
+    full: bool,
+    /// Rows that are written before every question to the source, and how large.
+    busy: (usize, usize),
+    /// How long the driver waited between chunks, since it was last looked at.
+    waited: Vec<u64>,
+}
+
+impl Timed {
+    /// A shard with so many rows of so many bytes.
+    fn new(rows: usize, bytes: usize) -> Timed {
+        let mut world = World::new();
+        (0..rows).for_each(|row| put(&mut world, &format!("row-{row:04}"), bytes));
+        world.change(MigrationChange::Plan { shard: SHARD, to: ORDERS[1] }).expect("nothing moves");
+        let driver = Driver::new(world.record().expect("planned"), Pace::default());
+        Timed {
+            world,
+            driver,
+            effect: Effect::Wait(0),
+            attendant: Attendant::default(),
+            now_ms: 1_000_000,
+            import_ms: 4,
+            full: false,
+            busy: (0, 0),
+            waited: Vec::new(),
+        }
+    }
+
+    fn phase(&self) -> Phase {
+        self.world.record().expect("planned").phase
+    }
+
+    fn complete(&self) -> bool {
+        self.world.part(1).progress.complete
+    }
+
+    /// One effect of the driver, and what the attendant does meanwhile.
+    fn act(&mut self) {
+        self.now_ms += 1;
+        let id = self.driver.record().id;
+        let event = match std::mem::replace(&mut self.effect, Effect::Over) {
+            Effect::Over => return,
+            Effect::Wait(ms) => {
+                self.now_ms += ms;
+                self.waited.push(ms);
+                Event::Waited
+            }
+            Effect::Look => Event::Looked(self.world.record().map(Box::new), self.world.part(1)),
+            Effect::Own(Step::Import(_)) if self.full => {
+                Event::Own(Err(Failure { why: FULL.into(), disk_full: true }))
+            }
+            Effect::Own(step) => {
+                self.now_ms += self.import_ms;
+                Event::Own(Ok(self.world.step(1, migrate(id, step))))
+            }
+            Effect::Source(step) => {
+                if !step.is_write() {
+                    let (rows, bytes) = self.busy;
+                    (0..rows).for_each(|row| put(&mut self.world, &format!("busy-{row:04}"), bytes));
+                }
+                Event::Source(Ok(self.world.step(0, migrate(id, step))))
+            }
+            Effect::Control(change, why) => {
+                let changed = self.world.change_because(change, &why);
+                Event::Control(changed.map_err(|why| Failure { why, disk_full: false }))
+            }
+        };
+        self.effect = self.driver.step(self.now_ms, event);
+        self.attend();
+    }
+
+    fn attend(&mut self) {
+        let record = self.world.record().expect("planned");
+        match self.attendant.duty(&record, &self.world.part(0), self.now_ms) {
+            Duty::Nothing => {}
+            Duty::Step(step) => {
+                self.world.step(0, migrate(record.id, step));
+                self.attendant.done(&record, &self.world.part(0));
+            }
+            Duty::Control(change, why) => drop(self.world.change_because(change, why)),
+        }
+    }
+
+    #[track_caller]
+    fn until(&mut self, what: &str, holds: impl Fn(&Timed) -> bool) {
+        for _ in 0..5_000 {
+            if holds(self) {
+                return;
+            }
+            self.act();
+        }
+        panic!("it never comes to this: {what}: {:?}", self.world.record());
+    }
+
+    /// Drives to the end; how it ends, and why if it was called off.
+    #[track_caller]
+    fn ends(&mut self) -> (Phase, String) {
+        self.until("its end", |timed| timed.phase().is_over());
+        (self.phase(), self.world.record().expect("planned").called_off)
+    }
+}
+
+/// Writes a row at the source, if that serves.
+fn put(world: &mut World, key: &str, bytes: usize) {
+    let (key, value) = (Bytes::copy_from_slice(key.as_bytes()), Bytes::from(vec![b'x'; bytes]));
+    let command =
+        Command::Put { key, value, condition: Condition::Always, expiry: Expiry::Never, previous: false };
+    world.apply(0, vec![Item { shard: SHARD, id: None, command }]);
+}
+
+#[test]
+fn a_full_disk_is_tried_for_ten_seconds_and_is_the_reason() {
+    let mut timed = Timed::new(4, 64 * KIB);
+    timed.full = true;
+    timed.until("copying", |timed| timed.phase() == Phase::Copying);
+    let since_ms = timed.now_ms;
+    timed.until("the reason is told", |timed| {
+        timed.world.record().is_some_and(|it| it.report.blocker == FULL)
+    });
+    assert_eq!(timed.world.record().expect("copying").report.rows, 0, "none has arrived");
+    assert_eq!(timed.ends(), (Phase::Returned, format!("test: {FULL}")));
+    let took_ms = timed.now_ms - since_ms;
+    assert!((10_000..12_000).contains(&took_ms), "{took_ms} ms");
+    assert_eq!(timed.world.part(0).standing, Standing::Serving);
+}
+
+#[test]
+fn room_for_a_chunk_begins_the_ten_seconds_anew() {
+    let mut timed = Timed::new(4, 64 * KIB);
+    timed.full = true;
+    let late_ms = timed.now_ms + 9_000;
+    timed.until("nine seconds", |timed| timed.now_ms >= late_ms);
+    timed.full = false;
+    timed.until("a chunk", |timed| timed.world.part(1).rows > 0);
+    timed.full = true;
+    timed.until("nine more", |timed| timed.now_ms >= late_ms + 9_000);
+    assert_eq!(timed.phase(), Phase::Copying);
+    timed.full = false;
+    assert_eq!(timed.ends(), (Phase::Collected, String::new()));
+}
+
+/// The operator pauses it, makes room and lets it go on: what was before does not count.
+#[test]
+fn a_pause_is_no_attempt_on_a_full_disk() {
+    let mut timed = Timed::new(4, 64 * KIB);
+    timed.full = true;
+    let late_ms = timed.now_ms + 5_000;
+    timed.until("five seconds", |timed| timed.now_ms >= late_ms);
+    let id = timed.driver.record().id;
+    timed.world.change(MigrationChange::Pause { id, paused: true }).expect("it is copying");
+    timed.until("a minute", |timed| timed.now_ms >= late_ms + 60_000);
+    timed.world.change(MigrationChange::Pause { id, paused: false }).expect("it is copying");
+    timed.until("five seconds", |timed| timed.now_ms >= late_ms + 65_000);
+    assert_eq!(timed.phase(), Phase::Copying);
+    timed.full = false;
+    assert_eq!(timed.ends().0, Phase::Collected);
+}
+
+#[test]
+fn a_disk_that_is_full_when_the_shard_is_frozen_is_the_reason_too() {
+    let mut timed = Timed::new(4, 64 * KIB);
+    timed.until("frozen", |timed| timed.world.part(0).standing == Standing::Frozen);
+    timed.full = true;
+    let since_ms = timed.now_ms;
+    timed.until("it serves", |timed| timed.world.part(0).standing == Standing::Serving);
+    assert!(timed.now_ms - since_ms < FROZEN_MS_MAX, "{} ms", timed.now_ms - since_ms);
+    assert_eq!(timed.ends(), (Phase::Returned, format!("test: {FULL}")));
+}
+
+/// The word of an operator arrives while rows cross all the time.
+#[test]
+fn a_copy_that_goes_on_and_on_is_halted_within_seconds() {
+    let mut timed = Timed::new(200, 64 * KIB);
+    timed.import_ms = 100;
+    let began_ms = timed.now_ms;
+    timed.until("three seconds", |timed| timed.now_ms >= began_ms + 3_000);
+    let id = timed.driver.record().id;
+    timed.world.change(MigrationChange::Pause { id, paused: true }).expect("it is copying");
+    timed.until("two seconds", |timed| timed.now_ms >= began_ms + 5_000);
+    let rows = timed.world.part(1).rows;
+    timed.until("ten more", |timed| timed.now_ms >= began_ms + 15_000);
+    assert_eq!(timed.world.part(1).rows, rows);
+    assert!((1..200).contains(&rows), "{rows}");
+}
+
+/// Only steps that take long say that clients wait; the driver has to pass that on.
+#[test]
+fn a_copy_waits_longer_between_chunks_when_steps_take_longer() {
+    let mut timed = Timed::new(120, 64 * KIB);
+    timed.until("some rows", |timed| timed.world.part(1).rows >= 40);
+    let quick_ms = timed.waited.drain(..).max().unwrap_or(0);
+    timed.import_ms = 100;
+    timed.until("more", |timed| timed.world.part(1).rows >= 60);
+    let slow_ms = timed.waited.drain(..).max().unwrap_or(0);
+    timed.import_ms = 4;
+    timed.until("the image", Timed::complete);
+    let last_ms = timed.waited.last().copied().unwrap_or(0);
+    assert!(quick_ms < 10 && slow_ms > 100 && last_ms < slow_ms, "{quick_ms}, {slow_ms}, {last_ms}");
+    assert_eq!(timed.ends().0, Phase::Collected);
+}
+
+#[test]
+fn rounds_of_changes_wait_too_but_not_the_last() {
+    let mut timed = Timed::new(30, 64 * KIB);
+    timed.until("some rows", |timed| timed.world.part(1).rows >= 10);
+    timed.import_ms = 100;
+    timed.until("the image", Timed::complete);
+    (0..20).for_each(|row| put(&mut timed.world, &format!("row-{row:04}"), 64 * KIB));
+    timed.waited.clear();
+    let there = |timed: &Timed| timed.world.part(1).progress.through == timed.world.part(0).noted;
+    timed.until("the last round", there);
+    let long = timed.waited.iter().filter(|ms| **ms > 100).count();
+    assert!(long >= 15, "{:?}", timed.waited);
+    timed.waited.clear();
+    timed.until("frozen", |timed| timed.phase() == Phase::Frozen);
+    assert_eq!(timed.waited, Vec::<u64>::new(), "what changes meanwhile would have to cross in the pause");
+    assert_eq!(timed.ends().0, Phase::Collected);
+}
+
+/// While many notes wait, rounds of changes come before the rest of the image, and such a round says nothing of the end.
+#[test]
+fn a_small_round_in_the_midst_of_the_image_is_not_the_last() {
+    let mut timed = Timed::new(20, 64 * KIB);
+    timed.until("some rows", |timed| timed.world.part(1).rows >= 10);
+    let key = Bytes::from_static(b"counter");
+    let command = Command::Increment { key, by: 1 };
+    timed.world.apply(0, vec![Item { shard: SHARD, id: None, command }; 20_000]);
+    timed.until("a round", |timed| timed.world.part(1).progress.through >= 20_000);
+    assert!(!timed.complete());
+    (0..5).for_each(|row| put(&mut timed.world, &format!("row-{row:04}"), 64 * KIB));
+    timed.until("frozen", |timed| timed.phase() == Phase::Frozen);
+    assert_eq!(
+        timed.world.part(1).progress.through,
+        timed.world.part(0).noted,
+        "nothing is left for the pause"
+    );
+    assert_eq!(timed.ends().0, Phase::Collected);
+}
+
+#[test]
+fn notes_of_a_row_that_is_taken_already_are_answered_with_it() {
+    let mut timed = Timed::new(1, KIB);
+    timed.until("copying", |timed| timed.world.part(0).standing == Standing::Leaving);
+    let id = timed.driver.record().id;
+    for key in ["large", "large", "large", "other", "large"] {
+        put(&mut timed.world, key, 200 * KIB);
+    }
+    let mut ask = |after| match timed.world.step(0, migrate(id, Step::Changes { after, bytes: 64 << 10 })) {
+        Migrated::Changes { rows, through, seen, .. } => (rows.len(), through, seen),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(ask(0), (1, 3, 5));
+    assert_eq!(ask(3), (1, 4, 5));
+    assert_eq!(ask(4), (1, 5, 5));
+}
+
+/// Never settles by itself: a row larger than a round that is changed faster than one can be asked for.
+#[test]
+fn a_large_row_that_changes_all_the_time_moves() {
+    let mut timed = Timed::new(4, KIB);
+    timed.busy = (1, 200 * KIB);
+    assert_eq!(timed.ends(), (Phase::Collected, String::new()));
+}
+
+#[test]
+fn many_rows_that_change_all_the_time_move_if_they_cross_within_a_pause() {
+    let mut timed = Timed::new(4, KIB);
+    timed.busy = (20, 32 * KIB);
+    assert_eq!(timed.ends(), (Phase::Collected, String::new()));
+}
+
+#[test]
+fn writers_who_are_faster_than_the_copy_are_told_of_and_keep_their_shard() {
+    let mut timed = Timed::new(4, KIB);
+    (timed.busy, timed.import_ms) = ((36, 32 * KIB), 100);
+    let told = |timed: &Timed| timed.world.record().expect("planned").report.blocker;
+    timed.until("it is told", |timed| told(timed).starts_with("rows change as fast as they are copied: "));
+    (0..20).for_each(|_| timed.act());
+    assert_eq!(timed.phase(), Phase::Copying);
+    timed.busy = (0, 0);
+    assert_eq!(timed.ends().0, Phase::Collected);
+}
+
+/// A round that crosses slowly is not the last, however much is behind it.
+#[test]
+fn a_round_that_takes_longer_than_a_pause_is_not_the_last() {
+    let mut timed = Timed::new(4, KIB);
+    timed.busy = (1, 200 * KIB);
+    timed.import_ms = 600;
+    timed.until("it is told", |timed| !timed.world.record().expect("planned").report.blocker.is_empty());
+    (0..50).for_each(|_| timed.act());
+    assert_eq!(timed.phase(), Phase::Copying);
+    timed.import_ms = 4;
+    assert_eq!(timed.ends().0, Phase::Collected);
+}
+
+#[test]
+fn the_rate_that_is_told_is_what_was_copied() {
+    let mut timed = Timed::new(100, 64 * KIB);
+    timed.import_ms = 100;
+    let began_ms = timed.now_ms;
+    timed.until("eight seconds", |timed| timed.now_ms >= began_ms + 8_000);
+    let report = timed.world.record().expect("copying").report;
+    let rate = report.bytes * 1_000 / (timed.now_ms - began_ms);
+    assert!((rate / 2..rate * 2).contains(&report.rate), "{} reported, {rate} measured", report.rate);
+}
