@@ -8,6 +8,7 @@ mod harness;
 mod members;
 mod moves;
 mod moves_crashes;
+mod moves_full;
 mod rebalance;
 mod reset;
 mod system_reset;

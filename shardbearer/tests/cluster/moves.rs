@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::harness::*;
 
 /// Asks a radiant to move something; an error is its refusal.
-async fn ask(running: &Running, kind: Kind) -> Result<pb::Migration, String> {
+pub async fn ask(running: &Running, kind: Kind) -> Result<pb::Migration, String> {
     let request = pb::MoveRequest { kind: Some(kind), who: String::new(), why: "a test".into() };
     let answer = running.cluster.migrate(request).await.map_err(|error| error.to_string())?;
     if answer.refused.is_empty() { answer.migration.ok_or("no record".into()) } else { Err(answer.refused) }
@@ -33,7 +33,7 @@ async fn moved(running: &Running, shard: ShardId, to: OrderId) -> Phase {
 }
 
 /// Waits until a migration is over; says how it ended.
-async fn over(running: &Running, id: u64) -> Phase {
+pub async fn over(running: &Running, id: u64) -> Phase {
     let known = &running.cluster.migrations;
     let done = || known.last().filter(|record| record.id.0 >= id && record.phase.is_over());
     eventually(&format!("migration {id} is over: {:?}", known.last()), || done().is_some()).await;
@@ -41,7 +41,7 @@ async fn over(running: &Running, id: u64) -> Phase {
 }
 
 /// The shard of a key and its order, as a radiant knows it.
-fn owner(running: &Running, key: &str) -> (ShardId, OrderId) {
+pub fn owner(running: &Running, key: &str) -> (ShardId, OrderId) {
     running.door.locate("default", key.as_bytes()).expect("there is a table")
 }
 
