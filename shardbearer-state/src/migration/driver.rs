@@ -38,6 +38,10 @@ const PAUSED_MS: u64 = 200;
 /// A destination whose disk is full for so long gives up.
 const FULL_MS_MAX: u64 = 10_000;
 
+/// A source that has not dropped its copy so long after the destination began to serve is not waited for: other shards are to
+/// move. It does when it is back, because of [`left_over`](super::left_over).
+const COLLECT_MS_MAX: u64 = 3_000;
+
 /// What is to be done next.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Effect {
@@ -108,6 +112,8 @@ pub struct Driver {
     owed_ms: u64,
     failures: u32,
     full_since_ms: Option<u64>,
+    /// Since when this order serves the shard, as far as known.
+    serving_ms: Option<u64>,
     reported_ms: u64,
     report: Report,
     pace: Pace,
@@ -135,6 +141,7 @@ impl Driver {
             owed_ms: 0,
             failures: 0,
             full_since_ms: None,
+            serving_ms: None,
             reported_ms: 0,
             report,
             pace,
@@ -228,8 +235,15 @@ impl Driver {
             Phase::Frozen => self.complete(),
             Phase::Serving => match self.part.standing {
                 Standing::Verified => Effect::Own(Step::Activate { epoch: self.record.ended }),
-                _ if !self.collected => Effect::Source(Step::Collect { epoch: self.record.ended }),
-                _ => self.tell(MigrationChange::Collected { id }, "the source has dropped its copy".into()),
+                _ if self.collected => {
+                    self.tell(MigrationChange::Collected { id }, "the source has dropped its copy".into())
+                }
+                // This order serves the shard. What the source still has it drops when it is back.
+                _ if now_ms.saturating_sub(*self.serving_ms.get_or_insert(now_ms)) >= COLLECT_MS_MAX => {
+                    let why = "the source is gone, and drops its copy when it is back";
+                    self.tell(MigrationChange::Collected { id }, why.into())
+                }
+                _ => Effect::Source(Step::Collect { epoch: self.record.ended }),
             },
             Phase::Returning => self.give_back(),
         }
