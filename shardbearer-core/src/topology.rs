@@ -121,6 +121,12 @@ impl Topology {
         shards
     }
 
+    /// The order that owns a shard; `None` of a shard that there is not.
+    pub fn owner_of(&self, shard: ShardId) -> Option<OrderId> {
+        let all = self.tables.iter().flat_map(|table| &table.shards);
+        all.into_iter().find(|one| one.id == shard).map(|one| one.order)
+    }
+
     /// The orders in which a radiant has a seat: as a member, as one to be, or as one that is on its way out. Ascending.
     pub fn orders_of(&self, radiant: RadiantId) -> impl Iterator<Item = &Order> {
         self.orders.iter().filter(move |order| order.seats().any(|seat| seat == radiant))

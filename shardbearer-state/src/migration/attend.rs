@@ -1,5 +1,6 @@
 //! What the herald of the source does by itself.
 
+use shardbearer_core::ids::{Epoch, OrderId};
 use shardbearer_core::kv::{Part, Standing, Step};
 use shardbearer_core::migration::{Migration, MigrationChange, Phase};
 
@@ -8,7 +9,7 @@ use shardbearer_core::migration::{Migration, MigrationChange, Phase};
 pub const FROZEN_MS_MAX: u64 = 3_000;
 
 /// A destination that does not say within so long that it has dropped what it had of a migration that was called off is not
-/// waited for: other shards are to move. It drops that when it is back, because of [`is_left_over`].
+/// waited for: other shards are to move. It drops that when it is back, because of [`left_over`].
 pub const DISCARD_MS_MAX: u64 = 3_000;
 
 /// What is to be done at the source.
@@ -54,7 +55,12 @@ impl Attendant {
                 Duty::Control(change, "the source serves")
             }
             Phase::Returning => Duty::Step(Step::Release),
-            Phase::Serving if part.standing == Standing::Frozen => {
+            // Frozen, unless the source's log was lost in part: then it would serve what is the destination's.
+            Phase::Serving
+                if part.migration < id && part.standing == Standing::Serving
+                    || part.migration <= id
+                        && matches!(part.standing, Standing::Leaving | Standing::Frozen) =>
+            {
                 Duty::Step(Step::Collect { epoch: record.ended })
             }
             Phase::Frozen if part.standing == Standing::Frozen => {
@@ -82,9 +88,25 @@ impl Attendant {
     }
 }
 
-/// Whether an order has of a shard what is left of a migration that is over: it was gone when that was called off.
-/// `last` is the last migration, as known here; an older one that is taken for the last says of less that it is left over.
-pub fn is_left_over(last: &Migration, part: &Part) -> bool {
-    let over = part.migration < last.id || part.migration == last.id && last.phase == Phase::Returned;
-    over && matches!(part.standing, Standing::Arriving | Standing::Verified)
+/// What an order has still to do about a shard, of a migration that is over: it was gone when that ended. `last` is the last
+/// migration and `owner` the shard's order by the configuration of an epoch, both as known here: nothing is said if these
+/// are too old to know how it ended.
+///
+/// Nothing can have become of the shard meanwhile: while an order stands so, it neither gives nor takes the shard in another
+/// migration. So whoever owns it now has owned it since.
+pub fn left_over(last: &Migration, part: &Part, here: OrderId, owner: (Epoch, OrderId)) -> Option<Step> {
+    let earlier = part.migration < last.id;
+    let over = earlier || part.migration == last.id && last.phase.is_over();
+    match part.standing {
+        _ if !over => None,
+        Standing::Arriving | Standing::Verified => {
+            (earlier || last.phase == Phase::Returned).then_some(Step::Discard)
+        }
+        Standing::Leaving | Standing::Frozen => {
+            let (epoch, owner) = owner;
+            let known = epoch >= last.id && epoch >= last.ended;
+            known.then_some(if owner == here { Step::Release } else { Step::Collect { epoch } })
+        }
+        Standing::Absent | Standing::Serving | Standing::Gone => None,
+    }
 }

@@ -3,13 +3,14 @@
 //! One thing at a time: [`Driver::step`] takes in what came of the last effect and says the next. After a failure it
 //! looks anew at the record and at its own order and begins from there, so a lost answer costs a round and nothing else.
 
+mod effect;
 mod hear;
 mod measured;
 
-use shardbearer_core::ids::Epoch;
-use shardbearer_core::kv::{Import, Migrated, Part, Standing, Step};
+use shardbearer_core::kv::{Import, Part, Standing, Step};
 use shardbearer_core::migration::{Migration, MigrationChange, Phase, Report};
 
+pub use self::effect::{Effect, Event, Failure};
 use self::measured::Measured;
 use super::FROZEN_MS_MAX;
 use super::pace::Pace;
@@ -55,46 +56,9 @@ const FULL_MS_MAX: u64 = 10_000;
 /// The same while the shard is frozen: its writers wait, and soon the source takes it back without knowing why.
 const FULL_FROZEN_MS_MAX: u64 = FROZEN_MS_MAX / 3;
 
-/// What is to be done next.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Effect {
-    /// Read the record from the control order, and what this order has of the shard. Answered by [`Event::Looked`].
-    Look,
-    /// Propose a change to the control order, with its reason. Answered by [`Event::Control`].
-    Control(MigrationChange, String),
-    /// A step or question for the source. Answered by [`Event::Source`].
-    Source(Step),
-    /// A step of this order. Answered by [`Event::Own`].
-    Own(Step),
-    /// Wait so many milliseconds. Answered by [`Event::Waited`].
-    Wait(u64),
-    /// There is nothing more to do.
-    Over,
-}
-
-/// What came of an effect.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// The record and this order's part; the record is `None` if it cannot be had now.
-    Looked(Option<Box<Migration>>, Part),
-    /// The epoch that the control order answered, or why it did not or refused.
-    Control(Result<Epoch, Failure>),
-    /// The source's answer.
-    Source(Result<Migrated, Failure>),
-    /// This order's answer.
-    Own(Result<Migrated, Failure>),
-    /// The time has passed.
-    Waited,
-}
-
-/// Why there is no answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// A sentence.
-    pub why: String,
-    /// Whether a full disk is the reason.
-    pub disk_full: bool,
-}
+/// A source that has not dropped its copy so long after the destination began to serve is not waited for: other shards are to
+/// move. It does when it is back, because of [`left_over`](super::left_over).
+const COLLECT_MS_MAX: u64 = 3_000;
 
 /// Drives one migration.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -129,6 +93,8 @@ pub struct Driver {
     /// Since when the destination has taken no rows because its disk is full.
     full_since_ms: Option<u64>,
     measured: Measured,
+    /// Since when this order serves the shard, as far as known.
+    serving_ms: Option<u64>,
     reported_ms: u64,
     report: Report,
     pace: Pace,
@@ -167,6 +133,7 @@ impl Driver {
             failures: 0,
             full_since_ms: None,
             measured: Measured::default(),
+            serving_ms: None,
             reported_ms: 0,
             report,
             pace,
@@ -259,8 +226,15 @@ impl Driver {
             Phase::Frozen => self.complete(),
             Phase::Serving => match self.part.standing {
                 Standing::Verified => Effect::Own(Step::Activate { epoch: self.record.ended }),
-                _ if !self.collected => Effect::Source(Step::Collect { epoch: self.record.ended }),
-                _ => self.tell(MigrationChange::Collected { id }, "the source has dropped its copy".into()),
+                _ if self.collected => {
+                    self.tell(MigrationChange::Collected { id }, "the source has dropped its copy".into())
+                }
+                // This order serves the shard. What the source still has it drops when it is back.
+                _ if now_ms.saturating_sub(*self.serving_ms.get_or_insert(now_ms)) >= COLLECT_MS_MAX => {
+                    let why = "the source is gone, and drops its copy when it is back";
+                    self.tell(MigrationChange::Collected { id }, why.into())
+                }
+                _ => Effect::Source(Step::Collect { epoch: self.record.ended }),
             },
             Phase::Returning => self.give_back(),
         }

@@ -12,8 +12,11 @@
 //!   again from the control order's record and from its own order, so its successor goes on where it stopped.
 //! - [`Attendant`] runs at the herald of the source. It takes the shard back when the migration is called off, drops the copy when
 //!   it is over, and calls it off when the shard has been frozen for too long. So a destination that is
-//!   gone cannot keep the shard from being served, nor, once it is called off, other shards from moving: what that order
-//!   has of the shard is dropped when it is back ([`is_left_over`]).
+//!   gone cannot keep the shard from being served.
+//!
+//! A third, [`Overseer`], at the scherald, has only to do where one of these orders is gone: it calls off, and does not wait for
+//! who is not there. What an order has missed it does when it is back ([`left_over`]). So nothing that is dead keeps other
+//! shards from moving.
 //!
 //! **Why there are never two owners.** Of `Commit` and `Cancel` the control order takes one. The destination is asked to
 //! activate only after `Commit`, the source to serve again only after `Cancel`. `Commit` is asked for only once the
@@ -30,10 +33,12 @@
 
 mod attend;
 mod driver;
+mod oversee;
 mod pace;
 #[cfg(test)]
 mod tests;
 
-pub use self::attend::{Attendant, DISCARD_MS_MAX, Duty, FROZEN_MS_MAX, is_left_over};
+pub use self::attend::{Attendant, DISCARD_MS_MAX, Duty, FROZEN_MS_MAX, left_over};
 pub use self::driver::{Driver, Effect, Event, Failure};
+pub use self::oversee::{GONE_MS_MAX, Overseer, RETURN_MS_MAX};
 pub use self::pace::{Pace, RATE_MAX, RATE_MIN, RATE_START};

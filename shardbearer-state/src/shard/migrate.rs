@@ -45,7 +45,10 @@ impl ShardMachine {
                 meta.migration = migration;
                 more = notes::forget(meta, space(order, shard, meta), u64::MAX - 1, work);
             }
-            (Step::Collect { epoch }, Standing::Frozen) if present => {
+            // A source whose log was lost in part may have forgotten that it had stopped, or that anything moved.
+            (Step::Collect { epoch }, Standing::Serving | Standing::Leaving | Standing::Frozen)
+                if meta.migration < migration || present && meta.standing != Standing::Serving =>
+            {
                 dropped = Some(space(order, shard, meta));
                 *meta = ShardMeta { epoch, migration, ..ShardMeta::empty(Standing::Gone, meta.generation) };
                 owned.sessions = Sessions::default();

@@ -183,7 +183,7 @@ fn migration(last: &Migration, is_led: impl Fn(OrderId) -> bool) -> pb::Migratio
         let roles = [(last.from, "gives the shard"), (last.to, "takes the shard")];
         let silent = roles.into_iter().find(|(order, _)| !is_led(*order));
         report.blocker = silent.map_or_else(String::new, |(order, does)| {
-            format!("order {order}, which {does}, has no herald; it goes on when there is one")
+            format!("order {order}, which {does}, has no herald; it goes on when there is one, and is called off after half a minute")
         });
     }
     told

@@ -17,9 +17,9 @@ use std::time::Duration;
 
 use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::{Epoch, OrderId, ShardId};
-use shardbearer_core::kv::{Command, Item, Migrate, Migrated, Reply, Step};
+use shardbearer_core::kv::{Command, Item, Migrate, Migrated, Part, Reply, Step};
 use shardbearer_core::migration::{Migration, Phase};
-use shardbearer_state::migration::{Attendant, Duty, is_left_over};
+use shardbearer_state::migration::{Attendant, Duty, left_over};
 use shardbearer_state::shard::{moving_shards, part};
 
 pub use self::known::Known;
@@ -141,9 +141,10 @@ impl Looked {
     }
 }
 
-/// Drops what is left in orders that are led here of migrations that are over; returns whether nothing was.
+/// Does what is left to do in orders that are led here about migrations that are over; returns whether nothing was.
 async fn clear_up(cluster: &Arc<Cluster>) -> bool {
     let Some(last) = cluster.migrations.last() else { return true };
+    let topology = cluster.map.topology();
     let mut clean = true;
     for order in led(cluster) {
         let found = moving_shards(order.view().as_ref(), order.id()).and_then(|shards| {
@@ -158,17 +159,29 @@ async fn clear_up(cluster: &Arc<Cluster>) -> bool {
                 continue;
             }
         };
-        for (shard, part) in found.into_iter().filter(|(_, part)| is_left_over(&last, part)) {
-            clean = false;
-            tracing::info!(order = %order.id(), %shard, migration = %part.migration, "drops what is left of a migration");
-            let command = Command::Migrate(Migrate { migration: part.migration, step: Step::Discard });
-            let results = order.execute(vec![Item { shard, id: None, command }], STEP_DEADLINE).await;
-            if let Err(error) = one(results) {
-                tracing::debug!(order = %order.id(), %shard, %error, "not dropped yet");
+        for (shard, part) in found {
+            let Some(owner) = topology.owner_of(shard) else { continue };
+            if let Some(step) = left_over(&last, &part, order.id(), (topology.epoch, owner)) {
+                clean = false;
+                clear_away(&order, shard, &part, step).await;
             }
         }
     }
     clean
+}
+
+/// Takes a step of a migration that is over, as often as it takes.
+async fn clear_away(order: &Order, shard: ShardId, part: &Part, step: Step) {
+    let migration = part.migration;
+    tracing::info!(order = %order.id(), %shard, %migration, standing = ?part.standing, ?step, "after a migration");
+    loop {
+        let command = Command::Migrate(Migrate { migration, step: step.clone() });
+        match one(order.execute(vec![Item { shard, id: None, command }], STEP_DEADLINE).await) {
+            Ok(Migrated::Part(part)) if part.more => {}
+            Ok(_) => return,
+            Err(error) => return tracing::debug!(order = %order.id(), %shard, %error, "not done yet"),
+        }
+    }
 }
 
 /// A step as an item of the shard.

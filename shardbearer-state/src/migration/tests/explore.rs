@@ -1,6 +1,6 @@
 //! Every interleaving of a migration within bounds: the machines of both orders and of the control order, two drivers that do not
-//! know of each other (a herald and its successor), the source's attendant, an operator who calls it off, and a client
-//! whose requests go to either order.
+//! know of each other (a herald and its successor), the source's attendant, an operator who calls it off, somebody who takes
+//! either order for gone, and a client whose requests go to either order.
 //!
 //! Whatever is sent may arrive at once, or later at any time and again, or never; its answer may be lost. A driver may crash at
 //! any time. The machines are loaded from their rows before each entry, so every entry is also a restart. Visited
@@ -55,8 +55,16 @@ fn look_at(state: State, bounds: Bounds, seen: &mut Seen, open: &mut Vec<State>)
 }
 
 /// The way to the end has a hundred steps, and the ways of neighbours meet soon: hence one in 64.
-const NOTHING: Bounds =
-    Bounds { drivers: 1, losses: 0, crashes: 0, writes: 0, cancel: false, ends_every: 64, double: None };
+const NOTHING: Bounds = Bounds {
+    drivers: 1,
+    losses: 0,
+    crashes: 0,
+    writes: 0,
+    cancel: false,
+    gone: false,
+    ends_every: 64,
+    double: None,
+};
 
 #[track_caller]
 fn holds(what: &str, bounds: Bounds) {
@@ -69,7 +77,7 @@ fn holds(what: &str, bounds: Bounds) {
     );
     assert_eq!(seen.violation, None, "{what}");
     assert!(seen.collected > 0, "{what}: the destination never came to serve");
-    assert!(!bounds.cancel || seen.returned > 0, "{what}: it was never called off");
+    assert!(!(bounds.cancel || bounds.gone) || seen.returned > 0, "{what}: it was never called off");
 }
 
 #[test]
@@ -88,13 +96,22 @@ fn a_herald_and_its_successor_do_no_harm() {
 }
 
 #[test]
+fn nobody_is_waited_for_and_whoever_comes_back_does_its_part() {
+    holds("1 driver, 1 write, anybody is gone at any moment", Bounds { writes: 1, gone: true, ..NOTHING });
+    holds("1 driver, 1 loss, anybody is gone", Bounds { losses: 1, gone: true, ..NOTHING });
+}
+
+#[test]
 fn broken_doubles_are_caught() {
     let cancel = Bounds { cancel: true, ends_every: 0, ..NOTHING };
+    let gone = Bounds { gone: true, ends_every: 0, ..NOTHING };
     let write = Bounds { writes: 1, ends_every: 0, ..NOTHING };
     for (double, bounds, why) in [
         (Double::ActivatesUndecided, cancel, "two orders serve"),
         (Double::TakesBack, cancel, "two orders serve"),
         (Double::ForgetsSessions, write, "request 1 was answered 3"),
+        (Double::KeepsWhatItGave, gone, "two orders serve"),
+        (Double::EndsTooEarly, Bounds { ends_every: 1, crashes: 1, ..gone }, "but order 3 does not serve"),
         (Double::NeverReleases, Bounds { ends_every: 1, ..cancel }, "it does not end"),
     ] {
         let seen = explore(Bounds { double: Some(double), ..bounds });

@@ -124,6 +124,11 @@ impl World {
         crate::shard::part(&self.orders[order], ORDERS[order], SHARD).expect("readable")
     }
 
+    /// An order is again as it was in another world.
+    fn restore(&mut self, order: usize, before: &World) {
+        self.orders[order] = before.orders[order].clone();
+    }
+
     /// Adds 1 under a request number.
     fn increment(&mut self, order: usize, key: &'static str, number: u64) -> Reply {
         let id = RequestId { session: SessionId(7), number, unanswered_from: number, retry: number > 0 };

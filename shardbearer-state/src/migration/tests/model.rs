@@ -9,7 +9,7 @@ use shardbearer_core::migration::Phase;
 
 use super::*;
 use crate::keys::{self, Carried};
-use crate::migration::{Attendant, Driver, Duty, Effect, Event, FROZEN_MS_MAX, Failure, Pace, is_left_over};
+use crate::migration::{Attendant, Driver, Duty, Effect, Event, FROZEN_MS_MAX, Failure, Pace, left_over};
 
 /// What is explored.
 #[derive(Clone, Copy)]
@@ -24,6 +24,8 @@ pub(super) struct Bounds {
     pub writes: u64,
     /// Whether the operator may call it off.
     pub cancel: bool,
+    /// Whether those who took part may be taken for gone at any moment, and not be waited for.
+    pub gone: bool,
     /// From one in so many states the way to the end is tried; 0: from none.
     pub ends_every: u64,
     pub double: Option<Double>,
@@ -42,6 +44,10 @@ pub(super) enum Double {
     NeverReleases,
     /// The source forgets to say what changed.
     LosesChanges,
+    /// Who comes back takes a shard back that it gave away while it was gone.
+    KeepsWhatItGave,
+    /// The destination is not waited for although the shard is its own already.
+    EndsTooEarly,
 }
 
 #[derive(Clone, Hash, PartialEq, Eq)]
@@ -173,12 +179,28 @@ impl State {
         }
     }
 
-    /// The destination's herald drops what is left there.
-    pub(super) fn clear_up(&mut self) {
-        let part = self.world.part(1);
-        if self.world.record().is_some_and(|last| is_left_over(&last, &part)) {
-            self.world.step(1, migrate(part.migration, Step::Discard));
+    /// An order's herald does what is left to do of a migration that is over.
+    pub(super) fn clear_up(&mut self, order: usize, double: Option<Double>) {
+        let (part, topology) = (self.world.part(order), self.world.topology());
+        let owner = (topology.epoch, topology.owner_of(SHARD).expect("it is in the table"));
+        let Some(last) = self.world.record() else { return };
+        if let Some(step) = left_over(&last, &part, ORDERS[order], owner) {
+            let keeps = double == Some(Double::KeepsWhatItGave) && matches!(step, Step::Collect { .. });
+            self.world.step(order, migrate(part.migration, if keeps { Step::Release } else { step }));
         }
+    }
+
+    /// A source or a destination is taken for gone, rightly or not.
+    fn give_up_on(&mut self, source: bool, double: Option<Double>) {
+        let Some(Migration { id, phase, .. }) = self.world.record() else { return };
+        let serves = self.world.part(1).standing.serves() || double == Some(Double::EndsTooEarly);
+        let change = match phase {
+            Phase::Planned | Phase::Copying | Phase::Frozen => MigrationChange::Cancel { id },
+            Phase::Returning => MigrationChange::Returned { id, released: source, discarded: !source },
+            Phase::Serving if source && serves => MigrationChange::Collected { id },
+            Phase::Serving | Phase::Collected | Phase::Returned => return,
+        };
+        let _ = self.world.change(change);
     }
 
     /// The client's request arrives at an order. The answer is what says that it was applied.
@@ -244,10 +266,18 @@ impl State {
                 Ok(())
             });
         }
-        with(&|state| {
-            state.clear_up();
-            Ok(())
-        });
+        for order in 0..2 {
+            with(&|state| {
+                state.clear_up(order, bounds.double);
+                Ok(())
+            });
+            if bounds.gone {
+                with(&|state| {
+                    state.give_up_on(order == 0, bounds.double);
+                    Ok(())
+                });
+            }
+        }
         if self.acknowledged == self.sent && self.sent < bounds.writes {
             with(&|state| {
                 state.sent += 1;
@@ -292,7 +322,8 @@ impl State {
                     Step::Freeze => part.standing == Standing::Leaving,
                     Step::Import(import) => part.progress == import.from,
                     Step::Activate { .. } => part.standing == Standing::Verified,
-                    Step::Release | Step::Collect { .. } => part.standing == Standing::Frozen,
+                    Step::Release => part.standing == Standing::Frozen,
+                    Step::Collect { .. } => part.migration <= *migration && part.standing != Standing::Gone,
                     Step::Discard => part.standing != Standing::Gone || part.migration < *migration,
                     Step::Forget { .. } | Step::Image { .. } | Step::Changes { .. } => false,
                 }
@@ -328,7 +359,7 @@ impl State {
                 break;
             }
         }
-        state.clear_up();
+        (0..2).for_each(|order| state.clear_up(order, double));
         state
     }
 
@@ -340,8 +371,8 @@ impl State {
             return Err(format!("it does not end: {:?}", record.phase));
         }
         let owner = usize::from(record.phase == Phase::Collected);
-        let left = state.world.part(1);
-        if record.phase == Phase::Returned && !matches!(left.standing, Standing::Gone | Standing::Absent) {
+        let left = state.world.part(1 - owner);
+        if !matches!(left.standing, Standing::Gone | Standing::Absent) {
             return Err(format!("it left something behind: {left:?}"));
         }
         let order = state.world.topology().tables[0].shards[0].order;

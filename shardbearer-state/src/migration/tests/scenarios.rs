@@ -7,8 +7,16 @@ use super::model::{Bounds, State};
 use super::*;
 use crate::migration::DISCARD_MS_MAX;
 
-const CALM: Bounds =
-    Bounds { drivers: 1, losses: 0, crashes: 0, writes: 0, cancel: false, ends_every: 0, double: None };
+const CALM: Bounds = Bounds {
+    drivers: 1,
+    losses: 0,
+    crashes: 0,
+    writes: 0,
+    cancel: false,
+    gone: false,
+    ends_every: 0,
+    double: None,
+};
 
 fn put(key: &'static str, value: &'static str, expiry: Expiry) -> Command {
     let (key, value) = (Bytes::from_static(key.as_bytes()), Bytes::from_static(value.as_bytes()));
@@ -85,6 +93,48 @@ fn a_shard_comes_back_to_an_order_that_had_it() {
     assert_eq!((part.rows, world.part(0).rows), (1, 0), "no old row is there");
 }
 
+/// Its source is gone when the shard has become the destination's: others may move, also that shard back to the source, which
+/// drops what it has of the first before.
+#[test]
+fn a_migration_without_its_source_is_over_and_the_shard_may_come_back() {
+    let mut state = copied();
+    while state.world.record().expect("one").phase != Phase::Serving {
+        state.act(0, false, None);
+    }
+    let id = state.world.record().expect("one").id;
+    while !state.world.part(1).standing.serves() {
+        state.act(0, false, None);
+    }
+    state.world.change(MigrationChange::Collected { id }).expect("the destination serves");
+    assert_eq!(state.world.part(0).standing, Standing::Frozen, "nobody was there to drop it");
+    let back = state.world.change(MigrationChange::Undo).expect("it is over");
+    let Migrated::Part(part) = state.world.step(0, migrate(back, Step::Begin)) else { panic!("a part") };
+    assert_eq!(part.standing, Standing::Frozen, "the first is in the way");
+    state.clear_up(0, None);
+    assert_eq!((state.world.part(0).standing, state.world.part(0).rows), (Standing::Gone, 0));
+    let Migrated::Part(part) = state.world.step(0, migrate(back, Step::Begin)) else { panic!("a part") };
+    assert_eq!(part.standing, Standing::Arriving);
+}
+
+/// A source that lost the end of its log, so that it serves what is another's: it stops once it is told.
+#[test]
+fn a_source_that_forgot_that_it_stopped_gives_the_shard_up_all_the_same() {
+    for forgotten in [Standing::Leaving, Standing::Serving] {
+        let mut state = State::new(CALM);
+        let mut before = state.world.clone();
+        while state.world.record().expect("one").phase != Phase::Serving {
+            if state.world.part(0).standing == forgotten {
+                before = state.world.clone();
+            }
+            state.act(0, false, None);
+        }
+        assert_eq!(before.part(0).standing, forgotten);
+        state.world.restore(0, &before);
+        assert_eq!(state.ends(None), Ok(Phase::Collected), "{forgotten:?}");
+        assert_eq!(state.finish(None).world.part(0).standing, Standing::Gone);
+    }
+}
+
 /// Its destination is gone when a migration is called off: others may begin, also of that shard to that order, which drops
 /// what it has of the first when it is back.
 #[test]
@@ -106,9 +156,9 @@ fn a_migration_without_its_destination_is_called_off_and_leaves_nothing() {
     let mut again = State::of(state.world);
     (0..20).for_each(|_| again.act(0, false, None));
     assert_eq!(again.world.record().expect("planned").phase, Phase::Planned, "the first is in the way");
-    again.clear_up();
+    again.clear_up(1, None);
     assert_eq!(again.world.part(1).standing, Standing::Gone);
-    again.clear_up();
+    again.clear_up(1, None);
     assert_eq!(again.ends(None), Ok(Phase::Collected));
     assert_eq!(again.world.record().expect("planned").id, second);
 }

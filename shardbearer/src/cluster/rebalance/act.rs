@@ -6,6 +6,7 @@ use shardbearer_core::migration::Migration;
 use shardbearer_core::rebalancing::{Mode, RebalanceChange};
 use shardbearer_core::topology::Topology;
 use shardbearer_state::controller;
+use shardbearer_state::migration::Overseer;
 use shardbearer_state::placement::rebalance::{Move, Pace, Plan, Share, shares};
 
 use super::super::Cluster;
@@ -19,11 +20,12 @@ const MEASURE_MS: u64 = 10_000;
 #[derive(Default)]
 pub(in super::super) struct Spread {
     pace: Pace,
+    overseer: Overseer,
 }
 
 /// What to do next, and for whom.
 struct Next {
-    change: RebalanceChange,
+    change: Change,
     who: String,
     why: String,
 }
@@ -43,7 +45,13 @@ impl Spread {
         let data = topology.orders.iter().filter(|order| !order.id.is_control());
         let led = data.map(|order| (order.id, is_led(cluster, order.id))).collect();
         self.pace.see(now_ms, &topology.policy, led, last.as_ref());
-        if last.as_ref().is_some_and(|last| !last.phase.is_over()) {
+        if let Some(last) = last.as_ref().filter(|last| !last.phase.is_over()) {
+            let led = [last.from, last.to].map(|order| is_led(cluster, order));
+            if let Some((change, why)) = self.overseer.duty(last, led, now_ms) {
+                tracing::warn!(migration = %last.id, shard = %last.shard, "{change:?}: {why}");
+                let change = Change::Migration(change);
+                propose(cluster, seat, Next { change, who: "scherald".into(), why }).await;
+            }
             return Vec::new();
         }
         let (next, blockers) = self.next(cluster, &topology, now_ms);
@@ -58,7 +66,7 @@ impl Spread {
         let policy = &topology.policy;
         let empty = policy.removing.iter().find(|order| topology.shards_of(**order).is_empty());
         if let Some(order) = empty.copied() {
-            let change = RebalanceChange::Removed { order };
+            let change = Change::Rebalance(RebalanceChange::Removed { order });
             let why = "it is empty, and was to be removed".into();
             return (Some(Next { change, who: "scherald".into(), why }), Vec::new());
         }
@@ -69,7 +77,7 @@ impl Spread {
             let Plan { moves, blockers, .. } = plan(cluster, topology, mode);
             let first = self.first(moves, now_ms).map(|made| moving(made, topology.epoch, mode));
             let done = || Next {
-                change: RebalanceChange::Run(None),
+                change: Change::Rebalance(RebalanceChange::Run(None)),
                 who: "scherald".into(),
                 why: match blockers.first() {
                     None => "the plan is carried out".into(),
@@ -126,7 +134,7 @@ impl Spread {
             last.to,
             percent(of(last.to))
         );
-        let change = RebalanceChange::Measured { id, effect };
+        let change = Change::Rebalance(RebalanceChange::Measured { id, effect });
         Some(Next { change, who: "scherald".into(), why: "so that moves can be judged".into() })
     }
 }
@@ -134,7 +142,7 @@ impl Spread {
 fn moving(made: Move, on: Epoch, mode: Mode) -> Next {
     let Move { shard, to, why, reason, .. } = made;
     Next {
-        change: RebalanceChange::Move { on, shard, to, reason },
+        change: Change::Rebalance(RebalanceChange::Move { on, shard, to, reason }),
         who: format!("rebalance by {}", mode.name()),
         why,
     }
@@ -143,14 +151,14 @@ fn moving(made: Move, on: Epoch, mode: Mode) -> Next {
 async fn propose(cluster: &Cluster, seat: &ControlSeat, next: Next) {
     let Next { change, who, why } = next;
     let at_ms = cluster.world.wall_ms();
-    let command = ControlCommand { who, why, at_ms, change: Change::Rebalance(change) };
+    let command = ControlCommand { who, why, at_ms, change };
     match seat.propose(&command).await {
         Ok(ControlReply::Changed { epoch, .. }) => {
-            tracing::info!(%epoch, "shards are spread, because {}", command.why);
+            tracing::info!(%epoch, "decided, because {}", command.why);
             cluster.hurry.notify_one();
         }
         // What was looked at is not what is in force any more: the next look shows it.
-        Ok(ControlReply::Refused(why)) => tracing::debug!("shards are not spread: {why}"),
-        Err(error) => tracing::debug!("shards are not spread: {error}"),
+        Ok(ControlReply::Refused(why)) => tracing::debug!("not taken: {why}"),
+        Err(error) => tracing::debug!("not taken: {error}"),
     }
 }

@@ -1,5 +1,6 @@
 //! Orders that are dead, each with one seat on a radiant of its own: what waits for them, and what does not.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use shardbearer::gateway::Overview as _;
@@ -149,6 +150,59 @@ fn a_move_that_is_called_off_while_its_destination_is_dead_lets_others_go_on() {
         println!("{called_off} of 6 called off, {left} of them had left something");
         assert!(called_off >= 1 && left >= 1, "{called_off} called off, {left} had left something");
         assert!(load.stop().await > 1_000, "clients went on");
+    });
+}
+
+/// Either order of a move dies at any moment of it and stays dead: the move is over without it, other shards move, and when it
+/// is back it does what it has missed.
+#[test]
+fn a_dead_order_is_waited_for_half_a_minute_and_then_others_go_on() {
+    play(8, &islands(), async |scene| {
+        let [pair, others] = [[2, 3], [4, 5]].map(|orders: [u64; 2]| orders.map(OrderId));
+        let [shard, another] = [pair, others].map(|[first, _]| scene.topology(0).shards_of(first)[0]);
+        scene.rows(shard, 20 << 10, 20).await;
+        let keys = scene.tags(pair[0], 4);
+        let load = scene.load("writers", &Habits { keys, sessions: false, ..Habits::of(4, 0..4) });
+        let mut ends = BTreeMap::<_, u32>::new();
+        for turn in 0..8_u64 {
+            let at = home(&scene, others[0]);
+            let owns = |orders: [OrderId; 2], shard| {
+                usize::from(!scene.topology(at).shards_of(orders[0]).contains(&shard))
+            };
+            let source = owns(pair, shard);
+            let id = scene.plan(at, shard, pair[1 - source]).await.expect("nothing else moves");
+            scene.pass(Duration::from_millis(10 + 40 * (turn / 2))).await;
+            let down = home(&scene, pair[turn as usize % 2]);
+            scene.machine(down).crash().await;
+            // What belongs to a dead order for good, and was not given to it yet, is the one thing to wait for.
+            let given = || {
+                let last = scene.running(at).cluster.migrations.last();
+                last.is_some_and(|last| last.id.0 == id && last.phase == Phase::Serving)
+                    && pair[turn as usize % 2] == pair[1 - source]
+            };
+            let over = || scene.ended(at, id).is_some() || given();
+            scene.within(Duration::from_secs(45), "it is over without the dead", over).await;
+            let ended = scene.ended(at, id);
+            if ended.is_some() {
+                scene.moved(at, another, others[1 - owns(others, another)]).await;
+            }
+            scene.machine(down).start();
+            scene.eventually("it is over", || scene.ended(at, id).is_some()).await;
+            scene.eventually("all is well", || scene.all(is_well)).await;
+            let [source, destination] = [pair[source], pair[1 - source]];
+            let ended = ended.or_else(|| scene.ended(at, id)).expect("seen");
+            let former = if ended == Phase::Collected { source } else { destination };
+            let dead = if former == pair[turn as usize % 2] { "and who gave it up was dead" } else { "" };
+            *ends.entry((format!("{ended:?}"), dead)).or_default() += 1;
+            let disk = &scene.machine(home(&scene, former)).disk;
+            let left = || disk.rows_of(former).into_keys().any(|space| is_of(space, shard));
+            scene.eventually("the other has nothing of it", || !left()).await;
+        }
+        println!("{ends:?}");
+        let without = |wanted| ends.keys().any(|(ended, who)| ended == wanted && !who.is_empty());
+        assert!(without("Returned") && without("Collected"), "{ends:?}");
+        let (calls, _) = load.end().await;
+        assert!(calls > 300, "{calls}");
     });
 }
 
