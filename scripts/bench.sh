@@ -5,10 +5,11 @@
 #   scripts/bench.sh                      everything, three times: about an hour
 #   scripts/bench.sh --quick              one short round of the loads: under three minutes
 #   scripts/bench.sh --only set-64        one case; cases are listed in scripts/bench/loads.sh and events.sh
+#   scripts/bench.sh --curves             radiants alone, with more and more of everything: about a quarter of an hour
 #   scripts/bench.sh --report FILE        the tables of an earlier run
 #   scripts/bench.sh --chart FILE         the same as a drawing (SVG) on standard output
 #
-#   --rounds 3  --warm-up 2  --duration 10  --keys 100000
+#   --rounds 3  --warm-up 2  --duration 10  --keys 100000  --curve-keys '10000 100000 1000000'
 #
 # The peers come from Debian's packages, unpacked under target/bench/ without being installed; needs no root.
 # Elsewhere etcd, etcdctl, redis-server, redis-cli and jq are taken from the PATH.
@@ -17,11 +18,15 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 cache=${CARGO_TARGET_DIR:-$root/target}/bench
 run=$cache/run
 
-rounds=3 warm_up=2 duration=10 keys=100000 only='' report='' chart='' quick=''
+rounds=3 warm_up=2 duration=10 keys=100000 only='' report='' chart='' quick='' curves=''
+# Of --curves: seconds of each point, and how many keys.
+curve_seconds=3 curve_keys='10000 100000 1000000'
 usage() { sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; }
 while (($#)); do
     case $1 in
     --quick) quick=yes rounds=1 warm_up=1 duration=2 keys=10000 && shift && continue ;;
+    --curves) curves=yes && shift && continue ;;
+    --curve-keys) curve_keys=${2:?} ;;
     --rounds) rounds=${2:?} ;;
     --warm-up) warm_up=${2:?} ;;
     --duration) duration=${2:?} ;;
@@ -47,6 +52,8 @@ fail() {
 . "$root/scripts/bench/loads.sh"
 # shellcheck source=scripts/bench/events.sh
 . "$root/scripts/bench/events.sh"
+# shellcheck source=scripts/bench/curves.sh
+. "$root/scripts/bench/curves.sh"
 
 tables() { jq -rs -L "$root/scripts/bench" 'include "report"; report' "$1"; }
 
@@ -56,7 +63,9 @@ if [[ -n $report ]]; then
     exit
 fi
 if [[ -n $chart ]]; then
-    jq -rs -L "$root/scripts/bench" 'include "chart"; chart' "$chart"
+    kind=chart
+    ! grep -q '"case":"grows/' "$chart" || kind=curves
+    jq -rs -L "$root/scripts/bench" "include \"$kind\"; chart" "$chart"
     exit
 fi
 
@@ -72,6 +81,12 @@ mkdir -p "$run"
 results=$cache/results-$(date -u +%Y%m%dT%H%M%SZ).jsonl
 trap 'exit 130' INT TERM
 trap stop_all EXIT
+if [[ -n $curves ]]; then
+    all_curves
+    jq -rs -L "$root/scripts/bench" 'include "curves"; table' "$results"
+    printf 'figures in %s\n' "$results"
+    exit
+fi
 say 'starting etcd, Redis and three radiants'
 start_etcd
 start_redis

@@ -123,12 +123,14 @@ start_redis() {
     done
 }
 
-# Three radiants in a folder of this name; their configuration can be changed by SHARDBEARER_* variables.
+radiant_count=3
+
+# So many radiants in a folder of this name; their configuration can be changed by SHARDBEARER_* variables.
 start_radiants() {
     radiants=$run/$1
-    SHARDBEARER_BIN=$binary start radiants "$root/scripts/cluster.sh" 3 "$radiants"
+    SHARDBEARER_BIN=$binary start radiants "$root/scripts/cluster.sh" "$radiant_count" "$radiants"
     local port
-    for port in 6400 6401 6402; do
+    for ((port = 6400; port < 6400 + radiant_count; port++)); do
         await "the radiant at $port" stores "$port"
     done
 }
@@ -149,7 +151,7 @@ start_radiant_again() {
 processes() {
     local name
     case $1 in
-    shardbearer*) for name in 1 2 3; do pid_of_radiant "$name" && echo; done ;;
+    shardbearer*) for ((name = 1; name <= radiant_count; name++)); do pid_of_radiant "$name" && echo; done ;;
     redis-cluster) for name in "${cluster_ports[@]}"; do echo "${pids[redis-$name]}"; done ;;
     redis-plain) echo "${pids[redis-plain]}" ;;
     etcd) for name in 0 1 2; do echo "${pids[etcd-$name]}"; done ;;
