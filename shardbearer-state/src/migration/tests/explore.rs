@@ -13,7 +13,8 @@ use std::collections::HashSet;
 
 use shardbearer_core::migration::Phase;
 
-use super::model::{Bounds, Double, State};
+use super::doubles::Double;
+use super::model::{Bounds, State};
 
 #[derive(Default)]
 struct Seen {

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
-use shardbearer_core::kv::{Migrated, MovedRow, Seal, Standing};
+use shardbearer_core::kv::Standing;
 use shardbearer_core::migration::Phase;
 
+use super::doubles::{Double, lose};
 use super::*;
-use crate::keys::{self, Carried};
 use crate::migration::{Attendant, Driver, Duty, Effect, Event, FROZEN_MS_MAX, Failure, Pace, left_over};
 
 /// What is explored.
@@ -29,25 +29,6 @@ pub(super) struct Bounds {
     /// From one in so many states the way to the end is tried; 0: from none.
     pub ends_every: u64,
     pub double: Option<Double>,
-}
-
-/// Broken in one way each; every one must be caught.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Double {
-    /// The destination serves without waiting for the control order's decision.
-    ActivatesUndecided,
-    /// The source takes the shard back when it was frozen for long, without asking.
-    TakesBack,
-    /// Sessions do not travel.
-    ForgetsSessions,
-    /// The source drops its copy and tells nobody that it is done with a migration that was called off.
-    NeverReleases,
-    /// The source forgets to say what changed.
-    LosesChanges,
-    /// Who comes back takes a shard back that it gave away while it was gone.
-    KeepsWhatItGave,
-    /// The destination is not waited for although the shard is its own already.
-    EndsTooEarly,
 }
 
 #[derive(Clone, Hash, PartialEq, Eq)]
@@ -380,22 +361,5 @@ impl State {
             true => Ok(record.phase),
             false => Err(format!("{:?}, but order {} does not serve", record.phase, ORDERS[owner])),
         }
-    }
-}
-
-/// The source's answer without its sessions, and with a seal that knows nothing of them; or without records that changed.
-fn lose(answer: Migrated, sessions: bool) -> Migrated {
-    let record = |row: &MovedRow| matches!(keys::carried(&row.key), Some(Carried::Record(_)));
-    match answer {
-        Migrated::Image { mut rows, complete, seen } => {
-            rows.retain(|row| record(row) || !sessions);
-            Migrated::Image { rows, complete, seen }
-        }
-        Migrated::Changes { mut rows, through, seen, lost, seal } => {
-            rows.retain(|row| record(row) == sessions);
-            let seal = seal.map(|seal| Seal { sessions: if sessions { 0 } else { seal.sessions }, ..seal });
-            Migrated::Changes { rows, through, seen, lost, seal }
-        }
-        other => other,
     }
 }
