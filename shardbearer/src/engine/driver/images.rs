@@ -2,8 +2,6 @@
 //!
 //! The sender's data go on meanwhile; the image is of the moment at which it was begun, and all of it is committed.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use shardbearer_core::engine::{EngineContext, ReceivedSnapshot, SnapshotWriter};
 use shardbearer_core::ids::RadiantId;
@@ -13,23 +11,16 @@ use tokio::sync::oneshot;
 
 use super::frame::{self, Chunk, TAKEN};
 use super::{Mail, Shared};
-use crate::engine::pieces::{Piece, Pieces};
-
-/// A chunk that is not acknowledged by then is sent again: it may be lost, and whoever needs the image waits for it.
-const CHUNK_DEADLINE: Duration = Duration::from_secs(2);
-
-/// How often. The last is acknowledged when the image is installed, which takes as long as writing the data: ten minutes.
-const CHUNK_ATTEMPTS: usize = 5;
-const INSTALL_ATTEMPTS: usize = 300;
+use crate::engine::pieces::{PIECE_DEADLINE, Piece, Pieces};
 
 /// Sends an image to a peer; returns when it is installed there.
 pub async fn send(context: &EngineContext, to: RadiantId) -> Result<(), String> {
     let failed = |error: StorageError| error.to_string();
     let mut pieces = Pieces::of(context.applier.as_ref()).await.map_err(failed)?;
     let transfer = context.world.id() as u64; // any number that two transfers hardly share
-    while let Some(Piece { number, last, bytes }) = pieces.next(&context.world).await.map_err(failed)? {
+    while let Some(piece) = pieces.next(&context.world).await.map_err(failed)? {
+        let (attempts, Piece { number, last, bytes }) = (piece.attempts(), piece);
         let body = frame::encode_chunk(&Chunk { transfer, number, last, bytes });
-        let attempts = if last { INSTALL_ATTEMPTS } else { CHUNK_ATTEMPTS };
         deliver(context, to, body, attempts).await.map_err(|why| format!("chunk {number}: {why}"))?;
     }
     Ok(())
@@ -38,7 +29,7 @@ pub async fn send(context: &EngineContext, to: RadiantId) -> Result<(), String> 
 async fn deliver(context: &EngineContext, to: RadiantId, body: Bytes, attempts: usize) -> Result<(), String> {
     for _ in 0..attempts {
         let frame = Frame { channel: Channel::Engine(context.order), body: body.clone() };
-        match context.transport.call(to, frame, CHUNK_DEADLINE).await {
+        match context.transport.call(to, frame, PIECE_DEADLINE).await {
             Ok(answer) if answer == TAKEN => return Ok(()),
             Ok(_) => return Err("it was not taken".into()),
             Err(CallError::Unknown { .. }) => {}
@@ -68,7 +59,7 @@ struct Incoming {
 /// sender knows nothing of the old one.
 pub(super) async fn take<M>(shared: &Shared<M>, from: RadiantId, chunk: Chunk) -> Result<(), String> {
     // An install takes longer than its sender waits before it asks again. Once that one has certainly left, so does this.
-    let images = tokio::time::timeout(2 * CHUNK_DEADLINE, shared.receiving.0.lock()).await;
+    let images = tokio::time::timeout(2 * PIECE_DEADLINE, shared.receiving.0.lock()).await;
     let mut images = images.map_err(|_| "another chunk is being written or installed")?;
     let transfer = (from, chunk.transfer);
     let has = |current: &Incoming| current.transfer == transfer && chunk.number < current.next;
