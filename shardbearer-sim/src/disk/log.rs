@@ -61,6 +61,20 @@ enum Change {
     Remove,
 }
 
+impl Change {
+    fn settle(&self, order: OrderId, durable: &mut BTreeMap<OrderId, OrderLog>, flaw: Option<Flaw>) {
+        match self {
+            Change::Writes(writes) => {
+                let log = durable.entry(order).or_default();
+                for write in writes {
+                    log.apply(write, flaw).expect("was applied to the live log before");
+                }
+            }
+            Change::Remove => drop(durable.remove(&order)),
+        }
+    }
+}
+
 /// What is in the log, on disk and on the way there.
 #[derive(Default)]
 pub(super) struct LogState {
@@ -78,18 +92,20 @@ impl LogState {
     fn settle(&mut self, count: usize, flaw: Option<Flaw>) -> Vec<LogDone> {
         let mut done = Vec::new();
         for (order, change, report) in self.pending.drain(..count) {
-            match change {
-                Change::Writes(writes) => {
-                    let log = self.durable.entry(order).or_default();
-                    for write in &writes {
-                        log.apply(write, flaw).expect("was applied to the live log before");
-                    }
-                }
-                Change::Remove => drop(self.durable.remove(&order)),
-            }
+            change.settle(order, &mut self.durable, flaw);
             done.extend(report);
         }
         done
+    }
+
+    /// What a loss of power now would leave: a prefix of what was not synced is there.
+    pub(super) fn fork(&self, rng: &mut StdRng, flaw: Option<Flaw>) -> LogState {
+        let mut durable = self.durable.clone();
+        let kept = rng.random_range(0..=self.pending.len());
+        for (order, change, _) in self.pending.iter().take(kept) {
+            change.settle(*order, &mut durable, flaw);
+        }
+        LogState { live: durable.clone(), durable, ..LogState::default() }
     }
 
     /// Keeps a prefix of what was not synced. Returns how many writes were kept and lost.

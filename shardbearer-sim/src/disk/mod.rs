@@ -152,6 +152,20 @@ impl Disk {
         ));
     }
 
+    /// Other disks, with what a loss of power now would leave on these, which stay as they are.
+    pub fn fork(&self, name: &str) -> Arc<Disk> {
+        let other = Disk::new(&self.universe, name, self.flaw);
+        let (log, storage) = {
+            let mut state = lock(&self.state);
+            let State { rng, log, storage, .. } = &mut *state;
+            (log.fork(rng, self.flaw), storage.fork(rng))
+        };
+        let mut state = lock(&other.state);
+        (state.log, state.storage) = (log, storage);
+        drop(state);
+        other
+    }
+
     /// Why nothing can be read at the moment, and whether bytes are damaged.
     fn unreadable(&self) -> Option<(&'static str, bool)> {
         let (why, damaged) = match lock(&self.state).trouble {

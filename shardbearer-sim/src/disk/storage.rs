@@ -64,6 +64,14 @@ impl StorageState {
         self.live = self.durable.clone();
         (kept, total - kept)
     }
+
+    /// What a loss of power now would leave: a prefix of what was not synced is there.
+    pub(super) fn fork(&self, rng: &mut StdRng) -> StorageState {
+        let mut durable = self.durable.clone();
+        let kept = rng.random_range(0..=self.unsynced.len());
+        self.unsynced.iter().take(kept).for_each(|batch| apply(&mut durable, batch));
+        StorageState { live: durable.clone(), durable, unsynced: VecDeque::new() }
+    }
 }
 
 /// The storage as one life sees it.

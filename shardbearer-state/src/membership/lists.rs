@@ -70,6 +70,8 @@ impl Sight<'_> {
                 && self.is_steady(**learner)
                 && progress.term == now.epoch.0
                 && progress.applied + BEHIND_MAX >= head
+                // Who has nothing needs all the data, however short the log is, and the chain would wait for that.
+                && (progress.applied > 0 || head == 0)
         };
         let learner = *now.learners.iter().find(caught_up)?;
         let members = now.members.iter().copied().chain([learner]).collect();

@@ -219,6 +219,29 @@ fn a_chain_with_a_member_too_many_gives_one_up() {
     assert_eq!(world.rest(), done);
 }
 
+/// The log is short, but a newcomer that has nothing of it gets all the data first: seen in the simulation, where the chain stood
+/// still until they had arrived.
+#[test]
+fn a_learner_that_has_nothing_yet_does_not_hold_a_young_chain_up() {
+    let mut world = World::new(3, 1, "chain", 1);
+    world.rest();
+    let (order, newcomer) = (OrderId(2), RadiantId(4));
+    let members = [1, 2, 3].map(RadiantId).to_vec();
+    let come = MemberChange::List { order, members, learners: vec![newcomer] };
+    world.topology = carry_out(&world.topology, &come).expect("it may be").0;
+    world.work();
+    let mut told = |applied, head| {
+        for ((_, radiant), progress) in &mut world.facts.progress {
+            progress.applied = if *radiant == newcomer { applied } else { head };
+        }
+        next(&world.topology, &world.facts).step.map(|step| step.why)
+    };
+    assert_eq!(told(0, 48), None);
+    for (applied, head) in [(0, 0), (1, 48), (48, 48)] {
+        assert_eq!(told(applied, head).as_deref(), Some("radiant d has caught up"), "{applied} of {head}");
+    }
+}
+
 #[test]
 fn what_no_change_may_do() {
     use MemberChange::*;

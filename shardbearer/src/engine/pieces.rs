@@ -1,9 +1,19 @@
 //! An image in the pieces in which it is sent, each read where that may wait for the disk.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use shardbearer_core::engine::{Applied, Applier, SnapshotReader};
 use shardbearer_core::storage::StorageError;
 use shardbearer_core::world::World;
+
+/// A piece that is not acknowledged by then is sent again: it may be lost, and somebody waits for the image. The receiver
+/// knows it by its number.
+pub(super) const PIECE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// How often. The last is acknowledged when the image is installed, which takes as long as writing the data: ten minutes.
+const ATTEMPTS: usize = 5;
+const LAST_ATTEMPTS: usize = 300;
 
 /// A piece of an image.
 pub(super) struct Piece {
@@ -12,6 +22,13 @@ pub(super) struct Piece {
     /// Whether none follows.
     pub(super) last: bool,
     pub(super) bytes: Bytes,
+}
+
+impl Piece {
+    /// How often it is sent at most.
+    pub(super) fn attempts(&self) -> usize {
+        if self.last { LAST_ATTEMPTS } else { ATTEMPTS }
+    }
 }
 
 /// An image that is being sent.

@@ -177,7 +177,6 @@ fn forbidden(one: &Crate, manifest: &toml::Table) -> Vec<String> {
 }
 
 /// Every Rust file of ours, by its path from the root, with its text.
-/// Every source file, with its path below the root.
 pub fn sources() -> impl Iterator<Item = (String, String)> {
     let mut folders: Vec<PathBuf> = CRATES.iter().map(|one| root().join(one.name)).collect();
     folders.push(root().join("examples"));

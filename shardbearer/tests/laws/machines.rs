@@ -1,5 +1,8 @@
 //! The kit for machines, and commands of every kind for the two there are.
 
+mod migrating;
+mod reach;
+
 use bytes::Bytes;
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -105,7 +108,11 @@ fn entry(rng: &mut StdRng, step: u64) -> Entry {
                 retry: rng.random(),
             }
         });
-        Item { shard: ShardId(rng.random_range(1..=3)), id, command: command(rng) }
+        let command = match rng.random_ratio(1, 3) {
+            true => Command::Migrate(migrating::step(rng, step)),
+            false => command(rng),
+        };
+        Item { shard: ShardId(rng.random_range(1..=3)), id, command }
     });
     Entry { items: items.collect(), time_ms: if rng.random_ratio(1, 20) { time(rng) } else { step } }
 }
@@ -154,38 +161,48 @@ fn rebalance(rng: &mut StdRng) -> RebalanceChange {
     }
 }
 
+/// A cluster of two with two orders of data; mostly the same one.
+fn founded(rng: &mut StdRng) -> Topology {
+    let radiant = |id| Radiant {
+        id: RadiantId(id),
+        name: format!("r{id}"),
+        incarnation: Incarnation(u128::from(id)),
+        ..Radiant::default()
+    };
+    let order = |id| Order {
+        id: OrderId(id),
+        engine: "openraft".into(),
+        members: vec![RadiantId(1), RadiantId(2)],
+        preferred_herald: RadiantId(1),
+        ..Order::default()
+    };
+    let shards = (1..=rng.random_range(1..5)).map(|id| Shard { id: ShardId(id), order: OrderId(2) });
+    Topology {
+        cluster: ClusterId(if rng.random_ratio(1, 5) { rng.random() } else { 7 }),
+        radiants: vec![radiant(1), radiant(2)],
+        orders: vec![order(1), order(2), order(3)],
+        tables: vec![Table {
+            id: TableId::DEFAULT,
+            name: "default".into(),
+            scheme: "slots:16384/4".into(),
+            shards: shards.collect(),
+        }],
+        ..Topology::default()
+    }
+}
+
 /// A change of the configuration, some before the founding and some after.
 fn control(rng: &mut StdRng, step: u64) -> ControlCommand {
     let name = |rng: &mut StdRng| format!("r{}", rng.random_range(0..4));
     let doors =
         |rng: &mut StdRng| Doors { grpc: format!("h:{}", rng.random_range(0..3)), ..Doors::default() };
-    let change = if rng.random_ratio(1, 10) {
-        let radiant = |id| Radiant {
-            id: RadiantId(id),
-            name: format!("r{id}"),
-            incarnation: Incarnation(u128::from(id)),
-            ..Radiant::default()
-        };
-        let order = |id| Order {
-            id: OrderId(id),
-            engine: "openraft".into(),
-            members: vec![RadiantId(1), RadiantId(2)],
-            preferred_herald: RadiantId(1),
-            ..Order::default()
-        };
-        let shards = (1..=rng.random_range(0..5)).map(|id| Shard { id: ShardId(id), order: OrderId(2) });
-        Change::Found(Topology {
-            cluster: ClusterId(rng.random()),
-            radiants: vec![radiant(1), radiant(2)],
-            orders: vec![order(1), order(2)],
-            tables: vec![Table {
-                id: TableId::DEFAULT,
-                name: "default".into(),
-                scheme: "slots:16384/4".into(),
-                shards: shards.collect(),
-            }],
-            ..Topology::default()
-        })
+    let change = if rng.random_ratio(if step == 0 { 9 } else { 1 }, 10) {
+        Change::Found(founded(rng))
+    } else if step == 1 || rng.random_ratio(1, 3) {
+        Change::Migration(migrating::decision(rng, step))
+    } else if rng.random_ratio(1, 20) {
+        let known = founded(rng);
+        Change::Anew(Box::new(migrating::anew(rng, step, known)))
     } else if rng.random() {
         // Sometimes on the configuration in force, mostly on one that is over or not there yet.
         Change::Members { on: Epoch(rng.random_range(0..12)), change: members(rng) }

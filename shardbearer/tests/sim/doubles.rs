@@ -138,6 +138,14 @@ const DOUBLES: &[Double] = &[
         words: &["is served by orders"],
     },
     Double {
+        name: "a source that serves again instead of dropping its copy",
+        defects: engine(Defect::ServesOn),
+        profile: "calm",
+        operated: true,
+        seeds: 0..10,
+        words: &["while order"],
+    },
+    Double {
         name: "founders that are said to agree without having been asked",
         defects: Defects { beacons: Some(BeaconLie::Agree), ..NONE },
         profile: "calm",

@@ -203,17 +203,9 @@ impl<M: shardbearer_core::protocol::Message> ConsensusEngine for Driver<M> {
                 Some(Bytes::new())
             }
             Frame::Chunk(chunk) => {
-                let image = match self.0.receiving.take(&self.0.context, from, chunk).await {
-                    Ok(image) => image,
-                    Err(why) => {
-                        tracing::debug!(order = %self.0.context.order, %from, why, "no snapshot");
-                        return None;
-                    }
-                };
-                if let Some(image) = image {
-                    let (done, installed) = oneshot::channel();
-                    self.0.mail.send(Mail::Image { from, image, done }).await.ok()?;
-                    installed.await.ok()?;
+                if let Err(why) = images::take(&self.0, from, chunk).await {
+                    tracing::debug!(order = %self.0.context.order, %from, why, "no snapshot");
+                    return None;
                 }
                 Some(Bytes::from_static(TAKEN))
             }

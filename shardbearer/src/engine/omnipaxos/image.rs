@@ -2,7 +2,6 @@
 //! in memory; ours come from the data, in chunks that are acknowledged and may come twice.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use shardbearer_core::engine::SnapshotWriter;
@@ -13,14 +12,7 @@ use tokio::sync::oneshot;
 
 use super::Shared;
 use super::wire;
-use crate::engine::pieces::{Piece, Pieces};
-
-/// A chunk that is not acknowledged by then is sent again.
-const CHUNK_DEADLINE: Duration = Duration::from_secs(2);
-
-/// How often. The last is acknowledged when the image is installed, which takes as long as writing the data.
-const CHUNK_ATTEMPTS: usize = 5;
-const INSTALL_ATTEMPTS: usize = 300;
+use crate::engine::pieces::{PIECE_DEADLINE, Piece, Pieces};
 
 /// What the receiver says.
 const TAKEN: u8 = 1;
@@ -58,11 +50,10 @@ async fn send(shared: &Shared, to: RadiantId) -> Result<(), String> {
     let failed = |error: StorageError| error.to_string();
     let mut pieces = Pieces::of(shared.context.applier.as_ref()).await.map_err(failed)?;
     let transfer = shared.context.world.id() as u64; // any number that two transfers hardly share
-    while let Some(Piece { number, last, bytes }) =
-        pieces.next(&shared.context.world).await.map_err(failed)?
-    {
+    while let Some(piece) = pieces.next(&shared.context.world).await.map_err(failed)? {
+        let (attempts, Piece { number, last, bytes }) = (piece.attempts(), piece);
         let frame = wire::encode_frame(&wire::Frame::Chunk { transfer, number, last, bytes });
-        deliver(shared, to, frame, if last { INSTALL_ATTEMPTS } else { CHUNK_ATTEMPTS }).await?;
+        deliver(shared, to, frame, attempts).await?;
     }
     Ok(())
 }
@@ -70,7 +61,7 @@ async fn send(shared: &Shared, to: RadiantId) -> Result<(), String> {
 async fn deliver(shared: &Shared, to: RadiantId, body: Bytes, attempts: usize) -> Result<(), String> {
     for _ in 0..attempts {
         let frame = Frame { channel: Channel::Engine(shared.context.order), body: body.clone() };
-        match shared.context.transport.call(to, frame, CHUNK_DEADLINE).await {
+        match shared.context.transport.call(to, frame, PIECE_DEADLINE).await {
             Ok(answer) if answer.first() == Some(&TAKEN) => return Ok(()),
             Ok(_) => return Err("it was refused".into()),
             Err(CallError::Unknown { .. }) => {}
@@ -92,7 +83,7 @@ pub async fn receive(shared: &Shared, transfer: u64, number: u64, last: bool, by
 /// One transfer at a time: a new one takes over, because its sender knows nothing of the old one.
 async fn take(shared: &Shared, transfer: u64, number: u64, last: bool, bytes: Bytes) -> Result<(), String> {
     // An install takes longer than its sender waits before it asks again. Once that one has certainly left, so does this.
-    let images = tokio::time::timeout(2 * CHUNK_DEADLINE, shared.images.lock()).await;
+    let images = tokio::time::timeout(2 * PIECE_DEADLINE, shared.images.lock()).await;
     let mut images = images.map_err(|_| "another piece is being written or installed")?;
     if images.installed == Some(transfer) {
         return Ok(());

@@ -25,17 +25,10 @@ use super::machine::Image;
 use super::notices;
 use super::types::{Snapshot, Types, Vote};
 use super::wire::{self, Request, Response};
-use crate::engine::pieces::{Piece, Pieces};
+use crate::engine::pieces::{PIECE_DEADLINE, Piece, Pieces};
 
 /// An append that carries entries waits for the follower's disk; openraft bounds a heartbeat itself.
 const APPEND_DEADLINE: Duration = Duration::from_secs(5);
-
-/// A chunk of an image that is not acknowledged by then is sent again; the receiver knows it by its number.
-pub(super) const CHUNK_DEADLINE: Duration = Duration::from_secs(2);
-
-/// How often. The last is answered when the image is installed, which takes as long as writing the data: ten minutes.
-const CHUNK_ATTEMPTS: usize = 5;
-const INSTALL_ATTEMPTS: usize = 300;
 
 /// How long to leave a member alone that cannot be reached.
 const BACKOFF: Duration = Duration::from_millis(100);
@@ -147,12 +140,10 @@ impl Peer {
             return Err(unreadable("the image is of a later term than its sender".into()));
         }
         let transfer = self.network.world.id() as u64; // any number that two transfers hardly share
-        while let Some(Piece { number, last, bytes }) =
-            pieces.next(&self.network.world).await.map_err(failed)?
-        {
+        while let Some(piece) = pieces.next(&self.network.world).await.map_err(failed)? {
+            let (attempts, Piece { number, last, bytes }) = (piece.attempts(), piece);
             let request = Request::Chunk { vote: *vote, transfer, number, last, bytes };
-            let attempts = if last { INSTALL_ATTEMPTS } else { CHUNK_ATTEMPTS };
-            match self.call_again(&request, CHUNK_DEADLINE, attempts).await? {
+            match self.call_again(&request, PIECE_DEADLINE, attempts).await? {
                 Response::Chunk(answer) if last || answer > *vote => return Ok(answer),
                 Response::Chunk(_) => {}
                 Response::ChunkRefused(why) => return Err(unreadable(why)),

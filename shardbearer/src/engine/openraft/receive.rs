@@ -9,9 +9,9 @@ use shardbearer_core::engine::SnapshotWriter;
 
 use super::Openraft;
 use super::machine::{Image, meta};
-use super::network::CHUNK_DEADLINE;
 use super::types::{Snapshot, Vote};
 use super::wire::{Request, Response};
+use crate::engine::pieces::PIECE_DEADLINE;
 
 /// An image on its way in.
 pub(super) struct Receiving {
@@ -78,7 +78,7 @@ impl Openraft {
             return Ok(known); // so that a deposed sender stops, and keeps no image of its successor's from arriving
         }
         // An install takes longer than its sender waits before it asks again. Once that one has certainly left, so does this.
-        let images = tokio::time::timeout(2 * CHUNK_DEADLINE, self.receiving.lock()).await;
+        let images = tokio::time::timeout(2 * PIECE_DEADLINE, self.receiving.lock()).await;
         let mut images = images.map_err(|_| "another piece is being written or installed")?;
         match (&images.current, images.installed) {
             (_, Some((installed, answer))) if installed == transfer => return Ok(answer),

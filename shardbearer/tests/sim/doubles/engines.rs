@@ -41,6 +41,8 @@ pub enum Defect {
     DropsEarly,
     /// Where it has the last rows of a shard it serves it at once.
     ServesEarly,
+    /// Where it should drop its copy of a shard it serves it again.
+    ServesOn,
     /// It says that its data are durable, and they are not.
     PersistsNothing,
     /// Where it has a member of the control order beside it, it serves only while that knows of a herald, or is one.

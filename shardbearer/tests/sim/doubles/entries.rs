@@ -8,7 +8,8 @@ use super::engines::Defect;
 impl Defect {
     /// Whether it changes what it proposes.
     pub fn spoils(self) -> bool {
-        matches!(self, Defect::Forgetful | Defect::Greedy | Defect::DropsEarly | Defect::ServesEarly)
+        use Defect::*;
+        matches!(self, Forgetful | Greedy | DropsEarly | ServesEarly | ServesOn)
     }
 
     /// What it makes of an entry.
@@ -30,6 +31,15 @@ impl Defect {
                 let last = matches!(step, Step::Import(import) if import.seal.is_some());
                 last.then_some(Step::Activate { epoch: migration })
             }),
+            Defect::ServesOn => {
+                for item in &mut entry.items {
+                    if let Command::Migrate(Migrate { step: step @ Step::Collect { .. }, .. }) =
+                        &mut item.command
+                    {
+                        *step = Step::Release;
+                    }
+                }
+            }
             _ => {}
         }
         entry

@@ -27,7 +27,8 @@ impl Judge for Activated {
                 }
                 Ok(())
             }
-            Seen::Step { order, shard, migrate, reply: Migrated::Part(part) } => {
+            Seen::Step { at, shard, migrate, reply: Migrated::Part(part) } => {
+                let order = at.order;
                 let id = migrate.migration;
                 let taken = |standing| part.standing == standing && part.migration == id;
                 match migrate.step {
@@ -48,7 +49,7 @@ impl Judge for Activated {
                     _ => Ok(()),
                 }
             }
-            Seen::Decision { .. } | Seen::Step { .. } => Ok(()),
+            Seen::Decision { .. } | Seen::Step { .. } | Seen::Adopted { .. } => Ok(()),
         }
     }
 }

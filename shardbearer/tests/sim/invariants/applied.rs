@@ -3,13 +3,14 @@
 use parking_lot::Mutex;
 use shardbearer_core::control::{ControlCommand, ControlReply};
 use shardbearer_core::engine::Committed;
-use shardbearer_core::ids::{OrderId, ShardId};
+use shardbearer_core::ids::{Epoch, OrderId, ShardId};
 use shardbearer_core::kv::{Command, Entry, Migrate, Migrated, Reply};
 use shardbearer_core::log::LogPos;
 use shardbearer_proto::convert;
 
 use super::activated::Activated;
 use super::dropped::Dropped;
+use super::one_owner::OneOwner;
 use super::stale::Stale;
 
 /// An entry that one replica has applied, with what came of it. Others show it again.
@@ -17,7 +18,17 @@ pub enum Seen {
     /// What the control order made of a command.
     Decision { position: LogPos, command: ControlCommand, reply: ControlReply },
     /// What an order of data made of a step of a migration.
-    Step { order: OrderId, shard: ShardId, migrate: Migrate, reply: Migrated },
+    Step { at: Place, shard: ShardId, migrate: Migrate, reply: Migrated },
+    /// An order of data took a shard that it was founded with, or that nobody has.
+    Adopted { at: Place, shard: ShardId, epoch: Epoch },
+}
+
+/// Where something stands: the order whose log it is, the entry, and which one of the entry's commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    pub order: OrderId,
+    pub position: LogPos,
+    pub item: usize,
 }
 
 /// Something that must hold of what is applied, with a memory of everything before.
@@ -35,6 +46,7 @@ impl Default for Ledger {
             Box::new(Stale::default()),
             Box::new(Activated::default()),
             Box::new(Dropped::default()),
+            Box::new(OneOwner::default()),
         ]))
     }
 }
@@ -50,7 +62,13 @@ pub struct Page {
 
 enum What {
     Command(Box<ControlCommand>),
-    Steps(Vec<Option<(ShardId, Migrate)>>),
+    Items(Vec<Option<(ShardId, Moves)>>),
+}
+
+/// A command that may change who serves a shard.
+enum Moves {
+    Step(Migrate),
+    Adopt(Epoch),
 }
 
 impl Page {
@@ -60,14 +78,15 @@ impl Page {
         Some(Page::new(at, committed, What::Command(Box::new(command))))
     }
 
-    /// Of an order of data; only migrations are looked at.
+    /// Of an order of data; only who has which shard is looked at.
     pub fn of_data(at: usize, committed: &mut Committed, entry: &Entry) -> Option<Page> {
-        let steps = entry.items.iter().map(|item| match &item.command {
-            Command::Migrate(migrate) => Some((item.shard, migrate.clone())),
+        let items = entry.items.iter().map(|item| match &item.command {
+            Command::Migrate(migrate) => Some((item.shard, Moves::Step(migrate.clone()))),
+            Command::Adopt { epoch } => Some((item.shard, Moves::Adopt(Epoch(*epoch)))),
             _ => None,
         });
-        let steps: Vec<_> = steps.collect();
-        steps.iter().any(Option::is_some).then(|| Page::new(at, committed, What::Steps(steps)))
+        let items: Vec<_> = items.collect();
+        items.iter().any(Option::is_some).then(|| Page::new(at, committed, What::Items(items)))
     }
 
     fn new(at: usize, committed: &mut Committed, what: What) -> Page {
@@ -91,16 +110,22 @@ impl Ledger {
                     let reply = convert::control_reply_from_bytes(reply).expect("the machine's own");
                     vec![Seen::Decision { position, command: *command, reply }]
                 }
-                What::Steps(steps) => {
+                What::Items(items) => {
                     let replies = convert::replies_from_bytes(reply).expect("the machine's own");
-                    let answered =
-                        steps.into_iter().zip(replies).filter_map(|(step, reply)| match (step, reply) {
-                            (Some((shard, migrate)), Reply::Migrated(reply)) => {
-                                Some(Seen::Step { order, shard, migrate, reply })
+                    let answered = items.into_iter().zip(replies).enumerate();
+                    let seen = answered.filter_map(|(item, (moves, reply))| {
+                        let ((shard, moves), at) = (moves?, Place { order, position, item });
+                        match (moves, reply) {
+                            (Moves::Step(migrate), Reply::Migrated(reply)) => {
+                                Some(Seen::Step { at, shard, migrate, reply })
+                            }
+                            (Moves::Adopt(epoch), Reply::Touched { changed: true }) => {
+                                Some(Seen::Adopted { at, shard, epoch })
                             }
                             _ => None,
-                        });
-                    answered.collect()
+                        }
+                    });
+                    seen.collect()
                 }
             };
             let mut judges = self.0.lock();

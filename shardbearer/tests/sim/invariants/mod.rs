@@ -40,7 +40,6 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(one_configuration::OneConfiguration::default()),
         Box::new(history::History::default()),
         Box::new(one_herald::OneHerald::default()),
-        Box::new(one_owner::OneOwner::default()),
         Box::new(logs::Logs::default()),
         Box::new(purged::Purged),
         Box::new(same_rows::SameRows),

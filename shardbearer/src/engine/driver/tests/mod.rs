@@ -184,6 +184,35 @@ async fn a_newcomer_far_behind_gets_an_image_and_carries_the_order_on() {
     }
 }
 
+/// An image is lost on its way, and then the answer to it, and no connection breaks: whoever needs it does not wait for as long as
+/// an install may take, and does not install it twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_that_is_lost_without_a_word_is_sent_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let net = Net::new(12);
+    let mut members = chain(&net, &folder, TIGHT).await;
+    leads(&members[0]).await;
+    for number in 0..40 {
+        members[0].engine().propose(value(number)).await.expect("committed");
+    }
+    eventually("the logs are compacted", || members.iter().all(|member| member.purged() > 5)).await;
+    net.silent.store(2, Ordering::Relaxed);
+    let mut newcomer = Member::new(Arc::new(ChainFactory), &net, &folder, 4, Start::Join);
+    newcomer.open().await;
+    let with_a_learner = Configuration {
+        epoch: Epoch(5),
+        previous: Epoch(1),
+        members: ids(1..=3),
+        learners: vec![RadiantId(4)],
+    };
+    members[0].engine().configure(with_a_learner).await.expect("taken over");
+    eventually("the newcomer has everything", || newcomer.tape() == members[0].tape()).await;
+    assert_eq!(net.silent.load(Ordering::Relaxed), 0);
+    for member in members.iter_mut().chain([&mut newcomer]) {
+        member.close().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn closing_answers_everybody_who_waits() {
     let folder = tempfile::tempdir().expect("a folder");
