@@ -223,8 +223,20 @@ impl Client {
 
     /// Every configuration the cluster has had, oldest first: when, who, why.
     pub async fn epochs(&self) -> Result<Vec<pb::EpochRecord>, Error> {
-        let ask = |mut admin: crate::map::Admin| async move { admin.epochs(pb::EpochsRequest {}).await };
-        Ok(self.inner.refresher.ask(self.timeout, ask).await?.epochs)
+        let mut all: Vec<pb::EpochRecord> = Vec::new();
+        let mut from = 0;
+        loop {
+            // So few that they fit into a message.
+            let asked = pb::EpochsRequest { from, limit: 1_000 };
+            let ask = |mut admin: crate::map::Admin| async move { admin.epochs(asked).await };
+            let page = self.inner.refresher.ask(self.timeout, ask).await?;
+            all.extend(page.epochs);
+            match all.last().filter(|_| page.more).and_then(|last| last.epoch.checked_add(1)) {
+                // Whoever does not get on is asked no more.
+                Some(next) if next > from => from = next,
+                Some(_) | None => return Ok(all),
+            }
+        }
     }
 
     /// One configuration of the past, whole; its record is absent if there was no such epoch.

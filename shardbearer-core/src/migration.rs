@@ -103,8 +103,11 @@ pub enum MigrationChange {
         /// Where it shall be.
         to: OrderId,
     },
-    /// Begins the opposite of the last one.
-    Undo,
+    /// Begins the opposite of one, which is the last. Done already if it is followed by its opposite.
+    Undo {
+        /// Which one; none: the last one, whichever that is, as in logs of older programs.
+        id: Epoch,
+    },
     /// The operator halts the copying, or lets it go on.
     Pause {
         /// Which one.

@@ -332,7 +332,7 @@ impl Admin for Radiant {
 
     async fn epochs(&self, _: Request<pb::EpochsRequest>) -> Result<Response<pb::EpochsResponse>, Status> {
         let record = pb::EpochRecord { epoch: 1, ..pb::EpochRecord::default() };
-        Ok(Response::new(pb::EpochsResponse { epochs: vec![record] }))
+        Ok(Response::new(pb::EpochsResponse { epochs: vec![record], more: false }))
     }
 
     async fn rebalance(

@@ -2,10 +2,12 @@
 
 mod anew;
 mod moves;
+mod past;
 pub mod policy;
 mod stored;
 #[cfg(test)]
 mod tests;
+mod undo;
 
 use shardbearer_core::control::{Change, ControlCommand, ControlReply, EpochRecord};
 use shardbearer_core::ids::{Epoch, Incarnation, OrderId, RadiantId, ShardId};
@@ -18,6 +20,7 @@ use shardbearer_core::storage::{Space, StorageError, View};
 use shardbearer_core::topology::{Doors, Radiant, Topology};
 
 pub use self::moves::is_measured;
+pub use self::past::{Page, epoch_at, epochs, epochs_from, topology_at};
 use crate::{keys, membership};
 
 const SPACE: Space = Space::Order(OrderId::CONTROL);
@@ -161,7 +164,11 @@ fn migrate(
 ) -> Decision {
     let (now, last) = (present.epoch, last_migration(work));
     let asked = moves::Asked { who: &command.who, why: &command.why, at_ms: command.at_ms };
-    carry_out(now, moves::decide(present, last, change, &asked), work)
+    let outcome = match change {
+        MigrationChange::Undo { id } => undo::decide(present, last, *id, &asked, work),
+        change => moves::decide(present, last, change, &asked),
+    };
+    carry_out(now, outcome, work)
 }
 
 fn rebalance(
@@ -256,24 +263,6 @@ fn members(topology: &Topology, on: Epoch, change: &MemberChange) -> Decision {
 pub fn topology(view: &dyn View) -> Result<Option<Topology>, StorageError> {
     let Some(row) = view.get(SPACE, &keys::topology())? else { return Ok(None) };
     stored::decode_topology(&row).map(Some).ok_or_else(unreadable)
-}
-
-/// The configuration of an epoch; `None` if there was no such epoch.
-pub fn topology_at(view: &dyn View, epoch: Epoch) -> Result<Option<Topology>, StorageError> {
-    Ok(epoch_at(view, epoch)?.map(|(_, topology)| topology))
-}
-
-/// An epoch's record and configuration; `None` if there was no such epoch.
-pub fn epoch_at(view: &dyn View, epoch: Epoch) -> Result<Option<(EpochRecord, Topology)>, StorageError> {
-    let Some(row) = view.get(SPACE, &keys::epoch(epoch))? else { return Ok(None) };
-    stored::decode_epoch(&row).map(Some).ok_or_else(unreadable)
-}
-
-/// Every epoch's record, oldest first.
-pub fn epochs(view: &dyn View) -> Result<Vec<EpochRecord>, StorageError> {
-    view.scan(SPACE, &keys::epochs())
-        .map(|row| stored::decode_epoch(&row?.1).map(|(record, _)| record).ok_or_else(unreadable))
-        .collect()
 }
 
 fn unreadable() -> StorageError {

@@ -28,7 +28,7 @@ pub(super) struct Asked<'a> {
     pub at_ms: u64,
 }
 
-/// Decides on a change.
+/// Decides on a change; on what is undone, see [`super::undo`].
 pub(super) fn decide(
     topology: Topology,
     last: Option<Migration>,
@@ -39,8 +39,8 @@ pub(super) fn decide(
         MigrationChange::Plan { shard, to } => {
             return plan(topology, last, *shard, *to, &Reason::default(), asked);
         }
-        MigrationChange::Undo => return undo(topology, last, asked),
         MigrationChange::Pause { id, .. }
+        | MigrationChange::Undo { id }
         | MigrationChange::Cancel { id }
         | MigrationChange::Copy { id }
         | MigrationChange::Freeze { id }
@@ -55,8 +55,8 @@ pub(super) fn decide(
     present.version += 1;
     present.changed_ms = asked.at_ms;
     match change {
-        MigrationChange::Plan { .. } | MigrationChange::Undo => {
-            Outcome::Refuse("a migration begins without a name".into()) // decided above
+        MigrationChange::Plan { .. } | MigrationChange::Undo { .. } => {
+            Outcome::Refuse("a migration begins without a name".into()) // decided elsewhere
         }
         MigrationChange::Pause { paused, .. } => pause(present, *paused, topology.epoch),
         MigrationChange::Cancel { .. } => cancel(present, topology.epoch, asked),
@@ -135,31 +135,33 @@ pub(super) fn plan(
     Outcome::Epoch { topology: topology.into(), what, migration }
 }
 
-fn undo(topology: Topology, last: Option<Migration>, asked: &Asked<'_>) -> Outcome {
-    match last {
-        Some(last) if last.phase == Phase::Collected => {
-            let (shard, to) = (last.shard, last.from);
-            plan(topology, Some(last), shard, to, &Reason::default(), asked)
-        }
-        Some(last) if last.phase == Phase::Serving => {
-            Outcome::Refuse("the source is still dropping its copy; try again".into())
-        }
-        Some(last) if last.phase == Phase::Returned => {
-            Outcome::Refuse("the last migration was called off: there is nothing to undo".into())
-        }
-        Some(_) => Outcome::Refuse("the migration is still under way; cancel it instead".into()),
-        None => Outcome::Refuse("no shard was ever moved".into()),
-    }
-}
-
 fn pause(present: Migration, paused: bool, now: Epoch) -> Outcome {
     match present.phase {
         Phase::Planned | Phase::Copying if present.paused == paused => Outcome::AsItIs(now),
         Phase::Planned | Phase::Copying => Outcome::Record(Migration { paused, ..present }),
         Phase::Frozen | Phase::Serving | Phase::Collected | Phase::Returning | Phase::Returned => {
-            let phase = present.phase.name();
-            Outcome::Refuse(format!("it is {phase}: only the copying can be paused"))
+            Outcome::Refuse(format!("only the copying can be paused: {}", past_copying(&present)))
         }
+    }
+}
+
+/// Why a halt would make no sense, and what does.
+fn past_copying(migration: &Migration) -> String {
+    let Migration { shard, from, to, .. } = migration;
+    match migration.phase {
+        Phase::Planned | Phase::Copying => "it goes on".into(),
+        Phase::Frozen => format!(
+            "writers of shard {shard} wait for the last rows to cross, and a halt would only have them wait for longer; \
+             cancel it, and order {from} goes on serving"
+        ),
+        Phase::Serving => format!(
+            "order {to} owns shard {shard} already, and order {from} only drops what it had; undo it to have it back"
+        ),
+        Phase::Collected => format!("it is over, shard {shard} is with order {to}"),
+        Phase::Returning => {
+            format!("it is being called off, and nothing is copied; order {from} keeps shard {shard}")
+        }
+        Phase::Returned => format!("it was called off, shard {shard} is with order {from}"),
     }
 }
 

@@ -105,7 +105,7 @@ fn create(next: &mut Topology, engine: &str, members: &[RadiantId]) -> Result<St
         let radiant = next.radiant(*member).ok_or_else(|| format!("there is no radiant {member}"))?;
         if !matches!(radiant.standing, Standing::Active | Standing::Spare) {
             let word = membership::word(radiant.standing);
-            return Err(format!("radiant {} is {word} and takes no seats", radiant.name));
+            return Err(format!("{} is {word} and takes no seats", membership::called(&radiant.name)));
         }
     }
     let highest = next.orders.iter().map(|order| order.id).max().unwrap_or_default();

@@ -290,3 +290,35 @@ fn a_control_order_that_was_reset_knows_how_far_the_last_move_is() {
         assert_eq!(last, Some(Epoch(expected)));
     }
 }
+
+#[test]
+fn the_history_is_told_in_pages() {
+    let mut replica = Replica::founded();
+    for id in 3..=9 {
+        replica.welcome(&format!("r{id}"), id, "somewhere:1");
+    }
+    let all = epochs(&replica.stored).expect("readable");
+    assert_eq!(all.len(), 8);
+    let page = |from: u64, limit: usize, bytes: usize| {
+        epochs_from(&replica.stored, Epoch(from), limit, bytes).expect("readable")
+    };
+    for (limit, bytes) in
+        [(1, usize::MAX), (3, usize::MAX), (8, usize::MAX), (usize::MAX, 1), (usize::MAX, 200)]
+    {
+        let (mut told, mut from, mut pages) = (Vec::new(), 0, 0);
+        loop {
+            let Page { records, more } = page(from, limit, bytes);
+            assert!(records.len() <= limit && !records.is_empty());
+            told.extend(records);
+            pages += 1;
+            if !more {
+                break;
+            }
+            from = told.last().expect("one at least").epoch.0 + 1;
+        }
+        assert_eq!(told, all, "by {limit} and {bytes}");
+        assert_eq!(pages > 1, limit < 8 || bytes < usize::MAX);
+    }
+    assert_eq!(page(9, 5, usize::MAX), Page::default(), "there is no epoch 9");
+    assert_eq!(page(7, 1, usize::MAX).records, all[6..7]);
+}

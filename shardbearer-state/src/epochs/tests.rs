@@ -1,10 +1,14 @@
 //! What differs, and what goes back.
 
-use shardbearer_core::ids::{Epoch, TableId};
-use shardbearer_core::membership::Roster;
-use shardbearer_core::topology::{Shard, Table};
+use shardbearer_core::control::EpochRecord;
+use shardbearer_core::ids::{Epoch, OrderId, RadiantId, ShardId, TableId};
+use shardbearer_core::membership::{Roster, Standing};
+use shardbearer_core::rebalancing::{Mode, RebalanceChange};
+use shardbearer_core::topology::{Order, Radiant, Shard, Table, Topology};
 
 use super::*;
+use crate::controller::policy;
+use crate::membership::ask::Action;
 
 fn topology(owners: &[u64]) -> Topology {
     let radiant = |id: u64| Radiant { id: id.into(), name: format!("r{id}"), ..Radiant::default() };
@@ -65,7 +69,7 @@ fn differences_are_told_one_by_one() {
 fn a_move_goes_back_unless_others_followed() {
     let (before, after) = (topology(&[2, 2]), topology(&[2, 3]));
     let back = Undo::Move { shard: ShardId(2), to: OrderId(2) };
-    assert_eq!(revert(&record(5), &before, &after, &after), Ok(back));
+    assert_eq!(revert(&record(5), &before, &after, &after), Ok(back.clone()));
     assert_eq!(
         revert(&record(5), &before, &after, &topology(&[3, 3])),
         Ok(back),
@@ -87,7 +91,10 @@ fn a_standing_goes_back_where_there_is_a_way() {
     let stand = |action| Ok(Undo::Stand { radiant: RadiantId(2), action });
     assert_eq!(revert(&record(5), &active, &draining, &draining), stand(Action::Undrain));
     assert_eq!(revert(&record(6), &draining, &active, &active), stand(Action::Drain));
-    assert!(refusal(&record(5), &active, &draining, &active).contains("already"));
+    assert_eq!(refusal(&record(5), &active, &draining, &active), "radiant r2 is active already");
+    let mut named = active.clone();
+    named.radiants[1].name = "radiant-2".into();
+    assert_eq!(refusal(&record(5), &active, &draining, &named), "radiant-2 is active already", "not twice");
     assert!(refusal(&record(5), &active, &draining, &gone).contains("has left"));
     let spare = standing(&active, Standing::Spare);
     assert!(refusal(&record(5), &spare, &active, &active).contains("`radiant drain`"));
@@ -109,4 +116,87 @@ fn what_cannot_be_reverted_is_refused_with_what_can() {
     let mut elsewhere = one.clone();
     elsewhere.radiants[0].doors.grpc = "b:1".into();
     assert!(refusal(&record(4), &one, &elsewhere, &elsewhere).contains("where a radiant is"));
+}
+
+/// The configuration after this change of how shards are spread.
+fn spread(of: &Topology, change: RebalanceChange) -> Topology {
+    policy::carry_out(of, &change).expect("it is allowed").0
+}
+
+const WEIGHT: RebalanceChange = RebalanceChange::Weight { order: OrderId(3), weight: 5 };
+const PIN: RebalanceChange = RebalanceChange::Pin { shard: ShardId(2), to: OrderId(3) };
+
+#[test]
+fn differences_of_the_policy_are_told() {
+    let before = topology(&[2, 2]);
+    let mut after = before.clone();
+    for change in [
+        WEIGHT,
+        PIN,
+        RebalanceChange::Run(Some(Mode::Count)),
+        RebalanceChange::Mode(Mode::Load),
+        RebalanceChange::Pause(true),
+        RebalanceChange::Remove { order: OrderId(2), remove: true },
+    ] {
+        after = spread(&after, change);
+    }
+    let told: Vec<String> = differences(&before, &after).iter().map(Difference::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "order 2, removal: none -> decided",
+            "order 3, weight: 1 -> 5",
+            "shard 2, pin: none -> 3",
+            "rebalancing, mode: manual -> load",
+            "rebalancing, running: none -> count",
+            "rebalancing, paused: no -> yes",
+        ]
+    );
+}
+
+#[test]
+fn the_policy_goes_back_unless_others_followed() {
+    let calm = topology(&[2, 2]);
+    let weighted = spread(&calm, WEIGHT);
+    let running = spread(&calm, RebalanceChange::Run(Some(Mode::Load)));
+    let off = RebalanceChange::Mode(Mode::Off);
+    let (pause, run) = (RebalanceChange::Pause, RebalanceChange::Run);
+    let remove = |remove| RebalanceChange::Remove { order: OrderId(2), remove };
+    for (before, change, back) in [
+        (&calm, WEIGHT, RebalanceChange::Weight { order: OrderId(3), weight: 1 }),
+        (&weighted, RebalanceChange::Weight { order: OrderId(3), weight: 0 }, WEIGHT),
+        (&calm, PIN, RebalanceChange::Pin { shard: ShardId(2), to: OrderId::NONE }),
+        (&spread(&calm, PIN), RebalanceChange::Pin { shard: ShardId(2), to: OrderId::NONE }, PIN),
+        (&calm, off.clone(), RebalanceChange::Mode(Mode::Manual)),
+        (&running, off, RebalanceChange::Mode(Mode::Manual)),
+        (&calm, pause(true), pause(false)),
+        (&calm, run(Some(Mode::Count)), run(None)),
+        (&calm, remove(true), remove(false)),
+    ] {
+        let after = spread(before, change.clone());
+        assert_eq!(revert(&record(5), before, &after, &after), Ok(Undo::Spread(back.clone())), "{change:?}");
+        let other = spread(&after, RebalanceChange::Pin { shard: ShardId(1), to: OrderId(3) });
+        assert_eq!(revert(&record(5), before, &after, &other), Ok(Undo::Spread(back.clone())));
+        let reverted = spread(&after, back);
+        assert!(refusal(&record(5), before, &after, &reverted).contains("already"), "{change:?}");
+    }
+    let further = spread(&weighted, RebalanceChange::Weight { order: OrderId(3), weight: 7 });
+    let refused = refusal(&record(5), &calm, &weighted, &further);
+    assert!(refused.contains("the weight of order 3 is 7 by now"), "{refused}");
+    let mut without = weighted.clone();
+    without.orders.retain(|order| order.id != OrderId(3));
+    assert!(refusal(&record(5), &calm, &weighted, &without).contains("no order 3 any more"));
+    let ended = refusal(&record(5), &running, &calm, &calm);
+    assert!(ended.contains("begun again by `rebalance`"), "{ended}");
+}
+
+#[test]
+fn an_order_is_neither_made_nor_removed_by_going_back() {
+    let three = topology(&[2]);
+    let mut two = three.clone();
+    two.orders.pop();
+    let made = refusal(&record(4), &two, &three, &three);
+    assert!(made.contains("`order remove 3`"), "{made}");
+    let removed = refusal(&record(4), &three, &two, &two);
+    assert!(removed.contains("`order create`"), "{removed}");
 }

@@ -179,17 +179,17 @@ fn list(
 fn stand(next: &mut Topology, id: RadiantId, standing: Standing) -> Result<String, Refusal> {
     let radiant = next.radiant(id).ok_or_else(|| format!("there is no radiant {id}"))?;
     if radiant.standing == Standing::Gone {
-        return Err(format!("radiant {} has left the cluster", radiant.name));
+        return Err(format!("{} has left the cluster", called(&radiant.name)));
     }
     if radiant.standing == standing {
-        return Err(format!("radiant {} is {} already", radiant.name, word(standing)));
+        return Err(format!("{} is {} already", called(&radiant.name), word(standing)));
     }
     let (name, to) = (radiant.name.clone(), successor(standing));
     if standing == Standing::Gone && next.orders_of(id).next().is_some() {
-        return Err(format!("radiant {name} has seats still"));
+        return Err(format!("{} has seats still", called(&name)));
     }
     if to == id {
-        return Err(format!("radiant {name} cannot take its own seats"));
+        return Err(format!("{} cannot take its own seats", called(&name)));
     }
     if !to.is_none() {
         may_take_seats(next, to)?;
@@ -245,7 +245,7 @@ fn may_take_seats(topology: &Topology, id: RadiantId) -> Result<(), Refusal> {
     match radiant.standing {
         Standing::Active | Standing::Spare => Ok(()),
         standing @ (Standing::Draining { .. } | Standing::Leaving { .. } | Standing::Gone) => {
-            Err(format!("radiant {} is {} and takes no seats", radiant.name, word(standing)))
+            Err(format!("{} is {} and takes no seats", called(&radiant.name), word(standing)))
         }
     }
 }
@@ -256,6 +256,16 @@ fn successor(standing: Standing) -> RadiantId {
         Standing::Draining { to } | Standing::Leaving { to } => to,
         Standing::Active | Standing::Spare | Standing::Gone => RadiantId::NONE,
     }
+}
+
+/// A radiant by its name in a sentence: what is called a radiant already is not called so twice.
+pub fn called(name: &str) -> String {
+    if name.starts_with("radiant") { name.to_owned() } else { format!("radiant {name}") }
+}
+
+/// The same in a sentence that the history keeps, where every program writes the same.
+pub fn called_once(sentence: &str) -> String {
+    sentence.replace("radiant radiant", "radiant")
 }
 
 /// A standing in words.

@@ -215,7 +215,7 @@ impl Sight<'_> {
                 && self.topology.orders_of(radiant.id).next().is_none()
         })?;
         let change = MemberChange::Stand { radiant: left.id, standing: Standing::Gone };
-        Some(Step { change, why: format!("radiant {} has no seat any more", left.name) })
+        Some(Step { change, why: format!("{} has no seat any more", super::called(&left.name)) })
     }
 
     /// An active radiant with at least two seats fewer than another takes one of its.

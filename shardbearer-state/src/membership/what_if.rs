@@ -4,8 +4,8 @@
 use shardbearer_core::ids::RadiantId;
 use shardbearer_core::topology::{Order, Topology};
 
-use super::names;
 use super::plan::{Facts, Kind};
+use super::{called, names};
 
 /// Effects and dangers of going from one configuration to another, for the sake of a radiant.
 pub(super) fn compare(
@@ -36,8 +36,8 @@ pub(super) fn compare(
         let lost = without(order, facts, radiant);
         if lost < 0 {
             effects.push(format!(
-                "{what} is not served if radiant {} stops before its seat is taken by another",
-                names(before, &[radiant])
+                "{what} is not served if {} stops before its seat is taken by another",
+                called(&names(before, &[radiant]))
             ));
         }
     }

@@ -38,7 +38,7 @@ pub(super) struct Epochs {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// What differs between two configurations: radiants, orders, tables, shards
+    /// What differs between two configurations: radiants, orders, tables, shards, weights, pins, how shards are spread
     #[command(after_help = "Examples:
   shardbearer epochs diff 12 15
   shardbearer --output json epochs diff 1 15 | jq '.[] | select(.kind == \"shard\")'")]
@@ -59,12 +59,14 @@ enum What {
         #[arg(long, default_value = TABLE_DEFAULT)]
         table: String,
     },
-    /// Take back what one epoch changed, by what an operator could ask for: a move back, or another part for a radiant
+    /// Take back what one epoch changed, by what an operator could ask for: a move back, another part for a radiant, the
+    /// former weight, pin or mode
     #[command(after_help = "Examples:
   shardbearer epochs revert 14 --dry-run   what would follow, or why it cannot be
   shardbearer epochs revert 14
 
-A move is reverted by the epoch that ended it. Seats, joins and doors are not reverted: the sentence says what to do instead.")]
+A move is reverted by the epoch that ended it. Seats, joins, doors and whole orders are not reverted: the sentence says what
+to do instead. What is something else by now is not changed either: the epoch that made it so is to be reverted first.")]
     Revert {
         /// The epoch whose change is to be taken back
         epoch: u64,

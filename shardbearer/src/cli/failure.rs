@@ -23,6 +23,11 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// There is no such key: nothing was read or changed.
+    pub(super) fn no_key(key: &str) -> Failure {
+        Failure::Refused(format!("there is no key {key:?}"))
+    }
+
     /// An operator's request that is refused: because of `blockers`, or where there are none, because it is unsafe and was not
     /// forced.
     pub(super) fn refused(dry_run: bool, blockers: &[String]) -> Failure {

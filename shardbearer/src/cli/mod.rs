@@ -28,8 +28,10 @@ mod shards;
 mod status;
 mod system;
 mod timeline;
+mod undo;
 mod up;
 mod verify;
+mod watching;
 
 #[cfg(test)]
 mod tests;

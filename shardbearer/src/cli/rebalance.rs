@@ -1,19 +1,14 @@
 //! `rebalance`: spreading shards over the orders, and what would come of it.
 
-use std::time::Duration;
-
 use clap::{Args, Subcommand};
 use shardbearer_client::pb::rebalance_request::Kind;
 use shardbearer_client::{Client, pb};
 
+use super::Global;
 use super::failure::Failure;
 use super::output::{self, Output};
-use super::{Global, progress};
-use crate::report;
+use super::watching::Watch;
 use crate::report::rebalance::{Answer, Move};
-
-/// Between two looks of `--watch`.
-const LOOK: Duration = Duration::from_millis(200);
 
 /// Arguments of `rebalance`.
 #[derive(Debug, Args)]
@@ -177,13 +172,13 @@ fn percent(load: u64) -> String {
 
 /// Shows what is done until nothing is left. What was asked for is known everywhere only a moment after its epoch.
 async fn watch(client: &Client, global: &Global, epoch: u64) -> anyhow::Result<()> {
-    let bar = progress::spinner();
+    let mut watch = Watch::new("the rebalance");
     loop {
-        let status: report::Status = client.status().await?.into();
+        let status = watch.look(client).await?;
         let rebalance = status.rebalance.unwrap_or_default();
         let moving = status.migration.filter(|migration| !migration.over);
         if status.epoch >= epoch && rebalance.running.is_none() && moving.is_none() {
-            bar.finish_and_clear();
+            watch.finish();
             if global.output == Output::Table {
                 output::line(match rebalance.moves_left {
                     0 => "Done: no shard has to move.".to_owned(),
@@ -192,9 +187,9 @@ async fn watch(client: &Client, global: &Global, epoch: u64) -> anyhow::Result<(
             }
             return Ok(());
         }
+        let phase = moving.as_ref().map(|migration| format!("{} {}", migration.id, migration.phase));
         let moving = moving.map(|migration| migration.sentence()).unwrap_or_default();
-        bar.set_message(format!("{} moves left; {moving}", rebalance.moves_left));
-        tokio::time::sleep(LOOK).await;
+        watch.say(&phase.unwrap_or_default(), &format!("{} moves left; {moving}", rebalance.moves_left));
     }
 }
 

@@ -1,7 +1,5 @@
 //! `shard`: moving shards between orders.
 
-use std::time::Duration;
-
 use clap::{Args, Subcommand};
 use shardbearer_client::pb::move_request::{Kind, Plan};
 use shardbearer_client::pb::rebalance_request;
@@ -9,12 +7,10 @@ use shardbearer_client::{Client, pb};
 
 use super::output::{self, Output};
 use super::rebalance::{self, How};
-use super::{Global, explain, progress};
+use super::watching::Watch;
+use super::{Global, explain, undo};
 use crate::report;
 use crate::report::migration::Migration;
-
-/// Between two looks of `--watch`.
-const LOOK: Duration = Duration::from_millis(200);
 
 /// Arguments of `shard`.
 #[derive(Debug, Args)]
@@ -69,10 +65,15 @@ enum Action {
     #[command(after_help = "Examples:
   shardbearer shard cancel --why 'not during the sale'")]
     Cancel,
-    /// Move the shard that was moved last back to where it was
+    /// Move the shard that was moved last back to where it was; if the last step of that move is under way, as soon as it is over
     #[command(after_help = "Examples:
-  shardbearer shard undo")]
-    Undo,
+  shardbearer shard undo
+  shardbearer shard undo 42 --why 'order 3 is slow'    the migration that began in epoch 42: asking again does nothing more")]
+    Undo {
+        /// The migration, by the epoch that began it; without it the last one
+        #[arg(value_name = "EPOCH")]
+        migration: Option<u64>,
+    },
     /// Have a shard belong to an order whatever the shares are; it moves there with the next rebalance
     #[command(after_help = "Examples:
   shardbearer shard pin 7 --to 3 --why 'it needs the fast disks'
@@ -136,7 +137,10 @@ impl Shard {
             Action::Pause => Kind::Pause(0),
             Action::Resume => Kind::Resume(0),
             Action::Cancel => Kind::Cancel(0),
-            Action::Undo => Kind::Undo(true),
+            Action::Undo { migration } => {
+                let undone = undo::run(&client, migration.unwrap_or(0), self.why).await?;
+                return undone.map_or(Ok(()), |migration| show(global, &migration));
+            }
             Action::Watch => return watch(&client, global, 0).await,
         };
         let plans = matches!(self.action, Action::Move { .. });
@@ -166,12 +170,12 @@ fn show(global: &Global, migration: &Migration) -> anyhow::Result<()> {
 
 /// Shows a migration, the last if it is not named, until it is over.
 async fn watch(client: &Client, global: &Global, id: u64) -> anyhow::Result<()> {
-    let bar = progress::spinner();
+    let mut watch = Watch::new("the migration");
     loop {
-        let status: report::Status = client.status().await?.into();
+        let status = watch.look(client).await?;
         match status.migration.filter(|migration| migration.id >= id) {
             Some(migration) if migration.over => {
-                bar.finish_and_clear();
+                watch.finish();
                 show(global, &migration)?;
                 anyhow::ensure!(
                     migration.phase == "collected",
@@ -181,15 +185,14 @@ async fn watch(client: &Client, global: &Global, id: u64) -> anyhow::Result<()> 
                 );
                 return Ok(());
             }
-            Some(migration) => bar.set_message(migration.sentence()),
+            Some(migration) => watch.say(&migration.phase, &migration.sentence()),
             None if id == 0 => {
-                bar.finish_and_clear();
+                watch.finish();
                 return Ok(output::line("no shard was ever moved")?);
             }
             // The radiant asked has not heard of it yet.
             None => {}
         }
-        tokio::time::sleep(LOOK).await;
     }
 }
 

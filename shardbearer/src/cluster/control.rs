@@ -19,7 +19,7 @@ use shardbearer_state::controller::{self, ControlMachine};
 use tokio::time::Instant;
 
 use super::Cluster;
-use super::attempts::{adds, changes, error_of, last_word};
+use super::attempts::{adds, changes, error_of, last_word, settled};
 use crate::order::applier::MachineApplier;
 
 /// How long one attempt to reach the scherald may take.
@@ -72,10 +72,11 @@ async fn answer_here(cluster: &Cluster, request: pb::ControlRequest) -> pb::Cont
     use control_request::Kind;
     let kind = match request.kind {
         Some(Kind::Map(_)) => control_response::Kind::Topology(cluster.map.topology().as_ref().into()),
-        Some(Kind::Epochs(_)) => said(read(cluster, controller::epochs).await.map(|epochs| {
-            let epochs = epochs.iter().map(Into::into).collect();
-            control_response::Kind::Epochs(pb::EpochsResponse { epochs })
-        })),
+        Some(Kind::Epochs(asked)) => said(
+            read(cluster, |view| super::history::page(view, &asked))
+                .await
+                .map(control_response::Kind::Epochs),
+        ),
         Some(Kind::EpochAt(pb::EpochAtRequest { epoch })) => {
             let found = read(cluster, |view| controller::epoch_at(view, epoch.into())).await;
             said(found.map(|found| {
@@ -223,8 +224,9 @@ pub(super) fn odd() -> RequestError {
     Refused::Unavailable("the control order answered something else".into()).into()
 }
 
-/// A request from this radiant or through it, brought to the scherald wherever that is. Repeating is
-/// harmless: every command of the control order says what shall be, not what to add.
+/// A request from this radiant or through it, brought to the scherald wherever that is. Repeating is harmless: every
+/// command of the control order says what shall be, not what to add. That it is refused is said only where no earlier attempt
+/// may have been carried out.
 pub async fn request(
     cluster: &Cluster,
     request: pb::ControlRequest,
@@ -261,7 +263,7 @@ pub async fn request(
         // It may have been done, and would be done a second time.
         let once = adds(&request) && !matches!(error, Some(RequestError::Refused(_)));
         if !again {
-            return answer;
+            return settled(answer, open);
         }
         if once || Instant::now() >= end {
             return last_word(cluster, answer, open);
@@ -360,7 +362,7 @@ pub fn welcome(
     at_ms: u64,
 ) -> ControlCommand {
     ControlCommand {
-        who: format!("radiant {name}"),
+        who: shardbearer_state::membership::called(name),
         why: "it started".into(),
         at_ms,
         change: Change::Welcome { name: name.to_owned(), incarnation, doors: doors.clone() },

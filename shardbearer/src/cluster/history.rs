@@ -6,19 +6,23 @@ use prost::Message;
 use shardbearer_core::control::EpochRecord;
 use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::RadiantId;
+use shardbearer_core::limits;
 use shardbearer_core::membership::Standing;
 use shardbearer_core::migration::MigrationChange;
+use shardbearer_core::rebalancing::RebalanceChange;
+use shardbearer_core::storage::{StorageError, View};
 use shardbearer_core::topology::Topology;
 use shardbearer_core::transport::{Channel, Frame};
 use shardbearer_proto::pb;
 use shardbearer_proto::pb::control_request::Kind as Ask;
 use shardbearer_proto::pb::control_response::Kind as Said;
-use shardbearer_proto::pb::member_request;
+use shardbearer_proto::pb::{member_request, rebalance_request};
+use shardbearer_state::controller::{self, Page, policy};
 use shardbearer_state::epochs::{Undo, revert as way_back};
 use shardbearer_state::membership::ask::Action;
 
 use super::migrations::Failed;
-use super::{Cluster, control, migrations, scherald};
+use super::{Cluster, control, migrations, rebalance, scherald};
 use crate::story;
 
 /// For an answer of the scherald's.
@@ -31,11 +35,44 @@ fn unavailable(why: impl Into<String>) -> RequestError {
     Refused::Unavailable(why.into()).into()
 }
 
-/// Every configuration's record, oldest first.
-pub(super) async fn epochs(cluster: &Cluster) -> Result<Vec<pb::EpochRecord>, RequestError> {
-    match control::ask(cluster, Ask::Epochs(pb::EpochsRequest {}), DEADLINE).await? {
-        Said::Epochs(epochs) => Ok(epochs.epochs),
+/// Records of a page at most.
+const PAGE: u32 = 1_000;
+
+/// Their bytes: far from what a message may have.
+const PAGE_BYTES: usize = limits::MESSAGE_BYTES_MAX / 4;
+
+/// What the scherald has of a part of the history. Who names no limit gets all of it, as it always was.
+pub(super) fn page(view: &dyn View, asked: &pb::EpochsRequest) -> Result<pb::EpochsResponse, StorageError> {
+    let (limit, bytes) = match asked.limit {
+        0 => (usize::MAX, usize::MAX),
+        limit => (limit as usize, PAGE_BYTES), // 32 bits fit
+    };
+    let Page { records, more } = controller::epochs_from(view, asked.from.into(), limit, bytes)?;
+    Ok(pb::EpochsResponse { epochs: records.iter().map(Into::into).collect(), more })
+}
+
+/// A part of the history, from any radiant.
+pub(super) async fn epochs_page(
+    cluster: &Cluster,
+    asked: pb::EpochsRequest,
+) -> Result<pb::EpochsResponse, RequestError> {
+    match control::ask(cluster, Ask::Epochs(asked), DEADLINE).await? {
+        Said::Epochs(page) => Ok(page),
         _ => Err(control::odd()),
+    }
+}
+
+/// Every configuration's record from an epoch on, oldest first.
+pub(super) async fn epochs(cluster: &Cluster, from: u64) -> Result<Vec<pb::EpochRecord>, RequestError> {
+    let (mut all, mut from): (Vec<pb::EpochRecord>, u64) = (Vec::new(), from);
+    loop {
+        let page = epochs_page(cluster, pb::EpochsRequest { from, limit: PAGE }).await?;
+        all.extend(page.epochs);
+        match all.last().filter(|_| page.more).and_then(|last| last.epoch.checked_add(1)) {
+            // A scherald that does not get on is asked no more.
+            Some(next) if next > from => from = next,
+            Some(_) | None => return Ok(all),
+        }
     }
 }
 
@@ -60,7 +97,7 @@ pub(super) async fn revert(
     let before = past(cluster, request.epoch.saturating_sub(1)).await?.map(|(_, before)| before);
     let before = before.unwrap_or_default();
     // Not the map of this radiant, which may not have heard of the latest.
-    let last = epochs(cluster).await?.last().map_or(0, |record| record.epoch);
+    let last = epochs(cluster, request.epoch).await?.last().map_or(0, |record| record.epoch);
     let Some((_, present)) = past(cluster, last).await? else {
         return Err(unavailable("the history changed meanwhile; try again"));
     };
@@ -95,7 +132,52 @@ pub(super) async fn revert(
             let pb::MemberResponse { done, steps, blockers, .. } = scherald::ask(cluster, asked).await?;
             Ok(pb::RevertResponse { done, steps, blockers })
         }
+        Undo::Spread(change) => {
+            let (dry_run, kind) = (request.dry_run, Some(asked_for(&change)));
+            let asked = pb::RebalanceRequest { kind, dry_run, who, why, ..pb::RebalanceRequest::default() };
+            let answer = rebalance::ask(cluster, asked).await?;
+            let what = policy::carry_out(&present, &change).map(|(_, what)| what);
+            Ok(spread(answer, what.unwrap_or_default()))
+        }
     }
+}
+
+/// What an operator would ask for to have that change.
+fn asked_for(change: &RebalanceChange) -> rebalance_request::Kind {
+    use rebalance_request::Kind;
+    match change {
+        RebalanceChange::Pin { shard, to } => Kind::Pin(pb::Pin { shard: shard.0, order: to.0 }),
+        RebalanceChange::Weight { order, weight } => {
+            Kind::Weight(pb::Weight { order: order.0, weight: *weight })
+        }
+        RebalanceChange::Mode(mode) => Kind::Mode(mode.name().into()),
+        RebalanceChange::Pause(paused) => Kind::Pause(*paused),
+        RebalanceChange::Remove { order, remove: true } => Kind::Remove(order.0),
+        RebalanceChange::Remove { order, remove: false } => Kind::Keep(order.0),
+        // Of the rest, only this is ever the way back.
+        RebalanceChange::Run(_)
+        | RebalanceChange::Create { .. }
+        | RebalanceChange::Removed { .. }
+        | RebalanceChange::Move { .. }
+        | RebalanceChange::Measured { .. } => Kind::Stop(true),
+    }
+}
+
+/// The answer to a change of how shards are spread, as that of a revert.
+fn spread(answer: pb::RebalanceResponse, what: String) -> pb::RevertResponse {
+    let pb::RebalanceResponse { done, refused, moves, dangers, .. } = answer;
+    let moves = moves.into_iter().map(|made| {
+        let pb::PlannedMove { shard, from, to, why, .. } = made;
+        format!("a rebalance moves shard {shard} from order {from} to order {to} then: {why}")
+    });
+    // There is no forcing here: what is unsafe can be asked for by itself.
+    let blockers: Vec<String> = match (refused.is_empty(), dangers.is_empty()) {
+        (true, _) => Vec::new(),
+        (false, true) => vec![refused],
+        (false, false) => dangers,
+    };
+    let steps = std::iter::once(what).filter(|what| !what.is_empty()).chain(moves).collect();
+    pb::RevertResponse { done, steps, blockers }
 }
 
 fn wire(action: Action) -> member_request::Action {
@@ -131,7 +213,7 @@ pub(super) async fn timeline(cluster: &Cluster) -> Result<pb::TimelineResponse, 
     let (told, epochs) = tokio::join!(
         biased;
         futures_util::future::join_all(asked),
-        tokio::time::timeout(STORY_DEADLINE * 2, epochs(cluster)),
+        tokio::time::timeout(STORY_DEADLINE * 2, epochs(cluster, 0)),
     );
     let (mut radiants, events): (Vec<_>, Vec<_>) = told.into_iter().unzip();
     // Nobody asks those who have left, and the others remember them by their numbers.

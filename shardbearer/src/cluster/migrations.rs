@@ -76,15 +76,26 @@ pub(super) async fn operate(
     let why = if request.why.is_empty() { "asked for".into() } else { request.why };
     let asked = match kind {
         Kind::Plan(plan) => MigrationChange::Plan { shard: plan.shard.into(), to: plan.to.into() },
-        Kind::Undo(_) => MigrationChange::Undo,
+        // Named here, once: an attempt that nobody answered must not be repeated upon what it has begun.
+        Kind::Undo(_) => MigrationChange::Undo { id: named(cluster, 0).await? },
+        Kind::UndoOf(id) => MigrationChange::Undo { id: named(cluster, id).await? },
         Kind::Pause(id) => MigrationChange::Pause { id: named(cluster, id).await?, paused: true },
         Kind::Resume(id) => MigrationChange::Pause { id: named(cluster, id).await?, paused: false },
         Kind::Cancel(id) => MigrationChange::Cancel { id: named(cluster, id).await? },
     };
+    let undone = if let MigrationChange::Undo { id } = &asked { Some(*id) } else { None };
     let refused = match change(cluster, asked, who, why).await {
         Ok(_) => String::new(),
         Err(Failed::Refused(why)) => why,
-        Err(Failed::Unanswered(error)) => return Err(error),
+        Err(Failed::Unanswered(error)) => {
+            return Err(match (error, undone) {
+                // Without the name it might be the way back that is undone.
+                (RequestError::Unknown(why), Some(id)) => {
+                    RequestError::Unknown(format!("{why}; `shard undo {id}` asks for the same again"))
+                }
+                (error, _) => error,
+            });
+        }
     };
     let migration = match record(cluster).await {
         Ok(migration) => migration,

@@ -42,6 +42,7 @@ use shardbearer_core::storage::View;
 use shardbearer_core::topology::{Doors, Topology};
 use shardbearer_core::world::World;
 use shardbearer_proto::pb;
+use shardbearer_state::membership::called;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
@@ -240,7 +241,11 @@ impl Overview for Cluster {
     }
 
     async fn epochs(&self) -> Result<Vec<pb::EpochRecord>, RequestError> {
-        history::epochs(self).await
+        history::epochs(self, 0).await
+    }
+
+    async fn epochs_page(&self, asked: pb::EpochsRequest) -> Result<pb::EpochsResponse, RequestError> {
+        history::epochs_page(self, asked).await
     }
 
     async fn epoch_at(&self, epoch: u64) -> Result<pb::EpochAtResponse, RequestError> {
@@ -280,7 +285,7 @@ impl Overview for Cluster {
             (true, Some(seat), _) => seat.applier.digest(request.at).await?,
             (false, _, Some(order)) => order.digest(request.at).await?,
             (true, None, _) | (false, _, None) => {
-                let why = format!("radiant {} has no replica of order {order}", self.name);
+                let why = format!("{} has no replica of order {order}", called(&self.name));
                 return Err(Refused::Invalid(why).into());
             }
         };

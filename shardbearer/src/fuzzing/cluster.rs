@@ -62,7 +62,7 @@ fn migration(source: &mut Source<'_>) -> MigrationChange {
     let id = Epoch(source.below(8).into());
     match source.below(11) {
         0 | 1 => MigrationChange::Plan { shard: ShardId(source.number()), to: OrderId(source.number()) },
-        2 => MigrationChange::Undo,
+        2 => MigrationChange::Undo { id },
         3 => MigrationChange::Pause { id, paused: source.flag() },
         4 => MigrationChange::Cancel { id },
         5 => MigrationChange::Copy { id },

@@ -38,6 +38,16 @@ pub trait Overview: Send + Sync {
     /// Every configuration with who made it and why, oldest first.
     async fn epochs(&self) -> Result<Vec<pb::EpochRecord>, RequestError>;
 
+    /// A part of them: from an epoch on, at most so many.
+    async fn epochs_page(&self, asked: pb::EpochsRequest) -> Result<pb::EpochsResponse, RequestError> {
+        let mut epochs = self.epochs().await?;
+        epochs.retain(|record| record.epoch >= asked.from);
+        let limit = if asked.limit == 0 { usize::MAX } else { asked.limit as usize }; // 32 bits fit
+        let more = epochs.len() > limit;
+        epochs.truncate(limit);
+        Ok(pb::EpochsResponse { epochs, more })
+    }
+
     /// One configuration of the past.
     async fn epoch_at(&self, _: u64) -> Result<pb::EpochAtResponse, RequestError> {
         Err(Refused::Invalid("there is no past here".into()).into())

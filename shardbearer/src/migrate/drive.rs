@@ -78,7 +78,7 @@ fn tell(change: &MigrationChange, record: &Migration, why: &str) {
             tracing::error!(%migration, %shard, "calls the migration off: {why}")
         }
         MigrationChange::Plan { .. }
-        | MigrationChange::Undo
+        | MigrationChange::Undo { .. }
         | MigrationChange::Pause { .. }
         | MigrationChange::Copy { .. }
         | MigrationChange::Freeze { .. }

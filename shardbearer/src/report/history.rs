@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use shardbearer_core::topology::Topology;
 use shardbearer_proto::pb;
 use shardbearer_proto::pb::story_event::Kind;
-use shardbearer_state::membership::word;
+use shardbearer_state::membership::{called_once, word};
 
 use super::known;
 use crate::story::{Names, words};
@@ -27,6 +27,7 @@ pub struct Epoch {
 impl From<pb::EpochRecord> for Epoch {
     fn from(record: pb::EpochRecord) -> Self {
         let pb::EpochRecord { epoch, at_ms, who, why, what } = record;
+        let [who, what, why] = [who, what, why].map(|said| called_once(&said));
         Epoch { id: epoch, at_ms, who, what, why }
     }
 }
@@ -180,5 +181,25 @@ fn word_of(kind: Kind) -> &'static str {
         Kind::Heard => "heard",
         Kind::Trouble => "trouble",
         Kind::Unspecified => "unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_called_a_radiant_twice() {
+        let record = pb::EpochRecord {
+            who: "radiant radiant-2".into(),
+            what: "radiant radiant-2 (2) joins as a spare".into(),
+            why: "radiant r1 was told to leave".into(),
+            ..pb::EpochRecord::default()
+        };
+        let Epoch { who, what, why, .. } = record.into();
+        assert_eq!(
+            [who, what, why],
+            ["radiant-2", "radiant-2 (2) joins as a spare", "radiant r1 was told to leave"]
+        );
     }
 }

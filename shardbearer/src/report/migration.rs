@@ -1,5 +1,6 @@
 //! A migration as JSON and in a sentence.
 
+use indicatif::HumanBytes;
 use serde::{Deserialize, Serialize};
 use shardbearer_proto::pb;
 
@@ -106,7 +107,15 @@ impl Migration {
         }
         if phase == "copying" {
             let percent = (self.bytes.saturating_mul(100)).checked_div(self.bytes_total).unwrap_or(0);
-            text.push_str(&format!(", {} rows, about {} %", self.rows, percent.min(100)));
+            let Migration { rows, bytes, bytes_total, rate, .. } = self;
+            let [bytes, bytes_total, rate] = [bytes, bytes_total, rate].map(|count| HumanBytes(*count));
+            text.push_str(&format!(
+                ", {rows} rows, {bytes} of {bytes_total}, about {} %, {rate}/s",
+                percent.min(100)
+            ));
+            if !self.cursor.is_empty() {
+                text.push_str(&format!(", at key {}", short(&self.cursor)));
+            }
             if let Some(estimate_ms) = self.estimate_ms {
                 text.push_str(&format!(", {} s left", estimate_ms.div_ceil(1_000)));
             }
@@ -116,6 +125,14 @@ impl Migration {
         }
         text
     }
+}
+
+/// The beginning of a key, in quotes: keys may be long, and hold anything.
+fn short(key: &str) -> String {
+    const SHOWN: usize = 32;
+    let shown: String = key.chars().take(SHOWN).collect();
+    let more = if shown.len() < key.len() { "..." } else { "" };
+    format!("{shown:?}{more}")
 }
 
 #[cfg(test)]
@@ -129,6 +146,7 @@ mod tests {
             bytes: 300,
             bytes_total: 1_000,
             rate: 100,
+            cursor: b"user:\n1".to_vec().into(),
             blocker: "the source: no herald".into(),
             ..Default::default()
         };
@@ -144,7 +162,14 @@ mod tests {
         let migration = Migration::from(migration);
         assert_eq!(
             migration.sentence(),
-            "shard 3, order 2 to 4: copying, 5 rows, about 30 %, 7 s left (the source: no herald)"
+            "shard 3, order 2 to 4: copying, 5 rows, 300 B of 1000 B, about 30 %, 100 B/s, at key \"user:\\n1\", 7 s left \
+             (the source: no herald)"
+        );
+        let long = Migration { cursor: "k".repeat(100), ..migration.clone() };
+        assert!(
+            long.sentence().contains(&format!("at key \"{}\"..., 7 s left", "k".repeat(32))),
+            "{}",
+            long.sentence()
         );
         let json = serde_json::to_value(&migration).expect("plain data");
         assert_eq!((&json["over"], &json["estimate_ms"]), (&false.into(), &7_000.into()));

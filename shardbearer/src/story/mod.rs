@@ -21,6 +21,7 @@ use shardbearer_core::world::World;
 use shardbearer_proto::pb;
 use shardbearer_proto::pb::StoryEvent;
 use shardbearer_proto::pb::story_event::Kind;
+use shardbearer_state::membership::called_once;
 
 pub use self::draw::{Names, mermaid, words};
 pub use self::merge::merge;
@@ -136,6 +137,7 @@ impl Story {
 /// An epoch of the control order's history as an event.
 pub fn of_epoch(record: pb::EpochRecord) -> StoryEvent {
     let pb::EpochRecord { epoch, at_ms, who, why, what } = record;
+    let [who, why, what] = [who, why, what].map(|said| called_once(&said));
     StoryEvent {
         kind: Kind::Epoch.into(),
         number: epoch,

@@ -52,6 +52,26 @@ fn position(events: &[Value], what: &str) -> usize {
     events.iter().position(says).unwrap_or_else(|| panic!("nobody remembers {what:?}: {events:#?}"))
 }
 
+/// A weight, its difference, and the way back by a new epoch.
+fn policy_goes_back(cluster: &Cluster, order: u64) {
+    let order = order.to_string();
+    let weighed = answer(cluster, &["order", "weight", &order, "--to", "5"])["epoch"].as_u64().unwrap();
+    let (before, weighed) = ((weighed - 1).to_string(), weighed.to_string());
+    let diff = answer(cluster, &["epochs", "diff", &before, &weighed]);
+    let [one] = diff.as_array().unwrap().as_slice() else { panic!("{diff}") };
+    assert_eq!((&one["part"], &one["before"], &one["after"]), (&"weight".into(), &"1".into(), &"5".into()));
+    let dry = answer(cluster, &["epochs", "revert", &weighed, "--dry-run"]);
+    assert_eq!(
+        (&dry["done"], &dry["steps"][0]),
+        (&false.into(), &format!("order {order} has weight 1").into())
+    );
+    assert_eq!(answer(cluster, &["epochs", "revert", &weighed])["done"], true);
+    let epochs = answer(cluster, &["epochs"]);
+    let why = epochs.as_array().unwrap().last().unwrap()["why"].as_str().unwrap();
+    assert!(why.contains(&format!("revert epoch {weighed}")), "{why}");
+    assert!(refused(cluster, &["epochs", "revert", &weighed]).contains("is 1 already"));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_past_is_there_to_be_asked_and_one_step_of_it_to_be_taken_back() {
     let mut cluster = Cluster::started(3).await;
@@ -91,6 +111,8 @@ async fn the_past_is_there_to_be_asked_and_one_step_of_it_to_be_taken_back() {
     let back = moved(&cluster, shard, home).await;
     assert!(back["why"].as_str().is_some_and(|why| why.contains(&format!("revert epoch {ended}"))), "{back}");
     assert!(refused(&cluster, &["epochs", "revert", &ended]).contains("already"));
+
+    policy_goes_back(&cluster, there);
 
     let story = answer(&cluster, &["timeline"]);
     let events = story["events"].as_array().unwrap();

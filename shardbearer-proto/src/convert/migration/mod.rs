@@ -102,7 +102,9 @@ impl From<&MigrationChange> for pb::MigrationChange {
         use pb::migration_change::{self as wire, Kind};
         let kind = match change {
             MigrationChange::Plan { shard, to } => Kind::Plan(wire::Plan { shard: shard.0, to: to.0 }),
-            MigrationChange::Undo => Kind::Undo(true),
+            // As it was in an older log, so that every replica has the same bytes.
+            MigrationChange::Undo { id } if id.is_none() => Kind::Undo(true),
+            MigrationChange::Undo { id } => Kind::UndoOf(id.0),
             MigrationChange::Pause { id, paused } => Kind::Pause(wire::Pause { id: id.0, paused: *paused }),
             MigrationChange::Cancel { id } => Kind::Cancel(id.0),
             MigrationChange::Copy { id } => Kind::Copy(id.0),
@@ -127,7 +129,8 @@ impl TryFrom<pb::MigrationChange> for MigrationChange {
         use pb::migration_change::Kind;
         Ok(match change.kind.ok_or_else(|| missing("MigrationChange.kind"))? {
             Kind::Plan(plan) => MigrationChange::Plan { shard: plan.shard.into(), to: plan.to.into() },
-            Kind::Undo(_) => MigrationChange::Undo,
+            Kind::Undo(_) => MigrationChange::Undo { id: 0.into() },
+            Kind::UndoOf(id) => MigrationChange::Undo { id: id.into() },
             Kind::Pause(pause) => MigrationChange::Pause { id: pause.id.into(), paused: pause.paused },
             Kind::Cancel(id) => MigrationChange::Cancel { id: id.into() },
             Kind::Copy(id) => MigrationChange::Copy { id: id.into() },

@@ -18,6 +18,9 @@ const CALM: Bounds = Bounds {
     double: None,
 };
 
+/// As in logs of older programs.
+const UNDO_LAST: MigrationChange = MigrationChange::Undo { id: Epoch::NONE };
+
 fn put(key: &'static str, value: &'static str, expiry: Expiry) -> Command {
     let (key, value) = (Bytes::from_static(key.as_bytes()), Bytes::from_static(value.as_bytes()));
     Command::Put { key, value, condition: Condition::Always, expiry, previous: false }
@@ -80,7 +83,8 @@ fn expiries_deletes_and_revisions_travel() {
 fn a_shard_comes_back_to_an_order_that_had_it() {
     let mut world = State::new(CALM).finish(None).world;
     world.apply(1, vec![Item { shard: SHARD, id: None, command: put("k", "new", Expiry::Never) }]);
-    let id = world.change(MigrationChange::Undo).expect("there is something to undo");
+    let moved = world.record().expect("it moved").id;
+    let id = world.change(MigrationChange::Undo { id: moved }).expect("there is something to undo");
     let step = |world: &mut World, order: usize, step: Step| world.step(order, migrate(id, step));
     // The roles are exchanged; a late step of the first migration changes nothing.
     step(&mut world, 0, Step::Begin);
@@ -107,7 +111,7 @@ fn a_migration_without_its_source_is_over_and_the_shard_may_come_back() {
     }
     state.world.change(MigrationChange::Collected { id }).expect("the destination serves");
     assert_eq!(state.world.part(0).standing, Standing::Frozen, "nobody was there to drop it");
-    let back = state.world.change(MigrationChange::Undo).expect("it is over");
+    let back = state.world.change(UNDO_LAST).expect("it is over");
     let Migrated::Part(part) = state.world.step(0, migrate(back, Step::Begin)) else { panic!("a part") };
     assert_eq!(part.standing, Standing::Frozen, "the first is in the way");
     state.clear_up(0, None);
@@ -167,7 +171,7 @@ fn a_migration_without_its_destination_is_called_off_and_leaves_nothing() {
 fn one_shard_moves_at_a_time_and_stale_changes_are_refused() {
     let mut world = World::new();
     let plan = |shard: u64, to: OrderId| MigrationChange::Plan { shard: ShardId(shard), to };
-    for wrong in [plan(9, ORDERS[1]), plan(1, OrderId::CONTROL), plan(1, OrderId(9)), MigrationChange::Undo] {
+    for wrong in [plan(9, ORDERS[1]), plan(1, OrderId::CONTROL), plan(1, OrderId(9)), UNDO_LAST] {
         world.change(wrong).expect_err("it cannot be");
     }
     assert_eq!(world.record(), None);
@@ -190,13 +194,56 @@ fn one_shard_moves_at_a_time_and_stale_changes_are_refused() {
     world.change(MigrationChange::Freeze { id }).expect_err("it is paused");
     world.change(MigrationChange::Pause { id, paused: false }).expect("it is copying");
     world.change(MigrationChange::Freeze { id }).expect("its turn");
+    let pause = || MigrationChange::Pause { id, paused: true };
+    let frozen = world.change(pause()).expect_err("its writers wait");
+    assert!(frozen.contains("wait for longer; cancel it, and order 2 goes on"), "{frozen}");
     let epoch = world.topology().epoch;
     let ended = world.change(MigrationChange::Commit { id }).expect("its turn");
+    let decided = world.change(pause()).expect_err("nothing is copied any more");
+    assert!(decided.contains("order 3 owns shard 1 already") && decided.contains("undo it"), "{decided}");
     assert_eq!((ended, world.topology().epoch), (Epoch(epoch.0 + 1), ended));
     assert_eq!(world.change(MigrationChange::Commit { id }), Ok(ended), "the first answer may be lost");
     world.change(MigrationChange::Cancel { id }).expect_err("it is decided");
     world.change(MigrationChange::Collected { id }).expect("its turn");
-    let back = world.change(MigrationChange::Undo).expect("it is over");
+    let back = world.change(UNDO_LAST).expect("it is over");
     let record = world.record().expect("planned");
     assert_eq!((record.id, record.from, record.to), (back, ORDERS[1], ORDERS[0]));
+}
+
+/// Whoever asks may have lost the answer: asked again, nothing more is done, however far the opposite is by then.
+#[test]
+fn what_is_undone_stays_undone_when_it_is_asked_again() {
+    let mut world = State::new(CALM).finish(None).world;
+    let first = world.record().expect("it moved").id;
+    let undo = MigrationChange::Undo { id: first };
+    let back = world.change(undo.clone()).expect("it is over");
+    for step in [
+        MigrationChange::Copy { id: back },
+        MigrationChange::Freeze { id: back },
+        MigrationChange::Commit { id: back },
+        MigrationChange::Collected { id: back },
+    ] {
+        assert_eq!(world.change(undo.clone()), Ok(back), "before {step:?}");
+        world.change(step).expect("its turn");
+    }
+    assert_eq!(world.change(undo.clone()), Ok(back), "it is not undone in its turn");
+    assert_eq!(world.topology().tables[0].shards[0].order, ORDERS[0]);
+
+    // The opposite can be undone, by its own name; after that the first is history.
+    let again = world.change(MigrationChange::Undo { id: back }).expect("it is over");
+    assert_eq!(world.record().expect("planned").id, again);
+    assert_eq!(world.change(undo), Ok(back), "the next of its shard was its opposite");
+    let nobody = world.change(MigrationChange::Undo { id: Epoch(1) }).expect_err("the founding");
+    assert!(nobody.contains("no migration 1"), "{nobody}");
+}
+
+#[test]
+fn an_undo_that_was_called_off_is_not_said_to_be_done() {
+    let mut world = State::new(CALM).finish(None).world;
+    let first = world.record().expect("it moved").id;
+    let undo = || MigrationChange::Undo { id: first };
+    let back = world.change(undo()).expect("it is over");
+    world.change(MigrationChange::Cancel { id: back }).expect("it is planned");
+    let refused = world.change(undo()).expect_err("the operator called it off");
+    assert!(refused.contains("called off"), "{refused}");
 }

@@ -4,6 +4,7 @@ use clap::Args;
 use serde_json::json;
 use shardbearer_client::{Client, Condition, Conditional};
 
+use super::super::failure::Failure;
 use super::super::output::{self, Output};
 
 /// Arguments of `kv delete`.
@@ -36,7 +37,7 @@ impl Delete {
                 return Err(super::condition_failed(&self.key, current));
             }
             Conditional::Done(deleted) if !deleted.existed => {
-                anyhow::bail!("there is no key {:?}", self.key)
+                anyhow::bail!(Failure::no_key(&self.key))
             }
             Conditional::Done(_) => {}
         }

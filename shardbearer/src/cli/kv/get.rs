@@ -3,6 +3,7 @@
 use clap::Args;
 use shardbearer_client::Client;
 
+use super::super::failure::Failure;
 use super::super::output::{self, Output};
 
 /// Arguments of `kv get`.
@@ -21,7 +22,7 @@ pub(in crate::cli) struct Get {
 impl Get {
     pub(super) async fn run(self, client: &Client, output: Output) -> anyhow::Result<()> {
         let Some(record) = client.get(self.key.clone()).await? else {
-            anyhow::bail!("there is no key {:?}", self.key);
+            anyhow::bail!(Failure::no_key(&self.key));
         };
         match output {
             Output::Table => output::raw(&record.value)?,

@@ -19,6 +19,7 @@ use serde_json::{Map, Value};
 use shardbearer_client::{Client, Record};
 
 use super::Global;
+use super::failure::Failure;
 use super::output;
 
 /// Arguments of `kv`.
@@ -120,14 +121,13 @@ fn row_json(key: &[u8], record: &Record, with_value: bool) -> Value {
 
 /// What is said when a condition did not hold.
 fn condition_failed(key: &str, current: Option<Record>) -> anyhow::Error {
-    match current {
-        None => anyhow::anyhow!("nothing was written: there is no key {key:?}"),
-        Some(record) => anyhow::anyhow!(
-            "nothing was written: {key:?} holds {:?} at revision {}",
-            shortened(&record.value),
-            record.revision
-        ),
-    }
+    let why = match current {
+        None => format!("there is no key {key:?}"),
+        Some(record) => {
+            format!("{key:?} holds {:?} at revision {}", shortened(&record.value), record.revision)
+        }
+    };
+    Failure::Refused(format!("nothing was written: {why}")).into()
 }
 
 /// The beginning of a value, for people.

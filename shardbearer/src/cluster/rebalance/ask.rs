@@ -14,6 +14,7 @@ use shardbearer_core::topology::{Order, Topology};
 use shardbearer_proto::pb;
 use shardbearer_proto::pb::{control_request, control_response, rebalance_request};
 use shardbearer_state::controller::{self, policy};
+use shardbearer_state::membership::called;
 use shardbearer_state::placement::rebalance::{Move, Plan, Share, plan, shares};
 
 use super::super::Cluster;
@@ -221,11 +222,9 @@ fn dangers(cluster: &Cluster, topology: &Topology, moves: &[Move]) -> Vec<String
     const FACTOR: u64 = 2;
     let full = arriving.into_iter().filter_map(|(radiant, bytes)| {
         let free = cluster.peers.of(radiant)?.status.disk_free_bytes;
-        let name = topology.radiant(radiant).map_or("", |radiant| radiant.name.as_str());
+        let name = topology.radiant(radiant).map_or_else(String::new, |radiant| called(&radiant.name));
         (free > 0 && bytes.saturating_mul(FACTOR) > free).then(|| {
-            format!(
-                "{bytes} bytes would come to radiant {name}, whose disk has {free} free; twice that is needed"
-            )
+            format!("{bytes} bytes would come to {name}, whose disk has {free} free; twice that is needed")
         })
     });
     full.collect()

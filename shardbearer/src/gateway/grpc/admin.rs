@@ -37,9 +37,11 @@ impl Admin for AdminService {
         answer(self.overview()?.migrate(request.into_inner())).await
     }
 
-    async fn epochs(&self, _: Request<pb::EpochsRequest>) -> Result<Response<pb::EpochsResponse>, Status> {
-        let overview = self.overview()?;
-        answer(async { Ok(pb::EpochsResponse { epochs: overview.epochs().await? }) }).await
+    async fn epochs(
+        &self,
+        request: Request<pb::EpochsRequest>,
+    ) -> Result<Response<pb::EpochsResponse>, Status> {
+        answer(self.overview()?.epochs_page(request.into_inner())).await
     }
 
     async fn rebalance(

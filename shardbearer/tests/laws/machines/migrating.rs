@@ -83,12 +83,12 @@ pub(super) fn decision(rng: &mut StdRng, time: u64) -> MigrationChange {
             1 => MigrationChange::Freeze { id: FIRST },
             2 => MigrationChange::Commit { id: FIRST },
             3 => MigrationChange::Collected { id: FIRST },
-            _ => MigrationChange::Undo,
+            _ => MigrationChange::Undo { id: FIRST },
         };
     }
     let id = if rng.random_ratio(1, 2) { FIRST } else { Epoch(rng.random_range(0..12)) };
     match rng.random_range(0..12) {
-        0 => MigrationChange::Undo,
+        0 => MigrationChange::Undo { id },
         1 | 2 => MigrationChange::Pause { id, paused: rng.random() },
         3 => MigrationChange::Cancel { id },
         4 => MigrationChange::Copy { id },

@@ -116,7 +116,7 @@ pub(in super::super) fn change() -> impl Strategy<Value = MigrationChange> {
     prop_oneof![
         (any::<u64>(), any::<u64>())
             .prop_map(|(shard, to)| MigrationChange::Plan { shard: shard.into(), to: to.into() }),
-        Just(MigrationChange::Undo),
+        epoch().prop_map(|id| MigrationChange::Undo { id }),
         (epoch(), any::<bool>()).prop_map(|(id, paused)| MigrationChange::Pause { id, paused }),
         epoch().prop_map(|id| MigrationChange::Cancel { id }),
         epoch().prop_map(|id| MigrationChange::Copy { id }),

@@ -32,7 +32,7 @@ async fn the_cluster_is_shown() {
     assert_eq!(map.topology.expect("known").tables[0].name, "default");
     let status = admin.status(pb::StatusRequest {}).await.expect("status").into_inner();
     assert_eq!((status.answered_by.as_str(), status.shards.len()), ("double", 2));
-    let epochs = admin.epochs(pb::EpochsRequest {}).await.expect("epochs").into_inner();
+    let epochs = admin.epochs(pb::EpochsRequest::default()).await.expect("epochs").into_inner();
     assert_eq!(epochs.epochs[0].who, "founding");
 }
 
@@ -45,7 +45,7 @@ async fn a_closed_entrance_says_so() {
         kv.stream(tokio_stream::iter([request(1, [get("a")])])).await.map(drop),
         admin.map(pb::MapRequest {}).await.map(drop),
         admin.status(pb::StatusRequest {}).await.map(drop),
-        admin.epochs(pb::EpochsRequest {}).await.map(drop),
+        admin.epochs(pb::EpochsRequest::default()).await.map(drop),
     ];
     for refusal in refusals {
         let status = refusal.expect_err("not inside");
