@@ -5,6 +5,7 @@ mod asks;
 mod control_away;
 mod dead;
 mod load;
+mod members;
 mod orders;
 mod scherald;
 
