@@ -14,6 +14,9 @@ use super::load::Habits;
 use super::{Scene, is_well, play};
 use crate::cluster::Shape;
 
+/// A move is over so soon after all who take part in it have been started again.
+const SOON: Duration = Duration::from_secs(10);
+
 /// Four orders on four radiants. Three of these have seats of the control order too.
 fn islands() -> Shape {
     Shape {
@@ -140,8 +143,8 @@ fn a_move_that_is_called_off_while_its_destination_is_dead_lets_others_go_on() {
                 called_off += 1;
             }
             scene.machine(down).start();
+            scene.within(SOON, "it is over", || scene.ended(at, id).is_some()).await;
             scene.eventually("all is well", || scene.all(is_well)).await;
-            scene.eventually("it is over", || scene.ended(at, id).is_some()).await;
             if cancelled {
                 scene.moved(at, shard, dying).await;
             }
@@ -162,7 +165,8 @@ fn a_dead_order_is_waited_for_half_a_minute_and_then_others_go_on() {
         let [shard, another] = [pair, others].map(|[first, _]| scene.topology(0).shards_of(first)[0]);
         scene.rows(shard, 20 << 10, 20).await;
         let keys = scene.tags(pair[0], 4);
-        let load = scene.load("writers", &Habits { keys, sessions: false, ..Habits::of(4, 0..4) });
+        let load = scene
+            .load("writers", &Habits { keys, sessions: false, pause_ms: (50, 200), ..Habits::of(3, 0..4) });
         let mut ends = BTreeMap::<_, u32>::new();
         for turn in 0..8_u64 {
             let at = home(&scene, others[0]);
@@ -187,7 +191,7 @@ fn a_dead_order_is_waited_for_half_a_minute_and_then_others_go_on() {
                 scene.moved(at, another, others[1 - owns(others, another)]).await;
             }
             scene.machine(down).start();
-            scene.eventually("it is over", || scene.ended(at, id).is_some()).await;
+            scene.within(SOON, "it is over", || scene.ended(at, id).is_some()).await;
             scene.eventually("all is well", || scene.all(is_well)).await;
             let [source, destination] = [pair[source], pair[1 - source]];
             let ended = ended.or_else(|| scene.ended(at, id)).expect("seen");
@@ -259,7 +263,7 @@ fn ownership_goes_to_and_fro_while_its_orders_restart() {
             scene.machine(victim).crash().await;
             scene.pass(Duration::from_millis(500 * (round as u64 % 3))).await;
             scene.machine(victim).start();
-            scene.eventually("the move is over", || scene.ended(at, id).is_some()).await;
+            scene.within(SOON, "the move is over", || scene.ended(at, id).is_some()).await;
             match scene.ended(at, id) {
                 Some(Phase::Collected) => completed += 1,
                 _ => returned += 1,
