@@ -121,8 +121,16 @@ impl Refresher {
                 Ok(Err(status)) if changes && status.code() == Code::DeadlineExceeded => {
                     return Err(Error::Unknown(status.message().to_owned()));
                 }
+                // The connection broke with the request on its way.
+                Ok(Err(status)) if changes && is_transport(&status) && !was_not_sent(&status) => {
+                    let words = status.message();
+                    return Err(Error::Unknown(format!(
+                        "{}: {words}; `status` and `epochs` tell",
+                        link.address
+                    )));
+                }
                 // One that answers tells more than those that do not.
-                Ok(Err(status)) if std::error::Error::source(&status).is_none() => {
+                Ok(Err(status)) if !is_transport(&status) => {
                     let words = status.message();
                     said = Some(words.strip_prefix("unavailable: ").unwrap_or(words).to_owned());
                 }
@@ -134,7 +142,59 @@ impl Refresher {
     }
 }
 
+/// Whether nobody answered, rather than somebody with an error.
+fn is_transport(status: &Status) -> bool {
+    std::error::Error::source(status).is_some()
+}
+
+/// Whether it is certain that there was no connection to send anything on.
+fn was_not_sent(status: &Status) -> bool {
+    use std::io::ErrorKind;
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<std::io::Error>() {
+            let kinds =
+                [ErrorKind::ConnectionRefused, ErrorKind::HostUnreachable, ErrorKind::NetworkUnreachable];
+            return kinds.contains(&error.kind());
+        }
+        cause = error.source();
+    }
+    false
+}
+
 /// Whether the request itself is wrong, whoever is asked.
 fn is_final(status: &Status) -> bool {
     status.code() == Code::InvalidArgument
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::TcpListener;
+    use tonic::transport::Endpoint;
+
+    use super::*;
+
+    async fn asked(address: std::net::SocketAddr) -> Status {
+        let channel = Endpoint::from_shared(format!("http://{address}")).expect("an address").connect_lazy();
+        AdminClient::new(channel).map(pb::MapRequest {}).await.expect_err("nobody answers")
+    }
+
+    #[tokio::test]
+    async fn only_what_was_never_sent_may_be_sent_to_another() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let breaks = async {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            let mut some = [0; 64];
+            stream.read_exact(&mut some).await.expect("a request begins");
+        };
+        let (broken, ()) = tokio::join!(asked(address), breaks);
+        assert!(is_transport(&broken) && !was_not_sent(&broken), "{broken:?}");
+
+        drop(listener);
+        let refused = asked(address).await;
+        assert!(is_transport(&refused) && was_not_sent(&refused), "{refused:?}");
+        assert!(!is_transport(&Status::unavailable("said by a radiant")));
+    }
 }

@@ -53,11 +53,6 @@ fn fails(cluster: &Cluster, args: &[&str], code: i32, says: &str) {
 async fn keys_are_written_read_and_removed() {
     let cluster = Cluster::new(2).await;
     fails(&cluster, &["kv", "get", "k"], 1, "there is no key \"k\"");
-    for nothing in [["kv", "get", "k"].as_slice(), &["kv", "delete", "k"], &["kv", "cas", "k", "a", "b"]] {
-        let output = run(&cluster, &[&["--output", "json"], nothing].concat());
-        let error: Value = serde_json::from_slice(&output.stderr).unwrap();
-        assert_eq!(error["outcome"], "refused", "{nothing:?}: {error}");
-    }
     prints(&cluster, &["kv", "put", "k", "one"], "written at revision 1\n");
     prints(&cluster, &["kv", "get", "k"], "one");
     fails(&cluster, &["kv", "put", "k", "x", "--if-absent"], 1, "\"k\" holds \"one\" at revision 1");
@@ -78,6 +73,11 @@ async fn keys_are_written_read_and_removed() {
         (&"k".into(), &"two!".into(), &"n".into())
     );
     prints(&cluster, &["kv", "delete", "k"], "deleted\n");
+    for nothing in [["kv", "get", "k"].as_slice(), &["kv", "delete", "k"], &["kv", "cas", "k", "a", "b"]] {
+        let output = run(&cluster, &[&["--output", "json"], nothing].concat());
+        let error: Value = serde_json::from_slice(&output.stderr).unwrap();
+        assert_eq!(error["outcome"], "refused", "{nothing:?}: {error}");
+    }
     fails(&cluster, &["kv", "delete", "k"], 1, "there is no key");
     fails(&cluster, &["kv", "put", "k", "v", "--file", "f"], 2, "cannot be used with");
 }

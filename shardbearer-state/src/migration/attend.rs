@@ -55,14 +55,6 @@ impl Attendant {
                 Duty::Control(change, "the source serves")
             }
             Phase::Returning => Duty::Step(Step::Release),
-            // Frozen, unless the source's log was lost in part: then it would serve what is the destination's.
-            Phase::Serving
-                if part.migration < id && part.standing == Standing::Serving
-                    || part.migration <= id
-                        && matches!(part.standing, Standing::Leaving | Standing::Frozen) =>
-            {
-                Duty::Step(Step::Collect { epoch: record.ended })
-            }
             Phase::Frozen if part.standing == Standing::Frozen => {
                 let since = *self.frozen_ms.get_or_insert(now_ms);
                 if now_ms.saturating_sub(since) < FROZEN_MS_MAX {
@@ -82,31 +74,50 @@ impl Attendant {
     /// Takes in the answer to a step.
     pub fn done(&mut self, record: &Migration, part: &Part) {
         if record.phase == Phase::Returning {
-            // A source that never had the shard has nothing to release either.
-            self.released = !part.more && part.standing.serves() && part.migration >= record.id;
+            // A source that never had the shard, or lost it, has nothing to release either.
+            let has_nothing = matches!(part.standing, Standing::Absent | Standing::Gone);
+            let serves = part.standing.serves() && part.migration >= record.id;
+            self.released = !part.more && (serves || has_nothing);
         }
     }
 }
 
 /// What an order has still to do about a shard, of a migration that is over: it was gone when that ended. `last` is the last
 /// migration and `owner` the shard's order by the configuration of an epoch, both as known here: nothing is said if these
-/// are too old to know how it ended.
+/// are too old to know how it ended. The step is one of the migration beside it.
 ///
 /// Nothing can have become of the shard meanwhile: while an order stands so, it neither gives nor takes the shard in another
 /// migration. So whoever owns it now has owned it since.
-pub fn left_over(last: &Migration, part: &Part, here: OrderId, owner: (Epoch, OrderId)) -> Option<Step> {
+pub fn left_over(
+    last: &Migration,
+    part: &Part,
+    here: OrderId,
+    owner: (Epoch, OrderId),
+) -> Option<(Epoch, Step)> {
+    let (epoch, owner) = owner;
     let earlier = part.migration < last.id;
     let over = earlier || part.migration == last.id && last.phase.is_over();
-    match part.standing {
-        _ if !over => None,
-        Standing::Arriving | Standing::Verified => {
-            (earlier || last.phase == Phase::Returned).then_some(Step::Discard)
+    let known = epoch >= last.id && epoch >= last.ended;
+    let (migration, step) = match part.standing {
+        _ if !over => return None,
+        Standing::Arriving | Standing::Verified if earlier || last.phase == Phase::Returned => {
+            (part.migration, Step::Discard)
         }
-        Standing::Leaving | Standing::Frozen => {
-            let (epoch, owner) = owner;
-            let known = epoch >= last.id && epoch >= last.ended;
-            known.then_some(if owner == here { Step::Release } else { Step::Collect { epoch } })
+        Standing::Leaving | Standing::Frozen if known && owner == here => (part.migration, Step::Release),
+        Standing::Leaving | Standing::Frozen if known => (part.migration, Step::Collect { epoch }),
+        // It lost the end of its log, and with it that it has given the shard away.
+        Standing::Serving
+            if known && owner != here && last.from == here && last.phase == Phase::Collected && earlier =>
+        {
+            (last.id, Step::Collect { epoch })
         }
-        Standing::Absent | Standing::Serving | Standing::Gone => None,
-    }
+        Standing::Arriving
+        | Standing::Verified
+        | Standing::Leaving
+        | Standing::Frozen
+        | Standing::Absent
+        | Standing::Serving
+        | Standing::Gone => return None,
+    };
+    Some((migration, step))
 }

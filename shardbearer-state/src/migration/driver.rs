@@ -224,18 +224,7 @@ impl Driver {
             },
             Phase::Copying => self.copy(now_ms),
             Phase::Frozen => self.complete(),
-            Phase::Serving => match self.part.standing {
-                Standing::Verified => Effect::Own(Step::Activate { epoch: self.record.ended }),
-                _ if self.collected => {
-                    self.tell(MigrationChange::Collected { id }, "the source has dropped its copy".into())
-                }
-                // This order serves the shard. What the source still has it drops when it is back.
-                _ if now_ms.saturating_sub(*self.serving_ms.get_or_insert(now_ms)) >= COLLECT_MS_MAX => {
-                    let why = "the source is gone, and drops its copy when it is back";
-                    self.tell(MigrationChange::Collected { id }, why.into())
-                }
-                _ => Effect::Source(Step::Collect { epoch: self.record.ended }),
-            },
+            Phase::Serving => self.serve(now_ms),
             Phase::Returning => self.give_back(),
         }
     }
@@ -250,6 +239,11 @@ impl Driver {
         let id = self.record.id;
         if let Some(rows) = self.rows.take() {
             return Effect::Own(Step::Import(Box::new(rows)));
+        }
+        if self.settled && self.part.progress.complete && !self.record.paused {
+            // Before anything that looks again: with slow orders a report is always due, and a look forgets how the last
+            // round was.
+            return self.tell(MigrationChange::Freeze { id }, "little is left to copy".into());
         }
         let due = now_ms.saturating_sub(self.reported_ms) >= REPORT_EVERY_MS;
         if self.record.paused {
@@ -285,9 +279,6 @@ impl Driver {
         if !progress.complete && self.backlog < BACKLOG_MAX {
             return Effect::Source(Step::Image { after: progress.image.clone(), bytes: CHUNK_BYTES });
         }
-        if self.settled && progress.complete {
-            return self.tell(MigrationChange::Freeze { id }, "little is left to copy".into());
-        }
         let bytes = if self.is_in_vain() { VAIN_ROUND_BYTES } else { CHUNK_BYTES };
         Effect::Source(Step::Changes { after: progress.through, bytes })
     }
@@ -310,6 +301,22 @@ impl Driver {
             return Effect::Source(Step::Freeze);
         }
         Effect::Source(Step::Changes { after: self.part.progress.through, bytes: LAST_BYTES })
+    }
+
+    /// The shard is this order's. The source drops its copy only once this order serves what it has.
+    fn serve(&mut self, now_ms: u64) -> Effect {
+        let (id, epoch) = (self.record.id, self.record.ended);
+        if !self.part.standing.serves() {
+            return Effect::Own(Step::Activate { epoch });
+        }
+        if self.collected {
+            return self.tell(MigrationChange::Collected { id }, "the source has dropped its copy".into());
+        }
+        if now_ms.saturating_sub(*self.serving_ms.get_or_insert(now_ms)) >= COLLECT_MS_MAX {
+            let why = "the source is gone, and drops its copy when it is back";
+            return self.tell(MigrationChange::Collected { id }, why.into());
+        }
+        Effect::Source(Step::Collect { epoch })
     }
 
     fn give_back(&mut self) -> Effect {

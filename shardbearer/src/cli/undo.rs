@@ -16,9 +16,15 @@ const UNDO_PATIENCE: Duration = Duration::from_secs(30);
 /// to where its old rows are.
 pub(super) async fn run(client: &Client, id: u64, why: String) -> anyhow::Result<Option<Migration>> {
     let (mut watch, end) = (Watch::new("the migration"), Instant::now() + UNDO_PATIENCE);
-    let (mut named, mut looked_over) = (id, false);
+    let mut looked_over = false;
+    // Named before it is asked for: a request that is sent on to another radiant, since its answer was lost, would take the
+    // undoing move for the last one and undo that.
+    let named = match id {
+        0 => watch.look(client).await?.migration.map_or(0, |last| last.id),
+        id => id,
+    };
     loop {
-        // The last one may be another by the time that it is asked for again.
+        // Where nothing ever moved, that is what is answered.
         let kind = if named == 0 { Kind::Undo(true) } else { Kind::UndoOf(named) };
         let request = pb::MoveRequest { kind: Some(kind), who: String::new(), why: why.clone() };
         let refused = match client.move_shard(request).await {
@@ -29,7 +35,7 @@ pub(super) async fn run(client: &Client, id: u64, why: String) -> anyhow::Result
             }
         };
         let last = watch.look(client).await?.migration;
-        let meant = last.filter(|last| named == 0 || last.id == named);
+        let meant = last.filter(|last| last.id == named);
         let Some(migration) = meant.filter(|last| is_ending(last, &mut looked_over)) else {
             watch.finish();
             return Err(refused.into());
@@ -44,7 +50,6 @@ pub(super) async fn run(client: &Client, id: u64, why: String) -> anyhow::Result
                 migration.id
             )));
         }
-        named = migration.id;
         watch.say(&migration.phase, &format!("waiting to undo it: {}", migration.sentence()));
     }
 }

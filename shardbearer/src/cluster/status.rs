@@ -175,6 +175,9 @@ pub fn of_cluster(cluster: &Cluster) -> pb::StatusResponse {
     }
 }
 
+/// See `shardbearer_state::migration::GONE_MS_MAX`.
+const GIVEN_UP: &str = ", and is called off after half a minute";
+
 /// The last migration. Whoever drives it says what is in its way; where nobody can, this does.
 fn migration(last: &Migration, is_led: impl Fn(OrderId) -> bool) -> pb::Migration {
     let mut told = pb::Migration::from(last);
@@ -183,7 +186,8 @@ fn migration(last: &Migration, is_led: impl Fn(OrderId) -> bool) -> pb::Migratio
         let roles = [(last.from, "gives the shard"), (last.to, "takes the shard")];
         let silent = roles.into_iter().find(|(order, _)| !is_led(*order));
         report.blocker = silent.map_or_else(String::new, |(order, does)| {
-            format!("order {order}, which {does}, has no herald; it goes on when there is one, and is called off after half a minute")
+            let off = if last.phase.can_return() && !last.paused { GIVEN_UP } else { "" };
+            format!("order {order}, which {does}, has no herald; it goes on when there is one{off}")
         });
     }
     told

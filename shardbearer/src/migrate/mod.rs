@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::{Epoch, OrderId, ShardId};
-use shardbearer_core::kv::{Command, Item, Migrate, Migrated, Part, Reply, Step};
+use shardbearer_core::kv::{Command, Item, Migrate, Migrated, Reply, Step};
 use shardbearer_core::migration::{Migration, Phase};
 use shardbearer_state::migration::{Attendant, Duty, left_over};
 use shardbearer_state::shard::{moving_shards, part};
@@ -89,7 +89,13 @@ async fn attend(cluster: &Arc<Cluster>, order: &Arc<Order>, record: &Migration, 
                 tracing::debug!(order = %order.id(), shard = %record.shard, ?step, "at the source");
                 let results = order.execute(vec![item(record, step)], STEP_DEADLINE).await;
                 match one(results) {
-                    Ok(Migrated::Part(part)) => attendant.done(record, &part),
+                    Ok(Migrated::Part(part)) => {
+                        attendant.done(record, &part);
+                        if part == present {
+                            // It had no effect; what is known here may be old.
+                            return;
+                        }
+                    }
                     Ok(_) => return,
                     Err(error) => {
                         return tracing::debug!(order = %order.id(), %error, "the source's step failed");
@@ -117,6 +123,8 @@ fn led(cluster: &Cluster) -> impl Iterator<Item = Arc<Order>> + use<> {
 #[derive(Default)]
 struct Looked {
     last: Option<(Epoch, Phase)>,
+    /// By which it is known who owns what.
+    epoch: Epoch,
     led: Vec<OrderId>,
     at_ns: u64,
     /// Nothing was left.
@@ -127,11 +135,12 @@ impl Looked {
     fn is_due(&mut self, cluster: &Cluster) -> bool {
         let now = Looked {
             last: cluster.migrations.last().map(|last| (last.id, last.phase)),
+            epoch: cluster.map.topology().epoch,
             led: led(cluster).map(|order| order.id()).collect(),
             at_ns: cluster.world.monotonic_ns(),
             clean: false,
         };
-        let same = (self.last, &self.led) == (now.last, &now.led);
+        let same = (self.last, self.epoch, &self.led) == (now.last, now.epoch, &now.led);
         let lately = Duration::from_nanos(now.at_ns.saturating_sub(self.at_ns)) < LOOK_AGAIN;
         let due = !(same && self.clean && lately);
         if due {
@@ -147,7 +156,11 @@ async fn clear_up(cluster: &Arc<Cluster>) -> bool {
     let topology = cluster.map.topology();
     let mut clean = true;
     for order in led(cluster) {
-        let found = moving_shards(order.view().as_ref(), order.id()).and_then(|shards| {
+        let found = moving_shards(order.view().as_ref(), order.id()).and_then(|mut shards| {
+            // One that forgot that it has given the shard away does not look as if that were moving.
+            if last.from == order.id() && !shards.contains(&last.shard) {
+                shards.push(last.shard);
+            }
             let part_of = |shard| Ok((shard, part(order.view().as_ref(), order.id(), shard)?));
             shards.into_iter().map(part_of).collect::<Result<Vec<_>, _>>()
         });
@@ -161,9 +174,9 @@ async fn clear_up(cluster: &Arc<Cluster>) -> bool {
         };
         for (shard, part) in found {
             let Some(owner) = topology.owner_of(shard) else { continue };
-            if let Some(step) = left_over(&last, &part, order.id(), (topology.epoch, owner)) {
+            if let Some((migration, step)) = left_over(&last, &part, order.id(), (topology.epoch, owner)) {
                 clean = false;
-                clear_away(&order, shard, &part, step).await;
+                clear_away(&order, shard, migration, step).await;
             }
         }
     }
@@ -171,9 +184,8 @@ async fn clear_up(cluster: &Arc<Cluster>) -> bool {
 }
 
 /// Takes a step of a migration that is over, as often as it takes.
-async fn clear_away(order: &Order, shard: ShardId, part: &Part, step: Step) {
-    let migration = part.migration;
-    tracing::info!(order = %order.id(), %shard, %migration, standing = ?part.standing, ?step, "after a migration");
+async fn clear_away(order: &Order, shard: ShardId, migration: Epoch, step: Step) {
+    tracing::info!(order = %order.id(), %shard, %migration, ?step, "after a migration");
     loop {
         let command = Command::Migrate(Migrate { migration, step: step.clone() });
         match one(order.execute(vec![Item { shard, id: None, command }], STEP_DEADLINE).await) {

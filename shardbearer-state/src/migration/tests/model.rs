@@ -165,9 +165,9 @@ impl State {
         let (part, topology) = (self.world.part(order), self.world.topology());
         let owner = (topology.epoch, topology.owner_of(SHARD).expect("it is in the table"));
         let Some(last) = self.world.record() else { return };
-        if let Some(step) = left_over(&last, &part, ORDERS[order], owner) {
+        if let Some((migration, step)) = left_over(&last, &part, ORDERS[order], owner) {
             let keeps = double == Some(Double::KeepsWhatItGave) && matches!(step, Step::Collect { .. });
-            self.world.step(order, migrate(part.migration, if keeps { Step::Release } else { step }));
+            self.world.step(order, migrate(migration, if keeps { Step::Release } else { step }));
         }
     }
 

@@ -133,6 +133,14 @@ fn a_source_that_forgot_that_it_stopped_gives_the_shard_up_all_the_same() {
             state.act(0, false, None);
         }
         assert_eq!(before.part(0).standing, forgotten);
+        // It is told when all is over, too, if that was without it.
+        let mut late = state.clone();
+        while late.world.record().expect("one").phase != Phase::Collected {
+            late.act(0, false, None);
+        }
+        late.world.restore(0, &before);
+        late.clear_up(0, None);
+        assert_eq!(late.world.part(0).standing, Standing::Gone, "{forgotten:?}");
         state.world.restore(0, &before);
         assert_eq!(state.ends(None), Ok(Phase::Collected), "{forgotten:?}");
         assert_eq!(state.finish(None).world.part(0).standing, Standing::Gone);

@@ -21,6 +21,8 @@ struct Timed {
     import_ms: u64,
     /// Whether the destination's disk is full.
     full: bool,
+    /// Whether the source answers nothing.
+    gone: bool,
     /// Rows that are written before every question to the source, and how large.
     busy: (usize, usize),
     /// How long the driver waited between chunks, since it was last looked at.
@@ -42,6 +44,7 @@ impl Timed {
             now_ms: 1_000_000,
             import_ms: 4,
             full: false,
+            gone: false,
             busy: (0, 0),
             waited: Vec::new(),
         }
@@ -73,6 +76,9 @@ impl Timed {
             Effect::Own(step) => {
                 self.now_ms += self.import_ms;
                 Event::Own(Ok(self.world.step(1, migrate(id, step))))
+            }
+            Effect::Source(_) if self.gone => {
+                Event::Source(Err(Failure { why: "the source: no herald".into(), disk_full: false }))
             }
             Effect::Source(step) => {
                 if !step.is_write() {
@@ -324,4 +330,36 @@ fn the_rate_that_is_told_is_what_was_copied() {
     let report = timed.world.record().expect("copying").report;
     let rate = report.bytes * 1_000 / (timed.now_ms - began_ms);
     assert!((rate / 2..rate * 2).contains(&report.rate), "{} reported, {rate} measured", report.rate);
+}
+
+#[test]
+fn orders_so_slow_that_a_report_is_always_due_have_their_shard_moved_too() {
+    let mut timed = Timed::new(4, KIB);
+    (timed.busy, timed.import_ms) = ((1, KIB), 1_000);
+    assert_eq!(timed.ends().0, Phase::Collected);
+}
+
+#[test]
+fn a_source_that_is_gone_when_its_shard_is_served_elsewhere_is_waited_for_three_seconds() {
+    let mut timed = Timed::new(4, KIB);
+    timed.until("served", |timed| timed.world.part(1).standing.serves());
+    timed.gone = true;
+    let since = timed.now_ms;
+    assert_eq!(timed.ends().0, Phase::Collected);
+    let took = timed.now_ms - since;
+    assert!((3_000..4_000).contains(&took), "{took} ms");
+    assert_eq!(timed.world.part(0).standing, Standing::Frozen, "it was not there to drop its copy");
+}
+
+/// Its log was lost in part, so that it has not verified what it has: then the only whole copy is the source's.
+#[test]
+fn a_source_keeps_its_copy_from_a_destination_that_does_not_serve() {
+    let mut timed = Timed::new(4, KIB);
+    let before = timed.world.clone();
+    timed.until("decided", |timed| timed.phase() == Phase::Serving);
+    timed.world.restore(1, &before);
+    for _ in 0..200 {
+        timed.act();
+    }
+    assert_eq!((timed.phase(), timed.world.part(0).standing), (Phase::Serving, Standing::Frozen));
 }
