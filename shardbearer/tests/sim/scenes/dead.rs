@@ -119,9 +119,9 @@ fn a_move_that_is_called_off_while_its_destination_is_dead_lets_others_go_on() {
         let at = at.expect("four radiants, two orders");
         let load = scene.load("meanwhile", &on(&scene, [to; 2], [at, home(&scene, from)]));
         let (mut called_off, mut left) = (0, 0);
-        for turn in 0..6 {
+        for turn in 0..10 {
             let id = scene.plan(at, shard, dying).await.expect("nothing else moves");
-            scene.pass(Duration::from_millis(10 + 25 * turn)).await;
+            scene.pass(Duration::from_millis(20 + 30 * turn)).await;
             scene.machine(down).crash().await;
             scene.pass(Duration::from_secs(3)).await;
             let words = format!("order {dying}, which takes the shard, has no herald");
@@ -150,7 +150,7 @@ fn a_move_that_is_called_off_while_its_destination_is_dead_lets_others_go_on() {
             }
             scene.moved(at, shard, from).await;
         }
-        println!("{called_off} of 6 called off, {left} of them had left something");
+        println!("{called_off} of 10 called off, {left} of them had left something");
         assert!(called_off >= 1 && left >= 1, "{called_off} called off, {left} had left something");
         assert!(load.stop().await > 1_000, "clients went on");
     });
