@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::model::{Operation, Outcome};
 use super::partition::{Part, partition};
-use super::register::Register;
+use super::register::{Clocks, Register};
 use super::search::{Search, Verdict};
 use super::{text, window};
 
@@ -14,6 +14,8 @@ pub struct Options {
     /// By how much the clock of the store may be ahead of that of the history: so much before its expiry a value
     /// may be gone.
     pub slack_ns: u64,
+    /// So long after its expiry a value may still be seen; `None`: for ever, since it is not asked that it disappears.
+    pub late_ns: Option<u64>,
     /// Situations looked at per part before the search gives up. One takes some hundred bytes.
     pub states_max: u64,
     /// Whether the store held anything at all when the history began; otherwise every key was absent.
@@ -24,7 +26,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options { slack_ns: 0, states_max: 3_000_000, from_anything: false, explained_max: 10 }
+        Options { slack_ns: 0, late_ns: None, states_max: 3_000_000, from_anything: false, explained_max: 10 }
     }
 }
 
@@ -113,14 +115,15 @@ pub fn check(history: &[Operation], options: &Options, mut progress: impl FnMut(
 impl Report {
     fn judge(&mut self, history: &[Operation], part: &Part<'_>, options: &Options) {
         let begin = if options.from_anything { Register::ANYTHING } else { Register::ABSENT };
-        let search = Search::new(&part.items, options.slack_ns);
+        let clocks = Clocks { slack_ns: options.slack_ns, late_ns: options.late_ns };
+        let search = Search::new(&part.items, clocks);
         let (verdict, states) = search.run(vec![begin.clone(); part.keys.len()], options.states_max);
         self.states += states;
         let keys = || part.keys.iter().map(|key| (*key).clone()).collect();
         match verdict {
             Verdict::Linearizable => {}
             Verdict::Stuck { item } => self.add(options, || {
-                let window = window::narrow(part, item, &begin, options.slack_ns);
+                let window = window::narrow(part, item, &begin, clocks);
                 let text = text::window(history, part, &window);
                 Violation::NoOrder { keys: keys(), window: window.operations, text }
             }),

@@ -20,8 +20,8 @@
 //!   ended, or never.
 //! - A search that exceeds its limit has *given up*, and that is no pass.
 //!
-//! What is not checked: that a key with an expiry disappears at all (it only must not come back), and the times of expiry
-//! that a store reports. A failed condition on a revision that nobody saw is believed.
+//! That a key with an expiry disappears is checked where [`Options::late_ns`] says by when; that it does not come back, always.
+//! What is not checked: the times of expiry that a store reports. A failed condition on a revision that nobody saw is believed.
 
 mod check;
 pub mod json;

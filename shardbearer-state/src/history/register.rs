@@ -14,8 +14,25 @@ use super::model::{Answer, Before, Kind, Lifetime, Seen};
 pub(super) struct Register {
     value: Value,
     revision: Revision,
-    /// From when on the value may disappear, in nanoseconds of the history's clock.
-    expires_ns: Option<u64>,
+    expiry: Option<Expiry>,
+}
+
+/// When a value disappears, in nanoseconds of the history's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Expiry {
+    /// From then on it may.
+    from_ns: u64,
+    /// By then it has.
+    until_ns: u64,
+}
+
+/// How far clocks are to be trusted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clocks {
+    /// A value may be gone so much before its expiry.
+    pub slack_ns: u64,
+    /// It must be gone so much after it; `None` if that is not asked.
+    pub late_ns: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,20 +61,35 @@ pub(super) struct Next {
 /// What a step needs to know besides the register.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Moment {
-    /// When the operation began: its time to live counts from here on, less the slack.
+    /// When the operation began: this step is not before. Its time to live counts from here on, less the slack.
     pub start_ns: u64,
+    /// When it ended, `u64::MAX` if that is not known: its time to live has begun.
+    pub end_ns: u64,
     /// The latest time at which this step can happen, so that an expiry later than that cannot come before it.
     pub latest_ns: u64,
-    /// By how much clocks may differ.
-    pub slack_ns: u64,
+    pub clocks: Clocks,
+}
+
+impl Moment {
+    fn expiry(&self, life_ns: u64) -> Expiry {
+        let Clocks { slack_ns, late_ns } = self.clocks;
+        let by = |late_ns| self.end_ns.saturating_add(life_ns).saturating_add(late_ns);
+        Expiry {
+            from_ns: self.start_ns.saturating_add(life_ns).saturating_sub(slack_ns),
+            until_ns: late_ns.map_or(u64::MAX, by),
+        }
+    }
 }
 
 impl Register {
     pub const ABSENT: Register =
-        Register { value: Value::Absent, revision: Revision::Above(0), expires_ns: None };
+        Register { value: Value::Absent, revision: Revision::Above(0), expiry: None };
 
-    pub const ANYTHING: Register =
-        Register { value: Value::Anything, revision: Revision::Above(0), expires_ns: Some(0) };
+    pub const ANYTHING: Register = Register {
+        value: Value::Anything,
+        revision: Revision::Above(0),
+        expiry: Some(Expiry { from_ns: 0, until_ns: u64::MAX }),
+    };
 
     /// The value, if it is known and there is one.
     pub fn value(&self) -> Option<&Bytes> {
@@ -80,8 +112,12 @@ impl Register {
     /// All registers that a step can leave behind, given what was told of it; the likeliest first.
     pub fn step(&self, kind: &Kind, answer: Option<&Answer>, moment: Moment) -> Vec<Next> {
         let mut next = Vec::with_capacity(1);
-        self.step_alive(kind, answer, moment, &mut next);
-        if self.expires_ns.is_some_and(|at| at <= moment.latest_ns) && self.value != Value::Absent {
+        let gone = self.expiry.is_some_and(|expiry| expiry.until_ns < moment.start_ns);
+        if !gone {
+            self.step_alive(kind, answer, moment, &mut next);
+        }
+        if self.expiry.is_some_and(|expiry| expiry.from_ns <= moment.latest_ns) && self.value != Value::Absent
+        {
             let mut expired = self.clone();
             expired.vanish();
             let known = next.len();
@@ -151,7 +187,7 @@ impl Register {
 
     fn vanish(&mut self) {
         self.value = Value::Absent;
-        self.expires_ns = None;
+        self.expiry = None;
         // Of an absent key nobody can see a revision: only the bound is left.
         self.revision = Revision::Above(self.floor());
     }
@@ -171,15 +207,12 @@ impl Register {
                 if !self.assume(condition) {
                     return false;
                 }
-                let kept = self.expires_ns;
+                let kept = self.expiry;
                 self.value = Value::Present(value.clone());
-                self.expires_ns = match lifetime {
+                self.expiry = match lifetime {
                     Lifetime::Forever => None,
                     Lifetime::Keep => kept,
-                    Lifetime::Milliseconds(life) => {
-                        let at = moment.start_ns.saturating_add(life.saturating_mul(1_000_000));
-                        Some(at.saturating_sub(moment.slack_ns))
-                    }
+                    Lifetime::Milliseconds(life) => Some(moment.expiry(life.saturating_mul(1_000_000))),
                 };
             }
             Kind::Delete { condition } => {

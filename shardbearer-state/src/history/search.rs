@@ -23,7 +23,7 @@ use std::rc::Rc;
 
 use super::model::{Answer, Kind};
 use super::needs::Needs;
-use super::register::{Moment, Next, Register};
+use super::register::{Clocks, Moment, Next, Register};
 
 /// An operation as the search sees it.
 #[derive(Clone, Debug)]
@@ -68,7 +68,7 @@ pub(super) struct Search<'s, 'a> {
     must: Vec<(usize, &'s Item<'a>)>,
     /// Optional items in groups that are alike, each group in the order of starts.
     may: Vec<Vec<(usize, &'s Item<'a>)>>,
-    slack_ns: u64,
+    clocks: Clocks,
     needs: Needs<'s>,
 }
 
@@ -97,7 +97,7 @@ struct Open {
 }
 
 impl<'s, 'a> Search<'s, 'a> {
-    pub fn new(items: &'s [Item<'a>], slack_ns: u64) -> Self {
+    pub fn new(items: &'s [Item<'a>], clocks: Clocks) -> Self {
         debug_assert!(items.is_sorted_by_key(|item| item.start_ns), "parts are sorted when they are made");
         let must: Vec<(usize, &Item<'a>)> =
             items.iter().enumerate().filter(|(_, item)| !item.optional).collect();
@@ -110,7 +110,7 @@ impl<'s, 'a> Search<'s, 'a> {
         }
         let needs =
             Needs::of(must.iter().map(|(_, item)| *item), may.iter().flatten().map(|(_, item)| *item));
-        Search { must, may, slack_ns, needs }
+        Search { must, may, clocks, needs }
     }
 
     /// Looks for an order that begins with these registers; with the verdict, how many situations were looked at.
@@ -134,8 +134,8 @@ impl<'s, 'a> Search<'s, 'a> {
                 continue;
             }
             let after = |candidate: &Candidate<'s, 'a>| {
-                let start_ns = candidate.item.start_ns;
-                let moment = Moment { start_ns, latest_ns: bound_ns, slack_ns: self.slack_ns };
+                let Item { start_ns, end_ns, .. } = *candidate.item;
+                let moment = Moment { start_ns, end_ns, latest_ns: bound_ns, clocks: self.clocks };
                 candidate.item.effect.after(&situation.registers, moment)
             };
             let idle = |candidate: &&Candidate<'s, 'a>| {

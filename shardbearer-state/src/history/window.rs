@@ -9,7 +9,7 @@
 use std::ops::Range;
 
 use super::partition::Part;
-use super::register::Register;
+use super::register::{Clocks, Register};
 use super::search::{Item, Search, Verdict};
 
 /// The end of a search that was cut down.
@@ -29,8 +29,8 @@ const ATTEMPTS_MAX: usize = 200;
 const NEEDLESS_MAX: usize = 4_000;
 
 /// The smallest window found around the item that no order gets past.
-pub(super) fn narrow(part: &Part<'_>, stuck: usize, begin: &Register, slack_ns: u64) -> Window {
-    let mut attempt = Attempt { slots: part.keys.len(), begin: begin.clone(), slack_ns, left: ATTEMPTS_MAX };
+pub(super) fn narrow(part: &Part<'_>, stuck: usize, begin: &Register, clocks: Clocks) -> Window {
+    let mut attempt = Attempt { slots: part.keys.len(), begin: begin.clone(), clocks, left: ATTEMPTS_MAX };
     let ended = attempt.earliest_end(&part.items, part.items[stuck].end_ns);
     let (items, from_anything) = match attempt.latest_begin(&ended) {
         Some(items) => {
@@ -52,7 +52,7 @@ pub(super) fn narrow(part: &Part<'_>, stuck: usize, begin: &Register, slack_ns: 
 struct Attempt {
     slots: usize,
     begin: Register,
-    slack_ns: u64,
+    clocks: Clocks,
     left: usize,
 }
 
@@ -60,7 +60,7 @@ impl Attempt {
     /// Whether these have no order; whatever takes too long is taken to have one.
     fn fails(&mut self, items: &[Item<'_>], begin: &Register) -> bool {
         self.left = self.left.saturating_sub(1);
-        let (verdict, _) = Search::new(items, self.slack_ns).run(vec![begin.clone(); self.slots], STATES_MAX);
+        let (verdict, _) = Search::new(items, self.clocks).run(vec![begin.clone(); self.slots], STATES_MAX);
         matches!(verdict, Verdict::Stuck { .. })
     }
 

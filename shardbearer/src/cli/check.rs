@@ -21,6 +21,7 @@ use super::{Global, args};
 #[command(after_help = "Examples:
   shardbearer check history.jsonl
   shardbearer check history.jsonl --slack 50ms         the store's clock may be that much ahead of the clients'
+  shardbearer check history.jsonl --late 1s            values must be gone a second after their expiry
   shardbearer check history.jsonl --from-anything      the store was not empty when the recording began
   zcat history.jsonl.gz | shardbearer --output json check -
 
@@ -34,6 +35,9 @@ pub struct Check {
     /// By how much the store's clock may be ahead: so much before its expiry a value may be gone
     #[arg(long, value_name = "TIME", value_parser = args::duration_or_zero, default_value = "0s")]
     slack: Duration,
+    /// How long after its expiry a value may still be seen; without this it is not asked that it disappears
+    #[arg(long, value_name = "TIME", value_parser = args::duration_or_zero)]
+    late: Option<Duration>,
     /// Do not take for granted that every key was absent when the history began
     #[arg(long)]
     from_anything: bool,
@@ -50,7 +54,8 @@ impl Check {
         global.without_timeout("check", "--states-max bounds the search")?;
         let history = read(&self.file)?;
         let options = Options {
-            slack_ns: u64::try_from(self.slack.as_nanos()).unwrap_or(u64::MAX),
+            slack_ns: nanoseconds(self.slack),
+            late_ns: self.late.map(nanoseconds),
             states_max: self.states_max,
             from_anything: self.from_anything,
             explained_max: self.show,
@@ -71,6 +76,10 @@ impl Check {
             )),
         }
     }
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// What is known of a history as a whole.

@@ -136,9 +136,14 @@ pub fn folder() -> tempfile::TempDir {
 
 /// Judges what clients saw, by revisions and exactly; says what each has to say.
 pub fn judge(cluster: &Cluster) -> Result<(), String> {
-    // A value may be gone a millisecond before its time, since expiries are counted in whole ones.
-    let options =
-        Options { slack_ns: 1_000_000, states_max: 1_000_000, explained_max: 2, ..Options::default() };
+    // A value may be gone a millisecond before its time, or after it, since expiries are counted in whole ones.
+    let options = Options {
+        slack_ns: 1_000_000,
+        late_ns: Some(1_000_000),
+        states_max: 1_000_000,
+        explained_max: 2,
+        ..Options::default()
+    };
     if let Some(path) = std::env::var_os("SIM_HISTORY") {
         std::fs::write(path, cluster.recorder.lines()).expect("a place for the history");
     }

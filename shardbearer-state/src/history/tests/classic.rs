@@ -160,6 +160,37 @@ fn a_key_that_rises_again_after_its_expiry() {
 }
 
 #[test]
+fn a_key_that_outlives_its_expiry() {
+    let start = || call(1, (0, 2), put_for("a", 10), Answer::APPLIED);
+    let late = Options { late_ns: Some(3_000_000), ..Options::default() };
+    let passes = |calls| check(&numbered(calls), &late, |_| ()).passed();
+    // Written at 2 at the latest, for 10, and 3 late.
+    assert!(passes(vec![start(), read(2, (15, 20), "a")]));
+    assert!(passes(vec![start(), read(2, (14, 99), "a")]), "it began in time");
+    assert!(!passes(vec![start(), read(2, (16, 20), "a")]));
+    assert!(passes(vec![start(), read(2, (16, 20), "")]));
+    let keep = || Kind::Put { value: "b".into(), condition: Condition::Present, lifetime: Lifetime::Keep };
+    assert!(!passes(vec![start(), call(1, (3, 4), keep(), Answer::APPLIED), read(2, (16, 17), "b")]));
+    assert!(passes(vec![start(), write(1, (3, 4), "b"), read(2, (99, 100), "b")]), "for ever");
+    assert!(passes(vec![
+        start(),
+        call(1, (5, 9), put_for("a", 10), Answer::APPLIED),
+        read(2, (22, 23), "a")
+    ]));
+    // Nobody knows when it was written.
+    let open = unknown(1, (0, 2), put_for("a", 10));
+    assert!(passes(vec![open, read(2, (99, 100), "a")]));
+    // A condition sees what is there, and it is not.
+    let present = || put_if("c", Condition::Present);
+    assert!(!passes(vec![start(), call(1, (16, 17), present(), Answer::APPLIED)]));
+    assert!(passes(vec![start(), call(1, (16, 17), present(), Answer::failed(Before::Absent))]));
+    let add = || {
+        call(1, (16, 17), Kind::Append { value: "d".into() }, Answer { length: Some(1), ..Answer::APPLIED })
+    };
+    assert!(passes(vec![start(), add(), read(2, (18, 19), "d")]));
+}
+
+#[test]
 fn an_aborted_condition_that_is_visible() {
     let failed = || Answer::failed(Before::Untold);
     let absent = || put_if("b", Condition::Absent);
