@@ -41,11 +41,13 @@ grow_clients() {
 
 # The same radiants with more and more keys, then how long one of them takes to start with these.
 grow_keys() {
-    local keys begun
+    local keys begun how
     start_radiants keys
     for keys in $curve_keys; do
         drive shardbearer --clients 16 --pipeline 32 --value-size 256 --keys "$keys" --warm-up 0 --duration 1 >/dev/null
-        both 'keys' "$keys" --no-fill --clients 64 --value-size 256 --keys "$keys"
+        for how in set get; do
+            point keys "$keys" "$how" --no-fill --clients 64 --value-size 256 --keys "$keys"
+        done
         note 1 grows/keys/memory "$keys" "{\"bytes\": $(resident "$(processes shardbearer)")}"
         kill -KILL "$(pid_of_radiant 3)"
         sleep 1
@@ -67,6 +69,9 @@ grow_shape() {
         [[ $what != orders ]] || export SHARDBEARER_BOOTSTRAP_SHARDS=64
         start_radiants "$what-$amount"
         unset "$setting" SHARDBEARER_BOOTSTRAP_SHARDS
+        drive shardbearer --clients 64 --value-size 256 --keys 10000 --warm-up 0 --duration 1 >/dev/null
+        # Until each shard has its keyspace; see events.sh.
+        sleep 10
         both "$what" "$amount" --clients 64 --value-size 256 --keys 10000
         stop_radiants
     done
