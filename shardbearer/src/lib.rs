@@ -3,6 +3,7 @@
 //! Reading order: [`kv`] (what gateways ask), [`door`] and [`router`] (to which order), [`order`] (group commit,
 //! reads, applying), [`engine`] (replication), [`storage`] (log and data).
 
+mod beat;
 #[allow(clippy::disallowed_methods)] // a load generator measures real time
 pub mod bench;
 pub mod bootstrap;

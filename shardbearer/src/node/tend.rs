@@ -12,6 +12,7 @@ use shardbearer_state::placement::{Candidate, hand_over_to};
 use tokio::sync::mpsc;
 
 use super::members::Members;
+use crate::beat::until_beat;
 use crate::cluster::Cluster;
 use crate::cluster::control::ControlSeat;
 use crate::leads::Lead;
@@ -98,7 +99,8 @@ impl Watch {
         engine: &Arc<dyn ConsensusEngine>,
         failed: &mpsc::Sender<String>,
     ) -> Option<EngineStatus> {
-        let status = match tokio::time::timeout(ROUND, engine.changed(self.version)).await {
+        let round = until_beat(&cluster.world, ROUND);
+        let status = match tokio::time::timeout(round, engine.changed(self.version)).await {
             Ok(status) => status,
             Err(_) => engine.status(),
         };

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable, Snapshot};
 use parking_lot::{Mutex, RwLock};
 use shardbearer_core::storage::{
     Batch, Durability, KeyRange, Rows, Space, StorageEngine, StorageError, View,
@@ -121,7 +121,8 @@ impl StorageEngine for Fjall {
     }
 
     fn commit(&self, batch: Batch, durability: Durability) -> Result<(), StorageError> {
-        let mut writes = self.database.batch();
+        let writes = OwnedWriteBatch::with_capacity(self.database.clone(), batch.len());
+        let mut writes = writes.durability(Some(PersistMode::Buffer));
         let mut last: Option<(Space, Keyspace)> = None;
         let mut bytes = 0;
         for (space, key, value) in batch.into_rows() {

@@ -3,7 +3,7 @@
 //! openraft's own purge after a snapshot may take back one that was asked for and not done yet, which its debug builds do not
 //! survive. So there is only this one, which never goes back.
 
-use openraft::rt::{WatchReceiver, WatchSender};
+use openraft::rt::WatchReceiver;
 
 use super::Openraft;
 
@@ -30,15 +30,15 @@ impl Openraft {
     pub(super) async fn compact(&self) {
         let limits = &self.context.limits;
         let held = self.context.log.held_bytes(self.context.order);
-        let (snapshot, purged) = {
+        let (snapshot, purged, applied) = {
             let metrics = self.raft.metrics();
             let metrics = metrics.borrow_watched();
             (
                 metrics.snapshot.as_ref().map_or(0, |id| id.index),
                 metrics.purged.as_ref().map_or(0, |id| id.index),
+                metrics.last_applied.as_ref().map_or(0, |id| id.index + 1),
             )
         };
-        let applied = self.status.borrow_watched().applied;
         let (large, purge) = {
             let mut last = self.compaction.lock();
             // What the last compaction kept does not count, or it would be repeated for ever.

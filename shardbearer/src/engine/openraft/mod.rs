@@ -7,6 +7,7 @@
 //! - [`newcomer`]: bringing up a member before it counts
 //! - [`lease`]: reads that ask nobody, and why that is sound
 //! - [`reset`]: how an order that lost its majority begins anew from one member
+//! - [`status`]: who leads and how far it is, for everybody else
 //! - [`wire`]: its messages as bytes
 //! - [`runtime`], [`mod@watch`]: its tasks, random numbers and channels, from our [`World`](shardbearer_core::world::World)
 //! - [`types`]: its types, and positions in both countings
@@ -21,6 +22,7 @@ mod notices;
 mod receive;
 mod reset;
 mod runtime;
+mod status;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -191,7 +193,7 @@ impl Openraft {
         }
         engine.refresh();
         let world = engine.context.world.clone();
-        world.spawn("openraft-status", watch_metrics(engine.clone()));
+        world.spawn("openraft-status", status::watch(engine.clone()));
         world.spawn("openraft-votes", lease::ready_to_vote(engine.clone()));
         Ok(engine)
     }
@@ -203,65 +205,6 @@ impl Openraft {
         match self.raft.initialize(members).await {
             Ok(()) | Err(RaftError::APIError(openraft::error::InitializeError::NotAllowed(_))) => Ok(()),
             Err(error) => Err(EngineError { order: self.context.order, why: error.to_string() }),
-        }
-    }
-
-    /// Takes openraft's metrics over into the status.
-    fn refresh(&self) {
-        use openraft::Instant;
-        let metrics = self.raft.metrics().borrow_watched().clone();
-        let single = metrics.membership_config.voter_ids().count() <= 1;
-        let herald = metrics.current_leader.map(RadiantId);
-        let lease = self.context.timing.election_max;
-        let heard = metrics.last_quorum_acked.is_some_and(|acked| acked.elapsed() <= lease);
-        let failure = match &metrics.running_state {
-            Ok(()) => None,
-            Err(openraft::error::Fatal::Stopped) => None,
-            Err(fatal) => Some(fatal.to_string()),
-        };
-        let closed = self.closed.load(Ordering::Acquire) || failure.is_some();
-        let next = EngineStatus {
-            version: 0,
-            herald,
-            leading: herald == Some(self.context.me) && (single || heard) && !closed,
-            term: metrics.current_term,
-            last_log: metrics.last_log_index.map_or(0, |index| index + 1),
-            applied: metrics.last_applied.map_or(0, |id| id.index + 1),
-            members: metrics.membership_config.voter_ids().map(RadiantId).collect(),
-            matched: metrics
-                .replication
-                .iter()
-                .flatten()
-                .map(|(member, id)| (RadiantId(*member), id.as_ref().map_or(0, |id| id.index + 1)))
-                .collect(),
-            complete: false,
-            closed,
-            failure,
-        };
-        self.status.send_if_modified(|status| {
-            let acts = |status: &EngineStatus| {
-                (status.herald, status.leading, status.term, status.closed, status.members.clone())
-            };
-            let changed = acts(status) != acts(&next);
-            let version = status.version + u64::from(changed);
-            *status = EngineStatus { version, ..next };
-            changed
-        });
-    }
-}
-
-/// Follows openraft's metrics until it stops.
-async fn watch_metrics(engine: Arc<Openraft>) {
-    let mut metrics = engine.raft.metrics();
-    loop {
-        // The lease runs out without an event, so look regularly too.
-        let tick = engine.context.timing.heartbeat;
-        let changed = tokio::time::timeout(tick, metrics.changed()).await;
-        engine.refresh();
-        engine.compact().await;
-        if matches!(changed, Ok(Err(_))) || engine.status.borrow_watched().closed {
-            engine.refresh();
-            return;
         }
     }
 }
@@ -349,14 +292,14 @@ impl ConsensusEngine for Openraft {
     }
 
     fn status(&self) -> EngineStatus {
-        self.status.borrow_watched().clone()
+        self.with_progress(self.status.borrow_watched().clone())
     }
 
     async fn changed(&self, since: u64) -> EngineStatus {
         let mut status = self.status.subscribe();
         // The sender lives as long as the engine, so this ends only with a status.
         match status.wait_until(|status| status.version != since || status.closed).await {
-            Ok(status) => status,
+            Ok(status) => self.with_progress(status),
             Err(_) => self.status(),
         }
     }

@@ -11,12 +11,15 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use openraft::Instant;
 use openraft::impls::TokioRuntime;
 use openraft::rt::deterministic_rng::DeterministicRng;
 use openraft::{AsyncRuntime, OptionalSend};
 use rand::RngCore;
 use shardbearer_core::world::World;
 use tokio::sync::oneshot;
+
+use crate::beat::until_beat;
 
 tokio::task_local! {
     static WORLD: World;
@@ -100,7 +103,11 @@ impl AsyncRuntime for Worldly {
     }
 
     fn sleep_until(deadline: Self::Instant) -> Self::Sleep {
-        TokioRuntime::sleep_until(deadline)
+        // So it waits between two ticks, of which each order has its own.
+        let now = Self::Instant::now();
+        let wait = deadline.saturating_duration_since(now);
+        let wait = WORLD.try_with(|world| until_beat(world, wait)).unwrap_or(wait);
+        TokioRuntime::sleep_until(now + wait)
     }
 
     fn timeout<R, F: Future<Output = R> + OptionalSend>(

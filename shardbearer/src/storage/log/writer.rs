@@ -27,6 +27,9 @@ const SPARE_WAIT: Duration = Duration::from_secs(10);
 /// How long to wait before asking a full disk again.
 const FULL_PAUSE: Duration = Duration::from_millis(500);
 
+/// So much of the memory in which groups are put together is kept for the next.
+const BUFFER_BYTES: usize = 1 << 20;
+
 /// A batch that waits.
 pub(super) struct Queued {
     pub body: Bytes,
@@ -42,6 +45,8 @@ pub(super) struct Writer {
     end: u64,
     /// The end of the last frame whose durability a later frame says.
     attested: u64,
+    /// Where groups are put together, empty between two.
+    buffer: Vec<u8>,
     spare: Option<Prepared>,
     preparing: Receiver<Prepared>,
     wanted: Option<SyncSender<()>>,
@@ -61,6 +66,7 @@ impl Writer {
             active,
             end,
             attested: end,
+            buffer: Vec::new(),
             spare: None,
             preparing,
             wanted: Some(wanted),
@@ -142,7 +148,7 @@ impl Writer {
 
     /// Writes, syncs, tells everybody. On an error nobody has been told anything.
     fn write_group(&mut self, group: &mut [Queued]) -> std::io::Result<()> {
-        let mut buffer = Vec::new();
+        let mut buffer = std::mem::take(&mut self.buffer);
         let mut begin = self.end;
         let mut placed = Vec::with_capacity(group.len());
         for queued in group.iter() {
@@ -158,6 +164,8 @@ impl Writer {
             self.end += size;
         }
         self.flush(&mut buffer, begin)?;
+        buffer.shrink_to(BUFFER_BYTES);
+        self.buffer = buffer;
         self.note(group, &placed);
         for queued in group {
             if let Some(done) = queued.done.take() {
