@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
+use parking_lot::Mutex;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde::Serialize;
@@ -36,6 +37,9 @@ use self::workload::Workload;
 
 /// Rest after an error, so that a dead server is not hammered.
 const REST: Duration = Duration::from_millis(50);
+
+/// How many count. Thousands of clients with a histogram each would measure the machine's memory.
+const TALLIES: usize = 16;
 
 /// Keys that a client writes at once while filling.
 const FILL_AT_ONCE: u64 = 64;
@@ -158,6 +162,7 @@ pub async fn run(target: Target, options: Options, say: impl Fn(&str)) -> anyhow
     let end = begin + options.duration;
     let gaps = Arc::new(Gaps::new(begin));
     let every = options.rate.map(|rate| every(&options, rate));
+    let tallies: [Arc<Mutex<Tally>>; TALLIES] = Default::default();
     let mut clients = JoinSet::new();
     for (number, driver) in drivers.into_iter().enumerate() {
         let client = Loop {
@@ -168,6 +173,7 @@ pub async fn run(target: Target, options: Options, say: impl Fn(&str)) -> anyhow
             // Evenly after one another.
             due: every.map(|every| (Instant::now() + every / options.clients * number as u32, every)),
             gaps: gaps.clone(),
+            tally: tallies[number % TALLIES].clone(),
             begin,
             end,
         };
@@ -179,10 +185,11 @@ pub async fn run(target: Target, options: Options, say: impl Fn(&str)) -> anyhow
     tokio::time::sleep_until(end).await;
     let (generator, servers) = (process::cpu(&me)? - generator, process::cpu(&options.pids)? - servers);
     let rss = (process::rss(&me)?, process::rss(&options.pids)?);
-    let mut tally = Tally::default();
     while let Some(done) = clients.join_next().await {
-        tally.add(&done.context("a client broke off")?);
+        done.context("a client broke off")?;
     }
+    let mut tally = Tally::default();
+    tallies.iter().for_each(|other| tally.add(&other.lock()));
     let seconds = options.duration.as_secs_f64();
     let all = tally.all();
     let ops = all.len();
@@ -271,13 +278,13 @@ struct Loop {
     /// When to send next, and how long after that again; without it at once.
     due: Option<(Instant, Duration)>,
     gaps: Arc<Gaps>,
+    tally: Arc<Mutex<Tally>>,
     begin: Instant,
     end: Instant,
 }
 
 impl Loop {
-    async fn run(mut self) -> Tally {
-        let mut tally = Tally::default();
+    async fn run(mut self) {
         let value: Bytes = self.workload.value.clone();
         let mut ops = Vec::with_capacity(self.pipeline);
         loop {
@@ -285,7 +292,7 @@ impl Loop {
             ops.extend((0..self.pipeline).map(|_| self.workload.next(&mut self.rng)));
             let sent = self.turn().await;
             if sent >= self.end {
-                return tally;
+                return;
             }
             // What is not answered some time after the end is not waited for.
             let result = tokio::time::timeout_at(self.end + REST * 20, self.driver.run(&ops, &value)).await;
@@ -295,12 +302,12 @@ impl Loop {
             match result {
                 Ok(()) if counts => {
                     self.gaps.finished(sent + took);
-                    tally.record(&ops, took);
+                    self.tally.lock().record(&ops, took);
                 }
                 Ok(()) => {}
                 Err(error) => {
                     if counts {
-                        tally.fail(ops.len(), format!("{error:#}"));
+                        self.tally.lock().fail(ops.len(), format!("{error:#}"));
                     }
                     tokio::time::sleep(REST).await;
                 }

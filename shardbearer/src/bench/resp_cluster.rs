@@ -1,8 +1,6 @@
 //! A Redis Cluster: each command goes to the node of its key's slot. A slot that has moved is an error, after which
 //! the map is asked for again.
 
-use std::collections::BTreeMap;
-
 use anyhow::{Context, bail};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -11,18 +9,32 @@ use shardbearer_core::slots::{SLOTS, slot_of};
 use super::driver::{Driver, Op};
 use super::resp::{Connection, Reply, check};
 
+/// Who serves what. There may be thousands of clients, and each has one: so it is small.
+#[derive(Debug, Default, PartialEq)]
+struct Map {
+    nodes: Vec<String>,
+    /// Which of the nodes serves each slot; empty when it is to be asked for.
+    slots: Vec<Option<u16>>,
+}
+
+impl Map {
+    fn of(&self, slot: u16) -> Option<usize> {
+        Some(usize::from((*self.slots.get(usize::from(slot))?)?))
+    }
+}
+
 /// One client's connections to all nodes.
 pub(super) struct Cluster {
     seeds: Vec<String>,
-    /// The node of each slot; empty when it is to be asked for.
-    map: Vec<Option<String>>,
-    nodes: BTreeMap<String, Connection>,
+    map: Map,
+    /// Those in use, in the order of the map's nodes, with how many answers each owes.
+    connections: Vec<Option<(Connection, usize)>>,
 }
 
 impl Cluster {
     /// Asks one of the seeds for the map.
     pub(super) async fn open(seeds: &[String]) -> anyhow::Result<Cluster> {
-        let mut cluster = Cluster { seeds: seeds.to_vec(), map: Vec::new(), nodes: BTreeMap::new() };
+        let mut cluster = Cluster { seeds: seeds.to_vec(), map: Map::default(), connections: Vec::new() };
         cluster.learn().await?;
         Ok(cluster)
     }
@@ -32,8 +44,8 @@ impl Cluster {
         for seed in &self.seeds {
             match ask(seed).await {
                 Ok(map) => {
+                    self.connections = map.nodes.iter().map(|_| None).collect();
                     self.map = map;
-                    self.nodes.clear();
                     return Ok(());
                 }
                 Err(error) => failed = error,
@@ -43,29 +55,24 @@ impl Cluster {
     }
 
     async fn exchange(&mut self, ops: &[Op], value: &Bytes) -> anyhow::Result<()> {
-        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
         for op in ops {
             let slot = slot_of(&op.key);
-            let Some(Some(node)) = self.map.get(usize::from(slot)) else {
-                bail!("nobody serves slot {slot}")
+            let Some(node) = self.map.of(slot) else { bail!("nobody serves slot {slot}") };
+            let place = &mut self.connections[node];
+            let (connection, owed) = match place {
+                Some(present) => present,
+                None => place.insert((Connection::open(&self.map.nodes[node]).await?, 0)),
             };
-            if !self.nodes.contains_key(node) {
-                self.nodes.insert(node.clone(), Connection::open(node).await?);
-            }
-            if let Some(connection) = self.nodes.get_mut(node) {
-                connection.push_op(op, value);
-                *counts.entry(node.clone()).or_default() += 1;
-            }
+            connection.push_op(op, value);
+            *owed += 1;
         }
-        for node in counts.keys() {
-            if let Some(connection) = self.nodes.get_mut(node) {
-                connection.send().await?;
-            }
+        let asked =
+            |place: &&mut Option<(Connection, usize)>| place.as_ref().is_some_and(|(_, owed)| *owed > 0);
+        for (connection, _) in self.connections.iter_mut().filter(asked).flatten() {
+            connection.send().await?;
         }
-        for (node, count) in counts {
-            if let Some(connection) = self.nodes.get_mut(&node) {
-                check(&connection.receive(count).await?)?;
-            }
+        for (connection, owed) in self.connections.iter_mut().filter(asked).flatten() {
+            check(&connection.receive(std::mem::take(owed)).await?)?;
         }
         Ok(())
     }
@@ -74,20 +81,20 @@ impl Cluster {
 #[async_trait]
 impl Driver for Cluster {
     async fn run(&mut self, ops: &[Op], value: &Bytes) -> anyhow::Result<()> {
-        if self.map.is_empty() {
+        if self.map.slots.is_empty() {
             self.learn().await?;
         }
         let result = self.exchange(ops, value).await;
         if result.is_err() {
             // Also connections whose answers were not read.
-            self.map.clear();
-            self.nodes.clear();
+            self.map = Map::default();
+            self.connections.clear();
         }
         result
     }
 }
 
-async fn ask(seed: &str) -> anyhow::Result<Vec<Option<String>>> {
+async fn ask(seed: &str) -> anyhow::Result<Map> {
     let mut connection = Connection::open(seed).await?;
     connection.push(&[b"CLUSTER", b"SLOTS"]);
     connection.send().await?;
@@ -101,9 +108,9 @@ async fn ask(seed: &str) -> anyhow::Result<Vec<Option<String>>> {
 }
 
 /// The first node of each range is its master. A node may leave its host empty, meaning the one that was asked.
-fn map_of(reply: &Reply, asked: &str) -> Option<Vec<Option<String>>> {
+fn map_of(reply: &Reply, asked: &str) -> Option<Map> {
     let Reply::Array(Some(ranges)) = reply else { return None };
-    let mut map = vec![None; SLOTS];
+    let mut map = Map { nodes: Vec::new(), slots: vec![None; SLOTS] };
     for range in ranges {
         let Reply::Array(Some(range)) = range else { return None };
         let [Reply::Integer(first), Reply::Integer(last), Reply::Array(Some(node)), ..] = range.as_slice()
@@ -114,7 +121,11 @@ fn map_of(reply: &Reply, asked: &str) -> Option<Vec<Option<String>>> {
         let host = host.as_deref().map(String::from_utf8_lossy).filter(|host| !host.is_empty());
         let address = format!("{}:{port}", host.as_deref().unwrap_or(asked));
         let (first, last) = (usize::try_from(*first).ok()?, usize::try_from(*last).ok()?);
-        map.get_mut(first..=last)?.fill(Some(address));
+        let known = map.nodes.iter().position(|node| *node == address).unwrap_or_else(|| {
+            map.nodes.push(address);
+            map.nodes.len() - 1
+        });
+        map.slots.get_mut(first..=last)?.fill(Some(u16::try_from(known).ok()?));
     }
     Some(map)
 }
@@ -131,8 +142,8 @@ mod tests {
         };
         let reply = Reply::Array(Some(vec![range(0, 99, "a", 1), range(100, 16_383, "", 2)]));
         let map = map_of(&reply, "asked").expect("valid");
-        assert_eq!(map[99].as_deref(), Some("a:1"));
-        assert_eq!(map[16_383].as_deref(), Some("asked:2"));
+        let serves = |slot| map.of(slot).map(|node| map.nodes[node].as_str());
+        assert_eq!((serves(99), serves(16_383)), (Some("a:1"), Some("asked:2")));
         assert_eq!(map_of(&Reply::Array(Some(vec![range(5, 16_384, "a", 1)])), "x"), None);
         assert_eq!(map_of(&Reply::Array(Some(vec![range(-1, 5, "a", 1)])), "x"), None);
         assert_eq!(map_of(&Reply::Simple("OK".into()), "x"), None);
