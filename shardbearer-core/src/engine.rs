@@ -58,6 +58,12 @@ pub trait ConsensusEngine: Send + Sync {
     /// The latest status; cheap, never blocks.
     fn status(&self) -> EngineStatus;
 
+    /// Who leads as far as known, and whether this radiant does for certain: of the status what every request asks for.
+    fn lead(&self) -> (Option<RadiantId>, bool) {
+        let status = self.status();
+        (status.herald, status.leading)
+    }
+
     /// Waits until the status' `version` differs from `since`, then returns it. Does not return after `close`
     /// except with `closed` set.
     async fn changed(&self, since: u64) -> EngineStatus;

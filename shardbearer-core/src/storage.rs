@@ -122,6 +122,10 @@ pub trait StorageEngine: Send + Sync {
     /// Waits until a commit need not wait for the disk, or until that has failed.
     fn make_room(&self) {}
 
+    /// Says that rows of these spaces may come. An engine that has to do something before the first row of a space may
+    /// begin with it, where that keeps nobody waiting. Such a space may be said to exist from then on.
+    fn prepare(&self, _spaces: &[Space]) {}
+
     /// Drops a whole space and gives its disk space back, at once or in the background. Durable when it
     /// returns. Open views may or may not go on seeing it.
     fn drop_space(&self, space: Space) -> Result<(), StorageError>;

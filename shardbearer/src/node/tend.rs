@@ -36,16 +36,22 @@ pub(super) async fn data(
 ) {
     let mut watch = Watch::new(order.id());
     let mut members = Members::new(order.id());
-    let mut taken = None;
+    let (mut taken, mut prepared) = (None, None);
     loop {
         let Some(status) = watch.next(&cluster, order.engine(), &failed).await else { return };
         disk_full.store(any_disk_full(&cluster, &status), Ordering::Relaxed);
         members.tend(&cluster, order.engine(), &status).await;
+        let topology = cluster.map.topology();
+        let shards = topology.shards_of(order.id());
+        if prepared != Some(topology.epoch) {
+            match order.prepare(&shards) {
+                Ok(all) => prepared = all.then_some(topology.epoch),
+                Err(error) => tracing::error!(order = %order.id(), %error, "cannot read a shard's record"),
+            }
+        }
         if !status.leading {
             continue;
         }
-        let topology = cluster.map.topology();
-        let shards = topology.shards_of(order.id());
         // Looked at once per term and configuration: the rows that say it are among the most often changed.
         let now = (status.term, topology.epoch);
         if taken != Some(now) {

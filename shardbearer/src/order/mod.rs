@@ -36,9 +36,9 @@ use shardbearer_core::engine::{ConsensusEngine, not_herald};
 use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::{OrderId, RadiantId, ShardId};
 use shardbearer_core::kv::{Command, Item, Step};
-use shardbearer_core::storage::{StorageError, View};
+use shardbearer_core::storage::{Space, StorageError, View};
 use shardbearer_core::world::World;
-use shardbearer_state::shard::ShardMachine;
+use shardbearer_state::shard::{ShardMachine, shard_meta};
 
 use self::applier::MachineApplier;
 use self::load::Meter;
@@ -79,10 +79,10 @@ impl Order {
     /// Carries the items out in their order; a result each. Writes of one call share one log entry, so
     /// that they take effect together or not at all. Returns within the deadline.
     pub async fn execute(&self, items: Vec<Item>, deadline: Duration) -> Vec<CallResult> {
-        let status = self.engine.status();
-        if !status.leading {
+        let (herald, leading) = self.engine.lead();
+        if !leading {
             // A herald cut off from its majority may still take itself for one: nobody is to wait for it.
-            let hint = status.herald.filter(|herald| *herald != self.me);
+            let hint = herald.filter(|herald| *herald != self.me);
             return all(items.len(), not_herald(self.id, hint));
         }
         self.meter.count(&items);
@@ -121,6 +121,24 @@ impl Order {
     /// Its engine.
     pub fn engine(&self) -> &Arc<dyn ConsensusEngine> {
         &self.engine
+    }
+
+    /// Lets the storage prepare for the first rows of shards. `false` if one of them is not served here yet, as
+    /// far as this replica knows.
+    pub fn prepare(&self, shards: &[ShardId]) -> Result<bool, StorageError> {
+        let view = self.view();
+        let mut spaces = Vec::with_capacity(shards.len());
+        for shard in shards {
+            let meta = shard_meta(view.as_ref(), self.id, *shard)?;
+            let served = meta.filter(|meta| meta.standing.serves());
+            spaces.extend(served.map(|meta| Space::Shard {
+                order: self.id,
+                shard: *shard,
+                generation: meta.generation,
+            }));
+        }
+        self.applier.storage().prepare(&spaces);
+        Ok(spaces.len() == shards.len())
     }
 
     /// A view of what is applied here, see [`MachineApplier::view`].

@@ -1,53 +1,44 @@
-//! The default engine: fjall, an LSM tree, with one keyspace per space, so that a shard that is
-//! dropped gives its disk space back at once.
+//! The default engine: fjall, an LSM tree, with a keyspace per space as long as they are not too many, so that a shard that
+//! is dropped gives its disk space back at once.
 //!
 //! Commits are not fsynced unless asked: the radiant's log replays what a loss of power takes, and
 //! fjall's journal loses only a suffix. A failed fsync poisons fjall for good, which stops the radiant.
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::ops::Bound;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use bytes::Bytes;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable, Snapshot};
-use parking_lot::{Mutex, RwLock};
+use fjall::{Database, OwnedWriteBatch, PersistMode, Readable, Snapshot};
 use shardbearer_core::storage::{
     Batch, Durability, KeyRange, Rows, Space, StorageEngine, StorageError, View,
 };
 
-use super::names;
+use super::keyspaces::{self, Keyspaces, Known, Place};
 use super::settle;
 use super::writeback::Writeback;
-
-/// Bytes of one keyspace's rows in memory before they are written out.
-const MEMTABLE_BYTES: u64 = 16 << 20;
 
 /// Bytes of journal on disk before keyspaces are written out so that it can go.
 const JOURNAL_BYTES: u64 = 256 << 20;
 
-/// fjall's folder with one for each keyspace.
-const KEYSPACES: &str = "keyspaces";
-
 /// fjall behind the storage seam.
 pub struct Fjall {
     database: Database,
-    dir: PathBuf,
-    keyspaces: RwLock<Arc<BTreeMap<Space, Keyspace>>>,
-    /// One at a time creates or drops keyspaces; readers are not kept waiting.
-    changing: Mutex<()>,
+    keyspaces: Keyspaces,
     writeback: Writeback,
 }
 
 impl Fjall {
     /// Opens or creates the database in `dir`.
     pub fn open(dir: &Path, cache_bytes: u64) -> Result<Self, StorageError> {
+        Fjall::with(dir, cache_bytes, keyspaces::OWN_MAX)
+    }
+
+    /// The same, where only so many spaces get a keyspace of their own.
+    pub fn with(dir: &Path, cache_bytes: u64, own_max: usize) -> Result<Self, StorageError> {
         settle::settle(dir)
             .map_err(|error| StorageError::Io(format!("cannot make {} durable: {error}", dir.display())))?;
-        let keyspaces = dir.join(KEYSPACES);
-        if keyspaces.is_dir() {
-            settle::keep_numbers(&keyspaces).map_err(|error| unwritable(&keyspaces, &error))?;
+        let folder = dir.join(keyspaces::FOLDER);
+        if folder.is_dir() {
+            settle::keep_numbers(&folder).map_err(|error| unwritable(&folder, &error))?;
         }
         let database = Database::builder(dir)
             .cache_size(cache_bytes)
@@ -55,48 +46,18 @@ impl Fjall {
             .worker_threads(2)
             .open()
             .map_err(|error| opening(dir, &error))?;
-        let mut keyspaces = BTreeMap::new();
-        for name in database.list_keyspace_names() {
-            let Some(space) = names::parse(&name) else {
-                return Err(StorageError::Corrupt(format!("{}: unknown keyspace {name:?}", dir.display())));
-            };
-            keyspaces.insert(space, database.keyspace(&name, options).map_err(|error| opening(dir, &error))?);
-        }
         let writeback = Writeback::start(dir)
             .map_err(|error| StorageError::Io(format!("cannot start the data's writeback: {error}")))?;
-        let (dir, keyspaces) = (dir.to_owned(), RwLock::new(Arc::new(keyspaces)));
-        Ok(Fjall { database, dir, keyspaces, changing: Mutex::new(()), writeback })
-    }
-
-    fn keyspace(&self, space: Space) -> Result<Keyspace, StorageError> {
-        if let Some(keyspace) = self.keyspaces.read().get(&space) {
-            return Ok(keyspace.clone());
-        }
-        let _one = self.changing.lock();
-        if let Some(keyspace) = self.keyspaces.read().get(&space) {
-            return Ok(keyspace.clone());
-        }
-        let keyspace =
-            self.database.keyspace(&names::name(space), options).map_err(|error| failed(&error))?;
-        // fjall syncs what is in the new folder, but not the name of the folder itself. Without it a power cut takes the
-        // keyspace, and opening passes over the journal's rows of a keyspace that is not there.
-        File::open(self.dir.join(KEYSPACES))
-            .and_then(|folder| folder.sync_all())
-            .map_err(|error| unwritable(&self.dir, &error))?;
-        Arc::make_mut(&mut *self.keyspaces.write()).insert(space, keyspace.clone());
-        Ok(keyspace)
+        let keyspaces = Keyspaces::open(database.clone(), dir, own_max)?;
+        Ok(Fjall { database, keyspaces, writeback })
     }
 }
 
-fn unwritable(path: &Path, error: &std::io::Error) -> StorageError {
+pub(super) fn unwritable(path: &Path, error: &std::io::Error) -> StorageError {
     StorageError::Io(format!("{}: {error}", path.display()))
 }
 
-fn options() -> KeyspaceCreateOptions {
-    KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES)
-}
-
-fn opening(dir: &Path, error: &fjall::Error) -> StorageError {
+pub(super) fn opening(dir: &Path, error: &fjall::Error) -> StorageError {
     match error {
         fjall::Error::Io(error) => StorageError::Io(format!("cannot open {}: {error}", dir.display())),
         other => StorageError::Corrupt(format!(
@@ -106,7 +67,7 @@ fn opening(dir: &Path, error: &fjall::Error) -> StorageError {
     }
 }
 
-fn failed(error: &fjall::Error) -> StorageError {
+pub(super) fn failed(error: &fjall::Error) -> StorageError {
     match error {
         fjall::Error::Io(error) => StorageError::Io(error.to_string()),
         other => StorageError::Io(format!("fjall: {other:?}")),
@@ -117,25 +78,26 @@ impl StorageEngine for Fjall {
     fn view(&self) -> Box<dyn View> {
         // The snapshot first: every keyspace with rows in it is known by then.
         let snapshot = self.database.snapshot();
-        Box::new(Picture { keyspaces: self.keyspaces.read().clone(), snapshot })
+        Box::new(Picture { keyspaces: self.keyspaces.known(), snapshot })
     }
 
     fn commit(&self, batch: Batch, durability: Durability) -> Result<(), StorageError> {
         let writes = OwnedWriteBatch::with_capacity(self.database.clone(), batch.len());
         let mut writes = writes.durability(Some(PersistMode::Buffer));
-        let mut last: Option<(Space, Keyspace)> = None;
+        let mut last: Option<(Space, Place)> = None;
         let mut bytes = 0;
         for (space, key, value) in batch.into_rows() {
             bytes += key.len() + value.as_ref().map_or(0, Bytes::len);
-            let keyspace = match last.take() {
-                Some((known, keyspace)) if known == space => keyspace,
-                _ => self.keyspace(space)?,
+            let place = match last.take() {
+                Some((known, place)) if known == space => place,
+                _ => self.keyspaces.of(space)?,
             };
+            let key = if place.shared { place.key(space, &key).into() } else { key };
             match value {
-                Some(value) => writes.insert(&keyspace, key, value),
-                None => writes.remove(&keyspace, key),
+                Some(value) => writes.insert(&place.keyspace, key, value),
+                None => writes.remove(&place.keyspace, key),
             }
-            last = Some((space, keyspace));
+            last = Some((space, place));
         }
         self.writeback.grew(bytes as u64)?;
         writes.commit().map_err(|error| failed(&error))?;
@@ -145,17 +107,16 @@ impl StorageEngine for Fjall {
         }
     }
 
+    fn prepare(&self, spaces: &[Space]) {
+        self.keyspaces.expect(spaces);
+    }
+
     fn drop_space(&self, space: Space) -> Result<(), StorageError> {
-        let _one = self.changing.lock();
-        let keyspace = Arc::make_mut(&mut *self.keyspaces.write()).remove(&space);
-        let Some(keyspace) = keyspace else { return Ok(()) };
-        let folder = self.dir.join(KEYSPACES);
-        settle::keep_above(&folder, keyspace.id()).map_err(|error| unwritable(&folder, &error))?;
-        self.database.delete_keyspace(keyspace).map_err(|error| failed(&error))
+        self.keyspaces.drop_space(space)
     }
 
     fn spaces(&self) -> Result<Vec<Space>, StorageError> {
-        Ok(self.keyspaces.read().keys().copied().collect())
+        Ok(self.keyspaces.known().keys().copied().collect())
     }
 
     fn disk_bytes(&self) -> u64 {
@@ -165,29 +126,27 @@ impl StorageEngine for Fjall {
 }
 
 struct Picture {
-    keyspaces: Arc<BTreeMap<Space, Keyspace>>,
+    keyspaces: Known,
     snapshot: Snapshot,
 }
 
 impl View for Picture {
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
-        let Some(keyspace) = self.keyspaces.get(&space) else { return Ok(None) };
-        let value = self.snapshot.get(keyspace, key).map_err(|error| failed(&error))?;
-        Ok(value.map(Into::into))
+        let Some(place) = self.keyspaces.get(&space) else { return Ok(None) };
+        let value = match place.shared {
+            true => self.snapshot.get(&place.keyspace, place.key(space, key)),
+            false => self.snapshot.get(&place.keyspace, key),
+        };
+        Ok(value.map_err(|error| failed(&error))?.map(Into::into))
     }
 
     fn scan(&self, space: Space, range: &KeyRange) -> Rows<'_> {
-        let Some(keyspace) = self.keyspaces.get(&space) else { return Box::new(std::iter::empty()) };
-        let end = match &range.end {
-            // An end before the start is an empty range, not a panic.
-            Some(end) if *end <= range.start => return Box::new(std::iter::empty()),
-            Some(end) => Bound::Excluded(end.clone()),
-            None => Bound::Unbounded,
-        };
-        let bounds = (Bound::Included(range.start.clone()), end);
-        let rows = self.snapshot.range::<Vec<u8>, _>(keyspace, bounds).map(|row| {
+        let Some(place) = self.keyspaces.get(&space) else { return Box::new(std::iter::empty()) };
+        let Some(bounds) = place.range(space, range) else { return Box::new(std::iter::empty()) };
+        let prefix = place.prefix();
+        let rows = self.snapshot.range::<Vec<u8>, _>(&place.keyspace, bounds).map(move |row| {
             let (key, value) = row.into_inner().map_err(|error| failed(&error))?;
-            Ok((key.into(), value.into()))
+            Ok((Bytes::from(key).slice(prefix..), value.into()))
         });
         Box::new(rows)
     }
@@ -195,7 +154,7 @@ impl View for Picture {
 
 #[cfg(test)]
 mod tests {
-    use shardbearer_core::ids::OrderId;
+    use shardbearer_core::ids::{OrderId, ShardId};
 
     use super::*;
 
@@ -207,8 +166,9 @@ mod tests {
 
     /// Numbers of the keyspaces' folders, the table of names left out.
     fn numbers(dir: &Path) -> Vec<u64> {
-        let entries =
-            std::fs::read_dir(dir.join(KEYSPACES)).expect("there").map(|entry| entry.expect("readable"));
+        let entries = std::fs::read_dir(dir.join(keyspaces::FOLDER))
+            .expect("there")
+            .map(|entry| entry.expect("readable"));
         let folders = entries.filter(|entry| entry.path().is_dir());
         let mut numbers: Vec<u64> = folders
             .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
@@ -225,11 +185,12 @@ mod tests {
         let engine = open();
         (1..=2).for_each(|order| put(&engine, order));
         // Nothing is in it yet, so nothing else knows its number.
-        drop(engine.keyspace(Space::Order(OrderId(3))).expect("made"));
+        drop(engine.keyspaces.of(Space::Order(OrderId(3))).expect("made"));
         drop(engine);
         // As a power cut does it between the name and the folder.
         let lost = *numbers(folder.path()).last().expect("three");
-        std::fs::remove_dir_all(folder.path().join(KEYSPACES).join(lost.to_string())).expect("removed");
+        std::fs::remove_dir_all(folder.path().join(keyspaces::FOLDER).join(lost.to_string()))
+            .expect("removed");
         let engine = open();
         put(&engine, 4);
         put(&engine, 3);
@@ -243,5 +204,77 @@ mod tests {
         let found = |order: u64| engine.view().get(Space::Order(OrderId(order)), b"key").expect("readable");
         let all: Vec<Option<Bytes>> = (1..=5).map(found).collect();
         assert_eq!(all, [Some("1".into()), Some("2".into()), None, Some("4".into()), Some("5".into())]);
+    }
+
+    #[test]
+    fn spaces_that_share_a_keyspace_are_apart_and_dropped_alone() {
+        const OWN: usize = 2;
+        let folder = tempfile::tempdir().expect("a folder");
+        let open = || Fjall::with(folder.path(), 1 << 20, OWN).expect("opens");
+        let shard = |shard, generation| Space::Shard { order: OrderId(2), shard: ShardId(shard), generation };
+        let engine = open();
+        // Dropped rows take more than one batch.
+        let many = 10_000u32;
+        for number in 0..OWN as u64 + 3 {
+            let mut batch = Batch::default();
+            let rows = if number < OWN as u64 { 1 } else { many };
+            for row in 0..rows {
+                batch.put(shard(number, 1), row.to_be_bytes().to_vec(), number.to_string());
+            }
+            engine.commit(batch, Durability::Buffered).expect("written");
+        }
+        let first = OWN as u64;
+        let places = numbers(folder.path()).len();
+        assert_eq!(places, OWN + 1, "three share one");
+        let before = engine.view();
+        engine.drop_space(shard(first + 1, 1)).expect("dropped");
+        let check = |engine: &Fjall| {
+            let view = engine.view();
+            let found = |number| view.scan(shard(number, 1), &KeyRange::all()).collect::<Result<Vec<_>, _>>();
+            for there in [first, first + 2] {
+                let rows = found(there).expect("readable");
+                assert_eq!(rows.len(), many as usize);
+                assert_eq!(rows[1], (1u32.to_be_bytes().to_vec().into(), there.to_string().into()));
+                let some = KeyRange { start: vec![0, 0, 0, 9], end: Some(vec![0, 0, 1]) };
+                assert_eq!(view.scan(shard(there, 1), &some).count(), 256 - 9);
+            }
+            assert_eq!(found(first + 1).expect("readable"), []);
+            let known = engine.spaces().expect("known");
+            assert_eq!(known.len(), OWN + 2);
+            assert!(!known.contains(&shard(first + 1, 1)));
+        };
+        check(&engine);
+        // Of what was taken before, either is allowed.
+        assert!(before.get(shard(first + 1, 1), &[0, 0, 0, 1]).is_ok());
+        drop(before);
+        drop(engine);
+        let engine = open();
+        check(&engine);
+        // A place that was given up is there for the next.
+        engine.drop_space(shard(0, 1)).expect("dropped");
+        let mut batch = Batch::default();
+        batch.put(shard(0, 2), "key", "value");
+        engine.commit(batch, Durability::Synced).expect("written");
+        assert_eq!(engine.view().get(shard(0, 2), b"key").expect("readable"), Some("value".into()));
+        assert_eq!(numbers(folder.path()).len(), places);
+    }
+
+    #[test]
+    fn what_is_expected_is_made_beforehand_and_what_is_dropped_is_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let engine = Fjall::open(folder.path(), 1 << 20).expect("opens");
+        let spaces: Vec<Space> = (1..=5).map(|order| Space::Order(OrderId(order))).collect();
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        engine.prepare(&spaces);
+        while engine.spaces().expect("known") != spaces {
+            assert!(std::time::Instant::now() < end, "not all are made");
+            std::thread::yield_now();
+        }
+        engine.drop_space(spaces[2]).expect("dropped");
+        engine.prepare(&spaces[..1]);
+        drop(engine);
+        let engine = Fjall::open(folder.path(), 1 << 20).expect("opens");
+        let left = [spaces[0], spaces[1], spaces[3], spaces[4]];
+        assert_eq!(engine.spaces().expect("known"), left);
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod behind;
 pub mod fjall;
+mod keyspaces;
 pub mod log;
 pub mod memory;
 mod names;

@@ -84,6 +84,11 @@ fn fjall_keeps_them_with_nothing_above_it_too() {
 }
 
 #[test]
+fn fjall_keeps_the_laws_of_storages_where_spaces_share_a_place() {
+    check_storage(|dir| Arc::new(Fjall::with(dir, CACHE_BYTES, 1).expect("opens")));
+}
+
+#[test]
 fn sled_keeps_the_laws_of_storages() {
     check_storage(|dir| open_storage("sled", dir));
 }

@@ -7,6 +7,7 @@
 //! - [`newcomer`]: bringing up a member before it counts
 //! - [`lease`]: reads that ask nobody, and why that is sound
 //! - [`reset`]: how an order that lost its majority begins anew from one member
+//! - [`stand`]: when a member stands for election
 //! - [`status`]: who leads and how far it is, for everybody else
 //! - [`wire`]: its messages as bytes
 //! - [`runtime`], [`mod@watch`]: its tasks, random numbers and channels, from our [`World`](shardbearer_core::world::World)
@@ -22,6 +23,7 @@ mod notices;
 mod receive;
 mod reset;
 mod runtime;
+mod stand;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -109,6 +111,8 @@ struct Openraft {
     suspended_ns: AtomicU64,
     /// The highest term for which a vote was asked here. Noted before openraft hears of it.
     asked_term: AtomicU64,
+    /// When a herald was last heard of (monotonic, ns), or the engine began.
+    heard_ns: AtomicU64,
     /// Images being received.
     receiving: tokio::sync::Mutex<receive::Images>,
     closed: AtomicBool,
@@ -176,14 +180,16 @@ impl Openraft {
         let raft = Raft::new(context.me.0, Arc::new(config), network, log, machine);
         let raft = runtime::inside(&context.world, raft).await.map_err(|error| refuse(error.to_string()))?;
         let suspended_ns = context.world.suspended_ns();
+        let began_ns = context.world.monotonic_ns();
         let engine = Arc::new(Openraft {
-            votes_from_ns: context.world.monotonic_ns() + wait,
+            votes_from_ns: began_ns + wait,
             context,
             raft,
             status: crate::watch::Sender::new(EngineStatus::default()),
             no_lease_until_ns: AtomicU64::new(0),
             suspended_ns: AtomicU64::new(suspended_ns),
             asked_term: AtomicU64::new(0),
+            heard_ns: AtomicU64::new(began_ns),
             receiving: tokio::sync::Mutex::default(),
             closed: AtomicBool::new(false),
             compaction: Mutex::default(),
@@ -293,6 +299,11 @@ impl ConsensusEngine for Openraft {
 
     fn status(&self) -> EngineStatus {
         self.with_progress(self.status.borrow_watched().clone())
+    }
+
+    fn lead(&self) -> (Option<RadiantId>, bool) {
+        let status = self.status.borrow_watched();
+        (status.herald, status.leading)
     }
 
     async fn changed(&self, since: u64) -> EngineStatus {

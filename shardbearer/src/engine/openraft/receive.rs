@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use openraft::async_runtime::watch::WatchReceiver;
-use openraft::raft::TransferLeaderRequest;
+use openraft::raft::{AppendEntriesResponse, TransferLeaderRequest};
 use shardbearer_core::engine::SnapshotWriter;
 
 use super::Openraft;
@@ -32,7 +32,12 @@ impl Openraft {
     pub(super) async fn answer(&self, request: Request) -> Response {
         match request {
             Request::Append(append) => match self.raft.append_entries(append).await {
-                Ok(response) => Response::Append(response),
+                Ok(response) => {
+                    if !matches!(response, AppendEntriesResponse::HigherVote(_)) {
+                        self.heard();
+                    }
+                    Response::Append(response)
+                }
                 Err(_) => Response::Declined,
             },
             // Silence, not a refusal: a refusal would carry a vote, and this member's may be stale.
@@ -40,7 +45,12 @@ impl Openraft {
             Request::Vote(vote) => {
                 self.asked_term.fetch_max(vote.vote.leader_id.term, Ordering::SeqCst);
                 match self.raft.vote(vote).await {
-                    Ok(response) => Response::Vote(response),
+                    Ok(response) => {
+                        if response.vote_granted {
+                            self.heard(); // of who is going to lead
+                        }
+                        Response::Vote(response)
+                    }
                     Err(_) => Response::Declined,
                 }
             }

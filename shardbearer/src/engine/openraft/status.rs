@@ -11,6 +11,7 @@ use shardbearer_core::engine::EngineStatus;
 use shardbearer_core::ids::RadiantId;
 
 use super::Openraft;
+use super::stand::Stand;
 use crate::beat::until_beat;
 
 impl Openraft {
@@ -77,6 +78,7 @@ impl Openraft {
 /// Follows openraft until it stops.
 pub(super) async fn watch(engine: Arc<Openraft>) {
     let (mut servers, mut all) = (engine.raft.server_metrics(), engine.raft.metrics());
+    let mut stand = Stand::new(&engine);
     loop {
         let news = async {
             match engine.elected() {
@@ -87,9 +89,11 @@ pub(super) async fn watch(engine: Arc<Openraft>) {
         };
         // The lease runs out without an event, and so does the room in the log, so look regularly too.
         let tick = until_beat(&engine.context.world, engine.context.timing.heartbeat);
+        let tick = tick.min(stand.due_in(&engine).unwrap_or(tick));
         let news = tokio::time::timeout(tick, news).await;
         engine.refresh();
         engine.compact().await;
+        stand.tend(&engine).await;
         if matches!(news, Ok(Err(_))) || engine.status.borrow_watched().closed {
             engine.refresh();
             return;

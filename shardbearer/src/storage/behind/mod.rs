@@ -292,6 +292,10 @@ impl StorageEngine for Behind {
         drop(self.shared.room());
     }
 
+    fn prepare(&self, spaces: &[Space]) {
+        self.shared.below.prepare(spaces);
+    }
+
     fn drop_space(&self, space: Space) -> Result<(), StorageError> {
         self.shared.drop_space(space)
     }

@@ -18,6 +18,7 @@
 mod frame;
 pub(crate) mod fuzz;
 mod index;
+mod prepare;
 mod recover;
 mod segment;
 #[cfg(test)]

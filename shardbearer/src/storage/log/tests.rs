@@ -210,7 +210,7 @@ fn a_segment_that_cannot_be_prepared_stops_the_log_unless_the_disk_is_full() {
         (std::sync::mpsc::sync_channel(1), std::sync::mpsc::sync_channel(1));
     wanted.send(()).expect("room for one");
     let shared = log.shared.clone();
-    let preparer = std::thread::spawn(move || writer::prepare_all(&shared, &asked, &ready));
+    let preparer = std::thread::spawn(move || prepare::prepare_all(&shared, &asked, &ready));
     let mut written = (1..).map(|index| write(&log, ORDER, vec![append(index, b"x")]));
     let why = loop {
         if let Some(Err(LogError::Poisoned(why))) = written.next() {

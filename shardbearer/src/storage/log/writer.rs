@@ -16,6 +16,7 @@ use shardbearer_core::log::{LogDone, LogError, LogRecord};
 use super::Shared;
 use super::frame::{self, Body, Stored};
 use super::index::{Location, Payload};
+use super::prepare::{self, FULL_PAUSE};
 use super::segment::{Active, HEADER, Prepared, Usage};
 
 /// After so much quiet the last group is attested, see [`frame`].
@@ -23,9 +24,6 @@ const QUIET: Duration = Duration::from_millis(20);
 
 /// How long a switch waits for the prepared segment before it makes one itself.
 const SPARE_WAIT: Duration = Duration::from_secs(10);
-
-/// How long to wait before asking a full disk again.
-const FULL_PAUSE: Duration = Duration::from_millis(500);
 
 /// So much of the memory in which groups are put together is kept for the next.
 const BUFFER_BYTES: usize = 1 << 20;
@@ -59,7 +57,7 @@ impl Writer {
         let (wanted, asked) = sync_channel::<()>(1);
         let (ready, preparing) = sync_channel(1);
         let for_preparer = shared.clone();
-        let preparer = spawn("log-preparer", move || prepare_all(&for_preparer, &asked, &ready))?;
+        let preparer = spawn("log-preparer", move || prepare::prepare_all(&for_preparer, &asked, &ready))?;
         let _ = wanted.try_send(());
         let mut writer = Writer {
             shared,
@@ -353,46 +351,6 @@ impl Writer {
             }
         }
     }
-}
-
-/// Prepares a segment whenever one is wanted. A full disk is asked again until it gives; a broken one is not.
-#[allow(clippy::disallowed_methods)] // a thread of its own, and a disk says nothing when it has room again
-pub(super) fn prepare_all(shared: &Shared, asked: &Receiver<()>, ready: &SyncSender<Prepared>) {
-    while asked.recv().is_ok() {
-        loop {
-            match shared.directory.prepare("next", shared.options.segment_bytes) {
-                Ok(prepared) => {
-                    shared.state.lock().disk_full = false;
-                    if ready.send(prepared).is_err() {
-                        return;
-                    }
-                    break;
-                }
-                Err(error) if is_full(&error) => {
-                    let mut state = shared.state.lock();
-                    if state.closing {
-                        return;
-                    }
-                    if !std::mem::replace(&mut state.disk_full, true) {
-                        tracing::warn!(%error, "no space for another log segment; asked again until there is");
-                    }
-                }
-                Err(error) => {
-                    tracing::error!(%error, "the next log segment cannot be prepared; the log stops");
-                    let why = format!("the next segment: {error}");
-                    shared.state.lock().poisoned.get_or_insert(why);
-                    shared.arrived.notify_one();
-                    return;
-                }
-            }
-            std::thread::sleep(FULL_PAUSE);
-        }
-    }
-}
-
-/// Whether room that is made elsewhere mends it.
-fn is_full(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }
 
 #[allow(clippy::disallowed_methods)] // the log writer waits for disks all its life; simulations have a log without it

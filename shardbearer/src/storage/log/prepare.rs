@@ -1,0 +1,50 @@
+//! The thread that prepares the next segment while the present one is written.
+
+use std::sync::mpsc::{Receiver, SyncSender};
+use std::time::Duration;
+
+use super::Shared;
+use super::segment::Prepared;
+
+/// How long to wait before asking a full disk again.
+pub(super) const FULL_PAUSE: Duration = Duration::from_millis(500);
+
+/// Prepares a segment whenever one is wanted. A full disk is asked again until it gives; a broken one is not.
+#[allow(clippy::disallowed_methods)] // a thread of its own, and a disk says nothing when it has room again
+pub(super) fn prepare_all(shared: &Shared, asked: &Receiver<()>, ready: &SyncSender<Prepared>) {
+    while asked.recv().is_ok() {
+        loop {
+            match shared.directory.prepare("next", shared.options.segment_bytes) {
+                Ok(prepared) => {
+                    shared.state.lock().disk_full = false;
+                    if ready.send(prepared).is_err() {
+                        return;
+                    }
+                    break;
+                }
+                Err(error) if is_full(&error) => {
+                    let mut state = shared.state.lock();
+                    if state.closing {
+                        return;
+                    }
+                    if !std::mem::replace(&mut state.disk_full, true) {
+                        tracing::warn!(%error, "no space for another log segment; asked again until there is");
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the next log segment cannot be prepared; the log stops");
+                    let why = format!("the next segment: {error}");
+                    shared.state.lock().poisoned.get_or_insert(why);
+                    shared.arrived.notify_one();
+                    return;
+                }
+            }
+            std::thread::sleep(FULL_PAUSE);
+        }
+    }
+}
+
+/// Whether room that is made elsewhere mends it.
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+}
