@@ -41,4 +41,4 @@ mod tests;
 pub use self::attend::{Attendant, DISCARD_MS_MAX, Duty, FROZEN_MS_MAX, left_over};
 pub use self::driver::{Driver, Effect, Event, Failure};
 pub use self::oversee::{GONE_MS_MAX, Overseer, RETURN_MS_MAX};
-pub use self::pace::{Pace, RATE_MAX, RATE_MIN, RATE_START};
+pub use self::pace::{PIECE_MAX, PIECE_MIN, Pace, RATE_MAX, RATE_MIN, RATE_START};

@@ -1,11 +1,13 @@
 //! A driver on the clock: what slow orders, a full disk and writers without end do to a copy. The clock is a number; it
 //! moves by what each step takes and by what the driver waits.
 
-use shardbearer_core::kv::{Condition, Expiry, Standing};
+use shardbearer_core::kv::{Condition, Expiry, Standing, rows_weight};
 use shardbearer_core::migration::Phase;
 
 use super::*;
-use crate::migration::{Attendant, Driver, Duty, Effect, Event, FROZEN_MS_MAX, Failure, Pace};
+use crate::migration::{
+    Attendant, Driver, Duty, Effect, Event, FROZEN_MS_MAX, Failure, PIECE_MAX, PIECE_MIN, Pace,
+};
 
 const FULL: &str = "the destination: no room";
 const KIB: usize = 1 << 10;
@@ -25,17 +27,27 @@ struct Timed {
     gone: bool,
     /// Rows that are written before every question to the source, and how large.
     busy: (usize, usize),
+    /// How long clients' writes take at the source, in microseconds, if there are any.
+    writes_us: Option<u64>,
     /// How long the driver waited between chunks, since it was last looked at.
     waited: Vec<u64>,
+    /// How many bytes of rows each import had, since it was last looked at.
+    imports: Vec<u64>,
+    /// How many rows of the image were read.
+    read: u64,
 }
 
 impl Timed {
     /// A shard with so many rows of so many bytes.
     fn new(rows: usize, bytes: usize) -> Timed {
+        Timed::with(rows, bytes, Pace::default())
+    }
+
+    fn with(rows: usize, bytes: usize, pace: Pace) -> Timed {
         let mut world = World::new();
         (0..rows).for_each(|row| put(&mut world, &format!("row-{row:04}"), bytes));
         world.change(MigrationChange::Plan { shard: SHARD, to: ORDERS[1] }).expect("nothing moves");
-        let driver = Driver::new(world.record().expect("planned"), Pace::default());
+        let driver = Driver::new(world.record().expect("planned"), pace);
         Timed {
             world,
             driver,
@@ -46,7 +58,10 @@ impl Timed {
             full: false,
             gone: false,
             busy: (0, 0),
+            writes_us: None,
             waited: Vec::new(),
+            imports: Vec::new(),
+            read: 0,
         }
     }
 
@@ -61,7 +76,6 @@ impl Timed {
     /// One effect of the driver, and what the attendant does meanwhile.
     fn act(&mut self) {
         self.now_ms += 1;
-        let id = self.driver.record().id;
         let event = match std::mem::replace(&mut self.effect, Effect::Over) {
             Effect::Over => return,
             Effect::Wait(ms) => {
@@ -70,30 +84,46 @@ impl Timed {
                 Event::Waited
             }
             Effect::Look => Event::Looked(self.world.record().map(Box::new), self.world.part(1)),
-            Effect::Own(Step::Import(_)) if self.full => {
-                Event::Own(Err(Failure { why: FULL.into(), disk_full: true }))
-            }
-            Effect::Own(step) => {
-                self.now_ms += self.import_ms;
-                Event::Own(Ok(self.world.step(1, migrate(id, step))))
-            }
-            Effect::Source(_) if self.gone => {
-                Event::Source(Err(Failure { why: "the source: no herald".into(), disk_full: false }))
-            }
-            Effect::Source(step) => {
-                if !step.is_write() {
-                    let (rows, bytes) = self.busy;
-                    (0..rows).for_each(|row| put(&mut self.world, &format!("busy-{row:04}"), bytes));
-                }
-                Event::Source(Ok(self.world.step(0, migrate(id, step))))
+            Effect::Own(step) => Event::Own(self.own(step)),
+            Effect::Source(step) => Event::Source(self.source(step)),
+            Effect::Both { own, source } => {
+                let read = self.source(source);
+                Event::Both(self.own(own), read)
             }
             Effect::Control(change, why) => {
                 let changed = self.world.change_because(change, &why);
                 Event::Control(changed.map_err(|why| Failure { why, disk_full: false }))
             }
         };
+        self.driver.others_took([self.writes_us, None]);
         self.effect = self.driver.step(self.now_ms, event);
         self.attend();
+    }
+
+    fn own(&mut self, step: Step) -> Result<Migrated, Failure> {
+        if self.full && matches!(step, Step::Import(_)) {
+            return Err(Failure { why: FULL.into(), disk_full: true });
+        }
+        if let Step::Import(import) = &step {
+            self.imports.push(rows_weight(&import.rows) as u64);
+        }
+        self.now_ms += self.import_ms;
+        Ok(self.world.step(1, migrate(self.driver.record().id, step)))
+    }
+
+    fn source(&mut self, step: Step) -> Result<Migrated, Failure> {
+        if self.gone {
+            return Err(Failure { why: "the source: no herald".into(), disk_full: false });
+        }
+        if !step.is_write() {
+            let (rows, bytes) = self.busy;
+            (0..rows).for_each(|row| put(&mut self.world, &format!("busy-{row:04}"), bytes));
+        }
+        let answer = self.world.step(0, migrate(self.driver.record().id, step));
+        if let Migrated::Image { rows, .. } = &answer {
+            self.read += rows.len() as u64;
+        }
+        Ok(answer)
     }
 
     fn attend(&mut self) {
@@ -213,7 +243,7 @@ fn a_copy_that_goes_on_and_on_is_halted_within_seconds() {
 /// Only steps that take long say that clients wait; the driver has to pass that on.
 #[test]
 fn a_copy_waits_longer_between_chunks_when_steps_take_longer() {
-    let mut timed = Timed::new(120, 64 * KIB);
+    let mut timed = Timed::with(120, 64 * KIB, Pace::of_pieces(64 << 10));
     timed.until("some rows", |timed| timed.world.part(1).rows >= 40);
     let quick_ms = timed.waited.drain(..).max().unwrap_or(0);
     timed.import_ms = 100;
@@ -227,8 +257,27 @@ fn a_copy_waits_longer_between_chunks_when_steps_take_longer() {
 }
 
 #[test]
+fn steps_grow_while_nobody_waits_and_shrink_when_clients_do() {
+    let mut timed = Timed::new(3_000, 16 * KIB);
+    let began_ms = timed.now_ms;
+    timed.until("most of it", |timed| timed.world.part(1).rows >= 2_000);
+    let took_ms = timed.now_ms - began_ms;
+    assert!(took_ms < 1_500, "31 MiB in {took_ms} ms");
+    let largest = timed.imports.drain(..).max().unwrap_or(0);
+    assert!((PIECE_MAX..PIECE_MAX + 17_000).contains(&largest), "{largest}");
+    timed.writes_us = Some(1_000);
+    timed.until("some more", |timed| timed.world.part(1).rows >= 2_200);
+    timed.writes_us = Some(50_000);
+    timed.until("the image", Timed::complete);
+    let last = timed.imports[timed.imports.len() - 2];
+    assert!(last < PIECE_MIN + 17_000, "{:?}", timed.imports);
+    assert_eq!(timed.ends().0, Phase::Collected);
+    assert!(timed.read < 3_200, "{} rows read: what was read ahead was read for something", timed.read);
+}
+
+#[test]
 fn rounds_of_changes_wait_too_but_not_the_last() {
-    let mut timed = Timed::new(30, 64 * KIB);
+    let mut timed = Timed::with(30, 64 * KIB, Pace::of_pieces(64 << 10));
     timed.until("some rows", |timed| timed.world.part(1).rows >= 10);
     timed.import_ms = 100;
     timed.until("the image", Timed::complete);
@@ -349,6 +398,21 @@ fn a_source_that_is_gone_when_its_shard_is_served_elsewhere_is_waited_for_three_
     let took = timed.now_ms - since;
     assert!((3_000..4_000).contains(&took), "{took} ms");
     assert_eq!(timed.world.part(0).standing, Standing::Frozen, "it was not there to drop its copy");
+}
+
+/// Rows are imported and the next ones cannot be read: what was imported counts.
+#[test]
+fn a_source_that_is_gone_now_and_then_is_read_to_the_end() {
+    let mut timed = Timed::with(200, KIB, Pace::of_pieces(4 << 10));
+    for turn in 0.. {
+        timed.gone = turn % 7 == 0;
+        timed.act();
+        if timed.phase().is_over() {
+            break;
+        }
+        assert!(turn < 5_000, "{:?}", timed.world.record());
+    }
+    assert_eq!((timed.phase(), timed.world.part(1).rows), (Phase::Collected, 200));
 }
 
 /// Its log was lost in part, so that it has not verified what it has: then the only whole copy is the source's.
