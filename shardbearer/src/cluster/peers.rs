@@ -110,6 +110,11 @@ impl Peers {
         claims.max_by_key(|(_, term)| *term)
     }
 
+    /// The load of every shard of which any was heard.
+    pub fn loads(&self) -> BTreeMap<ShardId, Load> {
+        self.loads.read().clone()
+    }
+
     /// A shard's load, as last heard.
     pub fn load(&self, shard: ShardId) -> Option<Load> {
         self.loads.read().get(&shard).copied()
