@@ -33,6 +33,13 @@ pub(super) struct Bounds {
     pub double: Option<Double>,
 }
 
+impl Bounds {
+    fn driver(&self, record: &Migration) -> Driver {
+        let pace = if self.piece == 0 { Pace::default() } else { Pace::of_pieces(self.piece) };
+        Driver::new(record.clone(), pace)
+    }
+}
+
 /// What is lost of an effect.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lost {
@@ -71,11 +78,7 @@ impl State {
         assert_eq!(world.increment(0, "k", 0), Reply::Number { value: 1, revision: 1 });
         world.change(MigrationChange::Plan { shard: SHARD, to: ORDERS[1] }).expect("nothing moves");
         let mut state = State::of(world);
-        if bounds.piece > 0 {
-            let (driver, _) = &mut state.drivers[0];
-            *driver = Driver::new(driver.record().clone(), Pace::of_pieces(bounds.piece));
-        }
-        state.drivers = vec![state.drivers[0].clone(); bounds.drivers];
+        state.drivers = vec![(bounds.driver(state.drivers[0].0.record()), Effect::Wait(0)); bounds.drivers];
         state
     }
 
@@ -258,12 +261,8 @@ impl State {
             if self.crashes < bounds.crashes {
                 with(&|state| {
                     state.crashes += 1;
-                    let record = state.drivers[which].0.record().clone();
-                    let pace = match bounds.piece {
-                        0 => Pace::default(),
-                        bytes => Pace::of_pieces(bytes),
-                    };
-                    state.drivers[which] = (Driver::new(record, pace), Effect::Wait(0));
+                    let anew = bounds.driver(state.drivers[which].0.record());
+                    state.drivers[which] = (anew, Effect::Wait(0));
                     Ok(())
                 });
             }

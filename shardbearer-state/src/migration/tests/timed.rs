@@ -5,22 +5,20 @@ use shardbearer_core::kv::{Condition, Expiry, Standing, rows_weight};
 use shardbearer_core::migration::Phase;
 
 use super::*;
-use crate::migration::{
-    Attendant, Driver, Duty, Effect, Event, FROZEN_MS_MAX, Failure, PIECE_MAX, PIECE_MIN, Pace,
-};
+use crate::migration::{Attendant, Driver, Duty, Effect, Event, FROZEN_MS_MAX, Failure, Pace};
 
 const FULL: &str = "the destination: no room";
-const KIB: usize = 1 << 10;
+pub(super) const KIB: usize = 1 << 10;
 
 /// Both orders, the driver, the source's attendant, and writers.
-struct Timed {
-    world: World,
-    driver: Driver,
+pub(super) struct Timed {
+    pub(super) world: World,
+    pub(super) driver: Driver,
     effect: Effect,
     attendant: Attendant,
-    now_ms: u64,
+    pub(super) now_ms: u64,
     /// How long the destination takes for an import.
-    import_ms: u64,
+    pub(super) import_ms: u64,
     /// Whether the destination's disk is full.
     full: bool,
     /// Whether the source answers nothing.
@@ -28,22 +26,22 @@ struct Timed {
     /// Rows that are written before every question to the source, and how large.
     busy: (usize, usize),
     /// How long clients' writes take at the source, in microseconds, if there are any.
-    writes_us: Option<u64>,
+    pub(super) writes_us: Option<u64>,
     /// How long the driver waited between chunks, since it was last looked at.
-    waited: Vec<u64>,
+    pub(super) waited: Vec<u64>,
     /// How many bytes of rows each import had, since it was last looked at.
-    imports: Vec<u64>,
+    pub(super) imports: Vec<u64>,
     /// How many rows of the image were read.
-    read: u64,
+    pub(super) read: u64,
 }
 
 impl Timed {
     /// A shard with so many rows of so many bytes.
-    fn new(rows: usize, bytes: usize) -> Timed {
+    pub(super) fn new(rows: usize, bytes: usize) -> Timed {
         Timed::with(rows, bytes, Pace::default())
     }
 
-    fn with(rows: usize, bytes: usize, pace: Pace) -> Timed {
+    pub(super) fn with(rows: usize, bytes: usize, pace: Pace) -> Timed {
         let mut world = World::new();
         (0..rows).for_each(|row| put(&mut world, &format!("row-{row:04}"), bytes));
         world.change(MigrationChange::Plan { shard: SHARD, to: ORDERS[1] }).expect("nothing moves");
@@ -65,16 +63,16 @@ impl Timed {
         }
     }
 
-    fn phase(&self) -> Phase {
+    pub(super) fn phase(&self) -> Phase {
         self.world.record().expect("planned").phase
     }
 
-    fn complete(&self) -> bool {
+    pub(super) fn complete(&self) -> bool {
         self.world.part(1).progress.complete
     }
 
     /// One effect of the driver, and what the attendant does meanwhile.
-    fn act(&mut self) {
+    pub(super) fn act(&mut self) {
         self.now_ms += 1;
         let event = match std::mem::replace(&mut self.effect, Effect::Over) {
             Effect::Over => return,
@@ -139,7 +137,7 @@ impl Timed {
     }
 
     #[track_caller]
-    fn until(&mut self, what: &str, holds: impl Fn(&Timed) -> bool) {
+    pub(super) fn until(&mut self, what: &str, holds: impl Fn(&Timed) -> bool) {
         for _ in 0..5_000 {
             if holds(self) {
                 return;
@@ -151,14 +149,14 @@ impl Timed {
 
     /// Drives to the end; how it ends, and why if it was called off.
     #[track_caller]
-    fn ends(&mut self) -> (Phase, String) {
+    pub(super) fn ends(&mut self) -> (Phase, String) {
         self.until("its end", |timed| timed.phase().is_over());
         (self.phase(), self.world.record().expect("planned").called_off)
     }
 }
 
 /// Writes a row at the source, if that serves.
-fn put(world: &mut World, key: &str, bytes: usize) {
+pub(super) fn put(world: &mut World, key: &str, bytes: usize) {
     let (key, value) = (Bytes::copy_from_slice(key.as_bytes()), Bytes::from(vec![b'x'; bytes]));
     let command =
         Command::Put { key, value, condition: Condition::Always, expiry: Expiry::Never, previous: false };
@@ -240,59 +238,6 @@ fn a_copy_that_goes_on_and_on_is_halted_within_seconds() {
     assert!((1..200).contains(&rows), "{rows}");
 }
 
-/// Only steps that take long say that clients wait; the driver has to pass that on.
-#[test]
-fn a_copy_waits_longer_between_chunks_when_steps_take_longer() {
-    let mut timed = Timed::with(120, 64 * KIB, Pace::of_pieces(64 << 10));
-    timed.until("some rows", |timed| timed.world.part(1).rows >= 40);
-    let quick_ms = timed.waited.drain(..).max().unwrap_or(0);
-    timed.import_ms = 100;
-    timed.until("more", |timed| timed.world.part(1).rows >= 60);
-    let slow_ms = timed.waited.drain(..).max().unwrap_or(0);
-    timed.import_ms = 4;
-    timed.until("the image", Timed::complete);
-    let last_ms = timed.waited.last().copied().unwrap_or(0);
-    assert!(quick_ms < 10 && slow_ms > 100 && last_ms < slow_ms, "{quick_ms}, {slow_ms}, {last_ms}");
-    assert_eq!(timed.ends().0, Phase::Collected);
-}
-
-#[test]
-fn steps_grow_while_nobody_waits_and_shrink_when_clients_do() {
-    let mut timed = Timed::new(3_000, 16 * KIB);
-    let began_ms = timed.now_ms;
-    timed.until("most of it", |timed| timed.world.part(1).rows >= 2_000);
-    let took_ms = timed.now_ms - began_ms;
-    assert!(took_ms < 1_500, "31 MiB in {took_ms} ms");
-    let largest = timed.imports.drain(..).max().unwrap_or(0);
-    assert!((PIECE_MAX..PIECE_MAX + 17_000).contains(&largest), "{largest}");
-    timed.writes_us = Some(1_000);
-    timed.until("some more", |timed| timed.world.part(1).rows >= 2_200);
-    timed.writes_us = Some(50_000);
-    timed.until("the image", Timed::complete);
-    let last = timed.imports[timed.imports.len() - 2];
-    assert!(last < PIECE_MIN + 17_000, "{:?}", timed.imports);
-    assert_eq!(timed.ends().0, Phase::Collected);
-    assert!(timed.read < 3_200, "{} rows read: what was read ahead was read for something", timed.read);
-}
-
-#[test]
-fn rounds_of_changes_wait_too_but_not_the_last() {
-    let mut timed = Timed::with(30, 64 * KIB, Pace::of_pieces(64 << 10));
-    timed.until("some rows", |timed| timed.world.part(1).rows >= 10);
-    timed.import_ms = 100;
-    timed.until("the image", Timed::complete);
-    (0..20).for_each(|row| put(&mut timed.world, &format!("row-{row:04}"), 64 * KIB));
-    timed.waited.clear();
-    let there = |timed: &Timed| timed.world.part(1).progress.through == timed.world.part(0).noted;
-    timed.until("the last round", there);
-    let long = timed.waited.iter().filter(|ms| **ms > 100).count();
-    assert!(long >= 15, "{:?}", timed.waited);
-    timed.waited.clear();
-    timed.until("frozen", |timed| timed.phase() == Phase::Frozen);
-    assert_eq!(timed.waited, Vec::<u64>::new(), "what changes meanwhile would have to cross in the pause");
-    assert_eq!(timed.ends().0, Phase::Collected);
-}
-
 /// While many notes wait, rounds of changes come before the rest of the image, and such a round says nothing of the end.
 #[test]
 fn a_small_round_in_the_midst_of_the_image_is_not_the_last() {
@@ -368,17 +313,6 @@ fn a_round_that_takes_longer_than_a_pause_is_not_the_last() {
     assert_eq!(timed.phase(), Phase::Copying);
     timed.import_ms = 4;
     assert_eq!(timed.ends().0, Phase::Collected);
-}
-
-#[test]
-fn the_rate_that_is_told_is_what_was_copied() {
-    let mut timed = Timed::new(100, 64 * KIB);
-    timed.import_ms = 100;
-    let began_ms = timed.now_ms;
-    timed.until("eight seconds", |timed| timed.now_ms >= began_ms + 8_000);
-    let report = timed.world.record().expect("copying").report;
-    let rate = report.bytes * 1_000 / (timed.now_ms - began_ms);
-    assert!((rate / 2..rate * 2).contains(&report.rate), "{} reported, {rate} measured", report.rate);
 }
 
 #[test]
