@@ -90,14 +90,10 @@ fn move_back(
     after: &Topology,
     present: &Topology,
 ) -> Result<Undo, String> {
-    let owner = |topology: &Topology| {
-        let mut shards = topology.tables.iter().flat_map(|table| &table.shards);
-        shards.find(|found| found.id == shard).map(|found| found.order)
-    };
-    let Some(to) = owner(before).filter(|order| !order.is_none()) else {
+    let Some(to) = before.owner_of(shard).filter(|order| !order.is_none()) else {
         return Err(format!("shard {shard} had no owner before"));
     };
-    let (Some(given), Some(now)) = (owner(after), owner(present)) else {
+    let (Some(given), Some(now)) = (after.owner_of(shard), present.owner_of(shard)) else {
         return Err(format!("there is no shard {shard} any more"));
     };
     if now == to {

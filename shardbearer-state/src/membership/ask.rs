@@ -4,6 +4,7 @@ use shardbearer_core::ids::RadiantId;
 use shardbearer_core::membership::{MemberChange, Standing};
 use shardbearer_core::topology::Topology;
 
+use super::capacity::{self, Capacity};
 use super::plan::{self, Facts, Progress};
 use super::{carry_out, name, what_if};
 
@@ -38,6 +39,8 @@ pub struct Answer {
     pub forced: Option<MemberChange>,
     /// What it would change for orders and shards, a sentence each.
     pub effects: Vec<String>,
+    /// What radiants carry now and would carry, where the request is to change that.
+    pub capacity: Vec<Capacity>,
     /// Why it is unsafe, a sentence each.
     pub dangers: Vec<String>,
 }
@@ -89,6 +92,11 @@ pub fn ask(topology: &Topology, facts: &Facts, radiant: RadiantId, action: Actio
     }
     if gives_away {
         (answer.effects, answer.dangers) = what_if::compare(topology, &played, &facts, radiant);
+    }
+    let (capacity, too_little) = capacity::compare(topology, &played, &facts);
+    answer.capacity = capacity;
+    if gives_away {
+        answer.dangers.extend(too_little);
     }
     answer
 }

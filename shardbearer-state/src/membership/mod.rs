@@ -18,6 +18,7 @@
 
 mod agreements;
 pub mod ask;
+pub mod capacity;
 mod lists;
 pub mod plan;
 pub mod reset;

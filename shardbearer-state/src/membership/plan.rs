@@ -7,11 +7,12 @@
 
 use std::collections::BTreeMap;
 
-use shardbearer_core::ids::{OrderId, RadiantId};
+use shardbearer_core::ids::{OrderId, RadiantId, ShardId};
 use shardbearer_core::membership::{MemberChange, Standing};
 use shardbearer_core::topology::{Order, Radiant, Topology};
 
 use super::{name, successor};
+use crate::placement::rebalance::Load;
 
 /// A radiant must have been up for so long before it gets a seat: one that comes and goes is of no use.
 const STEADY_MS: u64 = 1_000;
@@ -63,6 +64,10 @@ pub struct Facts {
     pub suspicion_ms: u64,
     /// Silence after which a radiant's seats are given to others.
     pub grace_ms: u64,
+    /// What shards hold. Decides nothing; it is told to who asks what would follow.
+    pub loads: BTreeMap<ShardId, Load>,
+    /// Bytes that are free on the radiants' disks, where that is known.
+    pub free_bytes: BTreeMap<RadiantId, u64>,
 }
 
 /// A change to be made.

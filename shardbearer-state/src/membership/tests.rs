@@ -12,6 +12,7 @@ use super::plan::{Facts, Kind, Progress, Seen, next};
 use super::*;
 use crate::placement::{Founding, Slots, found};
 
+mod capacity;
 mod explore;
 
 /// A cluster, and what its scherald sees.

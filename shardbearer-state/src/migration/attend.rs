@@ -1,4 +1,5 @@
-//! What the herald of the source does by itself.
+//! What the herald of the source does by itself: it has the shard back when the migration is called off. That it drops its copy
+//! after one that is completed is the driver's to ask for; only where that found nobody does [`left_over`] see to it afterwards.
 
 use shardbearer_core::ids::{Epoch, OrderId};
 use shardbearer_core::kv::{Part, Standing, Step};

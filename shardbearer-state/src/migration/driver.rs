@@ -7,16 +7,13 @@ mod effect;
 mod hear;
 mod measured;
 
-use shardbearer_core::kv::{Import, Part, Standing, Step};
+use shardbearer_core::kv::{Import, Part, Progress, Standing, Step};
 use shardbearer_core::migration::{Migration, MigrationChange, Phase, Report};
 
 pub use self::effect::{Effect, Event, Failure};
 use self::measured::Measured;
 use super::FROZEN_MS_MAX;
 use super::pace::Pace;
-
-/// Bytes of rows in one step while the source serves: a log entry that delays the clients' by a millisecond or two.
-const CHUNK_BYTES: u64 = 64 << 10;
 
 /// Bytes of the last changes in one step, while the shard is frozen and nobody's write overtakes it.
 const LAST_BYTES: u64 = 4 << 20;
@@ -79,6 +76,8 @@ pub struct Driver {
     forget: Option<u64>,
     /// Rows that are to be imported.
     rows: Option<Import>,
+    /// They were read while those before them were imported: there is time to do something else first.
+    ahead: bool,
     chunk: Chunk,
     /// Notes that the source had and this order has not, when it was last asked.
     backlog: u64,
@@ -106,6 +105,8 @@ pub struct Driver {
 struct Chunk {
     /// When the source was asked for them, in milliseconds.
     since_ms: u64,
+    /// When they were sent to the destination's log.
+    sent_ms: u64,
     rows: u64,
     bytes: u64,
 }
@@ -124,6 +125,7 @@ impl Driver {
             settled: false,
             forget: None,
             rows: None,
+            ahead: false,
             chunk: Chunk::default(),
             backlog: 0,
             backlog_least: u64::MAX,
@@ -146,10 +148,18 @@ impl Driver {
         &self.record
     }
 
+    /// Takes in how long clients' writes took lately where the source and the destination are led, in microseconds; `None`:
+    /// nothing new is known, or nobody writes.
+    pub fn others_took(&mut self, us: [Option<u64>; 2]) {
+        if self.record.phase == Phase::Copying {
+            self.pace.others_took(us);
+        }
+    }
+
     /// Forgets what decides nothing, so that states which differ in it alone are one.
     #[cfg(test)]
     pub(super) fn settle(&mut self) {
-        (self.failures, self.report, self.pace) = (0, Report::default(), Pace::default());
+        (self.failures, self.report, self.pace) = (0, Report::default(), self.pace.anew());
         (self.chunk, self.measured) = (Chunk::default(), Measured::default());
         self.record.report = Report::default();
     }
@@ -174,9 +184,15 @@ impl Driver {
                 None
             }
             Event::Control(result) => result.err(),
-            Event::Source(Ok(answer)) => self.hear_source(answer),
-            Event::Own(Ok(answer)) => self.hear_own(now_ms, answer),
-            Event::Source(Err(failure)) | Event::Own(Err(failure)) => Some(failure),
+            Event::Source(result) => result.map_or_else(Some, |answer| self.hear_source(answer)),
+            Event::Own(result) => result.map_or_else(Some, |answer| self.hear_own(now_ms, answer)),
+            Event::Both(own, source) => {
+                // The rows that were read fit on those that were imported, and on nothing else.
+                let failure = own.map_or_else(Some, |answer| self.hear_own(now_ms, answer));
+                let failure = failure.or_else(|| source.map_or_else(Some, |answer| self.hear_source(answer)));
+                self.ahead = self.rows.is_some();
+                failure
+            }
         };
         if let Some(failure) = failure {
             return self.fail(now_ms, failure);
@@ -187,7 +203,7 @@ impl Driver {
     fn look(&mut self, record: Migration, part: Part) {
         (self.record, self.part, self.looked) = (record, part, true);
         (self.watched, self.frozen, self.settled) = (false, false, false);
-        (self.rows, self.forget, self.committing) = (None, None, false);
+        (self.rows, self.ahead, self.forget, self.committing) = (None, false, None, false);
     }
 
     fn fail(&mut self, now_ms: u64, failure: Failure) -> Effect {
@@ -237,8 +253,10 @@ impl Driver {
 
     fn copy(&mut self, now_ms: u64) -> Effect {
         let id = self.record.id;
-        if let Some(rows) = self.rows.take() {
-            return Effect::Own(Step::Import(Box::new(rows)));
+        if !self.ahead
+            && let Some(rows) = self.rows.take()
+        {
+            return self.import(now_ms, rows);
         }
         if self.settled && self.part.progress.complete && !self.record.paused {
             // Before anything that looks again: with slow orders a report is always due, and a look forgets how the last
@@ -271,16 +289,36 @@ impl Driver {
         if self.owed_ms > 0 {
             return Effect::Wait(std::mem::take(&mut self.owed_ms));
         }
-        self.chunk.since_ms = now_ms;
-        let progress = &self.part.progress;
         if let Some(through) = self.forget {
             return Effect::Source(Step::Forget { through });
         }
+        let rows = self.rows.take();
+        self.ahead = false;
+        let progress = &self.part.progress;
         if !progress.complete && self.backlog < BACKLOG_MAX {
-            return Effect::Source(Step::Image { after: progress.image.clone(), bytes: CHUNK_BYTES });
+            if let Some(rows) = rows {
+                return self.import(now_ms, rows);
+            }
+            self.chunk.since_ms = now_ms;
+            return Effect::Source(Step::Image { after: progress.image.clone(), bytes: self.pace.piece() });
         }
-        let bytes = if self.is_in_vain() { VAIN_ROUND_BYTES } else { CHUNK_BYTES };
+        // What was read ahead is older than what comes now, and would be refused.
+        self.chunk.since_ms = now_ms;
+        let bytes = if self.is_in_vain() { VAIN_ROUND_BYTES } else { self.pace.piece() };
         Effect::Source(Step::Changes { after: progress.through, bytes })
+    }
+
+    /// Has rows imported; while that goes on, the next ones of the image are read.
+    fn import(&mut self, now_ms: u64, rows: Import) -> Effect {
+        self.chunk.sent_ms = now_ms;
+        let Progress { image, complete, through } = &rows.to;
+        let more = !complete && *through == rows.from.through && self.backlog < BACKLOG_MAX;
+        let next = more.then(|| Step::Image { after: image.clone(), bytes: self.pace.piece() });
+        let own = Step::Import(Box::new(rows));
+        match next {
+            Some(source) => Effect::Both { own, source },
+            None => Effect::Own(own),
+        }
     }
 
     /// Whether the rounds of changes have come no nearer to an end for long enough.

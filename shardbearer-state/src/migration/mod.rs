@@ -10,9 +10,9 @@
 //!
 //! - [`Driver`] runs at the herald of the destination and takes every step forward. It keeps nothing that it cannot read
 //!   again from the control order's record and from its own order, so its successor goes on where it stopped.
-//! - [`Attendant`] runs at the herald of the source. It takes the shard back when the migration is called off, drops the copy when
-//!   it is over, and calls it off when the shard has been frozen for too long. So a destination that is
-//!   gone cannot keep the shard from being served.
+//! - [`Attendant`] runs at the herald of the source. It takes the shard back when the migration is called off, and calls it off
+//!   when the shard has been frozen for too long. So a destination that is gone cannot keep the shard from being served. The
+//!   copy it leaves alone: the driver has the source drop it, once the destination serves.
 //!
 //! A third, [`Overseer`], at the scherald, has only to do where one of these orders is gone: it calls off, and does not wait for
 //! who is not there. What an order has missed it does when it is back ([`left_over`]). So nothing that is dead keeps other
@@ -41,4 +41,4 @@ mod tests;
 pub use self::attend::{Attendant, DISCARD_MS_MAX, Duty, FROZEN_MS_MAX, left_over};
 pub use self::driver::{Driver, Effect, Event, Failure};
 pub use self::oversee::{GONE_MS_MAX, Overseer, RETURN_MS_MAX};
-pub use self::pace::{Pace, RATE_MAX, RATE_MIN, RATE_START};
+pub use self::pace::{PIECE_MAX, PIECE_MIN, Pace, RATE_MAX, RATE_MIN, RATE_START};

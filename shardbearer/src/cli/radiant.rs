@@ -86,6 +86,8 @@ struct Answer {
     steps: Vec<String>,
     /// What it changes for orders and shards.
     effects: Vec<String>,
+    /// What radiants carry, and would.
+    capacity: Vec<Capacity>,
     blockers: Vec<String>,
     /// Why it is refused unless forced.
     dangers: Vec<String>,
@@ -93,8 +95,62 @@ struct Answer {
 
 impl From<pb::MemberResponse> for Answer {
     fn from(answer: pb::MemberResponse) -> Self {
-        let pb::MemberResponse { done, epoch, steps, blockers, dangers, effects } = answer;
-        Answer { done, epoch, steps, effects, blockers, dangers }
+        let pb::MemberResponse { done, epoch, steps, blockers, dangers, effects, capacity } = answer;
+        let capacity = capacity.into_iter().map(Capacity::from).collect();
+        Answer { done, epoch, steps, effects, capacity, blockers, dangers }
+    }
+}
+
+/// What a radiant carries now, and what it would.
+#[derive(Debug, PartialEq, Serialize)]
+struct Capacity {
+    radiant: u64,
+    name: String,
+    now: Carries,
+    then: Carries,
+    /// 0: not known.
+    disk_free_bytes: u64,
+}
+
+/// Copies of shards.
+#[derive(Debug, Default, PartialEq, Serialize)]
+struct Carries {
+    shards: u64,
+    keys: u64,
+    bytes: u64,
+}
+
+impl From<pb::RadiantCapacity> for Capacity {
+    fn from(capacity: pb::RadiantCapacity) -> Self {
+        let carries = |carries: Option<pb::Carries>| {
+            let pb::Carries { shards, keys, bytes } = carries.unwrap_or_default();
+            Carries { shards, keys, bytes }
+        };
+        let pb::RadiantCapacity { radiant, name, now, then, disk_free_bytes } = capacity;
+        Capacity { radiant, name, now: carries(now), then: carries(then), disk_free_bytes }
+    }
+}
+
+impl Capacity {
+    /// A sentence, if anything changes.
+    fn words(&self) -> Option<String> {
+        let Carries { shards, keys, bytes } = &self.then;
+        let free = match self.disk_free_bytes {
+            0 => String::new(),
+            free => format!("; {} are free now", output::bytes(free)),
+        };
+        (self.now != self.then).then(|| {
+            format!(
+                "{} would carry {} shards instead of {}: {} keys instead of {}, {} instead of {}{free}",
+                self.name,
+                shards,
+                self.now.shards,
+                keys,
+                self.now.keys,
+                output::bytes(*bytes),
+                output::bytes(self.now.bytes)
+            )
+        })
     }
 }
 
@@ -142,6 +198,8 @@ fn words(answer: &Answer) -> String {
         lines.extend(answer.steps.iter().map(|step| format!("  {step}")));
     }
     output::section(&mut lines, "What that changes:", &answer.effects);
+    let capacity: Vec<String> = answer.capacity.iter().filter_map(Capacity::words).collect();
+    output::section(&mut lines, "What radiants carry then, replicas included:", &capacity);
     output::refusals(&mut lines, answer.done, &answer.blockers, &answer.dangers);
     lines.join("\n")
 }
@@ -154,8 +212,16 @@ mod tests {
     fn answers_say_what_was_done_what_follows_and_what_is_in_the_way() {
         let answer = |done, steps: &[&str], blockers: &[&str]| {
             let list = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect();
-            let (effects, dangers) = (Vec::new(), Vec::new());
-            Answer { done, epoch: 7, steps: list(steps), effects, blockers: list(blockers), dangers }
+            let (effects, capacity, dangers) = (Vec::new(), Vec::new(), Vec::new());
+            Answer {
+                done,
+                epoch: 7,
+                steps: list(steps),
+                effects,
+                capacity,
+                blockers: list(blockers),
+                dangers,
+            }
         };
         assert_eq!(words(&answer(true, &[], &[])), "Decided, epoch 7.");
         let dry = words(&answer(false, &["a moves"], &[]));
@@ -167,5 +233,36 @@ mod tests {
         assert_eq!(words(&unsafe_one), format!("Nothing was changed.\n{takes_force}"));
         let forced = words(&Answer { done: true, ..unsafe_one });
         assert_eq!(forced, "Decided, epoch 7.\nForced, although:\n  no copy is left");
+    }
+
+    #[test]
+    fn answers_say_what_the_others_would_carry() {
+        let carries = |shards, keys, bytes| Some(pb::Carries { shards, keys, bytes });
+        let capacity = |name: &str, now, then, disk_free_bytes| pb::RadiantCapacity {
+            radiant: 2,
+            name: name.into(),
+            now,
+            then,
+            disk_free_bytes,
+        };
+        let answer: Answer = pb::MemberResponse {
+            capacity: vec![
+                capacity("radiant-2", carries(4, 10, 2 << 20), carries(8, 30, 6 << 20), 1 << 30),
+                capacity("radiant-3", carries(4, 10, 2 << 20), carries(4, 10, 2 << 20), 0),
+            ],
+            ..pb::MemberResponse::default()
+        }
+        .into();
+        assert_eq!(
+            words(&answer),
+            "Nothing was changed.\nWhat radiants carry then, replicas included:\n  radiant-2 would carry 8 shards instead of \
+             4: 30 keys instead of 10, 6.00 MiB instead of 2.00 MiB; 1.00 GiB are free now"
+        );
+        let json = serde_json::to_value(&answer).expect("plain data");
+        assert_eq!(
+            json["capacity"][0]["then"],
+            serde_json::json!({"shards": 8, "keys": 30, "bytes": 6 << 20})
+        );
+        assert_eq!(json["capacity"][1]["now"], json["capacity"][1]["then"]);
     }
 }

@@ -49,6 +49,12 @@ impl Timeline {
                     table.add_row([ago(event.at_ms), event.text.clone()]);
                 }
                 output::line(table)?;
+                if report.left_out > 0 {
+                    output::line(format!(
+                        "{} older events have no room in the answer; `shardbearer epochs` has all epochs",
+                        report.left_out
+                    ))?;
+                }
                 if !report.missing.is_empty() {
                     let missing = report.missing.join(", ");
                     output::line(format!("Not asked, because they do not answer: {missing}"))?;

@@ -31,6 +31,9 @@ const DEADLINE: Duration = Duration::from_secs(3);
 /// For what another radiant remembers; one that is down is told so rather than waited for.
 const STORY_DEADLINE: Duration = Duration::from_secs(1);
 
+/// A timeline has room in a message of gRPC's usual bound, with its radiants' names.
+const TIMELINE_BYTES_MAX: usize = 3 << 20;
+
 fn unavailable(why: impl Into<String>) -> RequestError {
     Refused::Unavailable(why.into()).into()
 }
@@ -228,7 +231,8 @@ pub(super) async fn timeline(cluster: &Cluster) -> Result<pb::TimelineResponse, 
         Ok(Ok(records)) => events.extend(records.into_iter().map(story::of_epoch)),
         Ok(Err(_)) | Err(_) => tracing::debug!("the timeline has no reasons of epochs: no scherald answers"),
     }
-    Ok(pb::TimelineResponse { events: story::merge(events), radiants })
+    let (events, left_out) = story::latest(story::merge(events), TIMELINE_BYTES_MAX);
+    Ok(pb::TimelineResponse { events, radiants, left_out })
 }
 
 async fn remembered(cluster: &Cluster, radiant: RadiantId) -> Option<Vec<pb::StoryEvent>> {

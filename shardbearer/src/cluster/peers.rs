@@ -24,6 +24,9 @@ pub struct Heard {
     pub leads: BTreeMap<OrderId, u64>,
     /// How far it is in the orders in which it has a seat.
     pub progress: BTreeMap<OrderId, Progress>,
+    /// How long clients' writes at the orders that it leads took just before its last pulse, in microseconds; 0: there were
+    /// none.
+    pub writes_took_us: u64,
 }
 
 /// The others.
@@ -52,6 +55,7 @@ impl Peers {
                 (order.into(), Progress { applied, term, complete })
             });
             entry.progress = progress.collect();
+            entry.writes_took_us = pulse.writes_took_us;
         }
         let mut loads = self.loads.write();
         for load in &pulse.loads {
@@ -67,6 +71,12 @@ impl Peers {
     /// What is known of a radiant.
     pub fn of(&self, radiant: RadiantId) -> Option<Heard> {
         self.heard.read().get(&radiant).cloned()
+    }
+
+    /// When a radiant was heard last (monotonic, ns), and how long its clients' writes took just before that, in microseconds;
+    /// 0: there were none.
+    pub fn writes_took(&self, radiant: RadiantId) -> Option<(u64, u64)> {
+        self.heard.read().get(&radiant).map(|heard| (heard.at_ns, heard.writes_took_us))
     }
 
     /// Whether a radiant was heard lately.
@@ -98,6 +108,11 @@ impl Peers {
         let up = heard.iter().filter(|(_, heard)| now_ns.saturating_sub(heard.at_ns) <= SILENT_NS);
         let claims = up.filter_map(|(radiant, heard)| Some((*radiant, *heard.leads.get(&order)?)));
         claims.max_by_key(|(_, term)| *term)
+    }
+
+    /// The load of every shard of which any was heard.
+    pub fn loads(&self) -> BTreeMap<ShardId, Load> {
+        self.loads.read().clone()
     }
 
     /// A shard's load, as last heard.

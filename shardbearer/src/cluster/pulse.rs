@@ -19,6 +19,7 @@ use shardbearer_state::shard::shard_meta;
 
 use super::Cluster;
 use crate::leads::Lead;
+use crate::order::Took;
 
 /// Time between pulses.
 const PERIOD: Duration = Duration::from_millis(200);
@@ -98,9 +99,12 @@ fn compose(cluster: &Cluster, with_loads: bool) -> pb::Pulse {
         status: Some(super::status::of_myself(cluster)),
         ..pb::Pulse::default()
     };
+    let mut writes = Took::default();
     for order in cluster.orders.all() {
         let status = order.engine().status();
         pulse.orders.push(progress(order.id(), &status));
+        let Took { us, calls } = order.take_writes();
+        (writes.us, writes.calls) = (writes.us.saturating_add(us), writes.calls + calls);
         if !status.leading {
             continue;
         }
@@ -124,6 +128,7 @@ fn compose(cluster: &Cluster, with_loads: bool) -> pb::Pulse {
             }
         }
     }
+    pulse.writes_took_us = writes.us.checked_div(writes.calls).map_or(0, |us| us.max(1));
     if let Some(control) = cluster.control() {
         pulse.migration = cluster.migrations.last().as_ref().map(Into::into);
         let status = control.engine.status();

@@ -16,6 +16,7 @@ use shardbearer_core::membership::{MemberChange, Standing};
 use shardbearer_core::topology::Topology;
 use shardbearer_proto::pb;
 use shardbearer_state::membership::ask::{self, Action, Answer};
+use shardbearer_state::membership::capacity::{Capacity, Carries};
 use shardbearer_state::membership::plan::{self, Facts, Kind, Seen};
 use shardbearer_state::placement::rebalance::Rest;
 
@@ -171,10 +172,12 @@ fn facts(cluster: &Cluster, topology: &Topology, since_ns: u64) -> Facts {
             }
         };
         facts.seen.insert(radiant.id, seen);
+        facts.free_bytes.insert(radiant.id, heard.status.disk_free_bytes);
         for (order, progress) in heard.progress {
             facts.progress.insert((order, radiant.id), progress);
         }
     }
+    facts.loads = cluster.peers.loads();
     facts
 }
 
@@ -213,7 +216,7 @@ async fn attempt(
     let invalid = |why: String| RequestError::Refused(Refused::Invalid(why));
     let radiant = named(topology, &request.radiant).map_err(invalid)?;
     let action = action(topology, &request).map_err(invalid)?;
-    let Answer { change, steps, mut blockers, forced, effects, dangers } =
+    let Answer { change, steps, mut blockers, forced, effects, capacity, dangers } =
         ask::ask(topology, &facts(cluster, topology, 0), radiant, action);
     let change = match request.force {
         true => change.or(forced),
@@ -223,6 +226,7 @@ async fn attempt(
         epoch: topology.epoch.0,
         steps,
         effects,
+        capacity: capacity.into_iter().map(told).collect(),
         dangers,
         ..pb::MemberResponse::default()
     };
@@ -241,6 +245,13 @@ async fn attempt(
     }
     answer.blockers = blockers;
     Ok(answer)
+}
+
+fn told(capacity: Capacity) -> pb::RadiantCapacity {
+    let carries = |Carries { shards, keys, bytes }| Some(pb::Carries { shards, keys, bytes });
+    let Capacity { radiant, name, now, then, free_bytes } = capacity;
+    let (now, then) = (carries(now), carries(then));
+    pb::RadiantCapacity { radiant: radiant.0, name, now, then, disk_free_bytes: free_bytes }
 }
 
 fn action(topology: &Topology, request: &pb::MemberRequest) -> Result<Action, String> {

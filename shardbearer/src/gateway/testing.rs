@@ -189,7 +189,7 @@ impl Overview for Double {
     async fn timeline(&self) -> Result<pb::TimelineResponse, RequestError> {
         let events = self.epochs().await?.into_iter().map(crate::story::of_epoch).collect();
         let radiants = vec![pb::StoryRadiant { id: 9, name: "away".into(), answered: false }];
-        Ok(pb::TimelineResponse { events, radiants })
+        Ok(pb::TimelineResponse { events, radiants, left_out: 0 })
     }
 }
 

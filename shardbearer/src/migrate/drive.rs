@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shardbearer_core::error::{Refused, RequestError};
+use shardbearer_core::kv::{Migrated, Step};
 use shardbearer_core::migration::{Migration, MigrationChange};
 use shardbearer_state::migration::{Driver, Effect, Event, Failure, Pace};
 use shardbearer_state::shard::part;
@@ -26,7 +27,9 @@ pub(super) async fn drive(
     );
     let mut driver = Driver::new(record, Pace::default());
     let mut event = Event::Waited;
+    let mut heard = Heard::default();
     while order.engine().status().leading {
+        driver.others_took(heard.news(cluster, driver.record()));
         let effect = driver.step(cluster.world.monotonic_ns() / 1_000_000, event);
         event = match effect {
             Effect::Over => return tracing::info!(migration = %driver.record().id, "the migration is over"),
@@ -35,14 +38,12 @@ pub(super) async fn drive(
                 Event::Waited
             }
             Effect::Look => look(cluster, order, driver.record()).await,
-            Effect::Own(step) => {
-                let results = order.execute(vec![item(driver.record(), step)], STEP_DEADLINE).await;
-                Event::Own(one(results).map_err(|error| failure(&error, "destination")))
-            }
-            Effect::Source(step) => {
-                let from = driver.record().from;
-                let results = router.attempt(from, vec![item(driver.record(), step)], STEP_DEADLINE).await;
-                Event::Source(one(results).map_err(|error| failure(&error, "source")))
+            Effect::Own(step) => Event::Own(own(order, driver.record(), step).await),
+            Effect::Source(step) => Event::Source(source(router, driver.record(), step).await),
+            Effect::Both { own: step, source: question } => {
+                let record = driver.record();
+                let (taken, read) = tokio::join!(own(order, record, step), source(router, record, question));
+                Event::Both(taken, read)
             }
             Effect::Control(change, why) => {
                 tell(&change, driver.record(), &why);
@@ -52,6 +53,39 @@ pub(super) async fn drive(
             }
         };
     }
+}
+
+/// Until when the pulses of the two heralds are known, the source's first (monotonic, ns).
+#[derive(Default)]
+struct Heard([u64; 2]);
+
+impl Heard {
+    /// What is new of how long clients' writes take where the two orders are led, in microseconds.
+    fn news(&mut self, cluster: &Cluster, record: &Migration) -> [Option<u64>; 2] {
+        let heralds = [cluster.leads.herald(record.from), Some(cluster.me)];
+        let mut news = [None; 2];
+        for ((herald, until), news) in heralds.into_iter().zip(&mut self.0).zip(&mut news) {
+            let Some((at_ns, us)) = herald.and_then(|herald| cluster.peers.writes_took(herald)) else {
+                continue;
+            };
+            if at_ns > *until {
+                (*until, *news) = (at_ns, Some(us).filter(|us| *us > 0));
+            }
+        }
+        news
+    }
+}
+
+/// A step of this order.
+async fn own(order: &Order, record: &Migration, step: Step) -> Result<Migrated, Failure> {
+    let results = order.execute(vec![item(record, step)], STEP_DEADLINE).await;
+    one(results).map_err(|error| failure(&error, "destination"))
+}
+
+/// A step of the source, or a question.
+async fn source(router: &Router, record: &Migration, step: Step) -> Result<Migrated, Failure> {
+    let results = router.attempt(record.from, vec![item(record, step)], STEP_DEADLINE).await;
+    one(results).map_err(|error| failure(&error, "source"))
 }
 
 /// The record from the control order, and what this order has once it has applied everything it should.

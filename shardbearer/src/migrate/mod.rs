@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   control order ──record, by pulses──▶ drive_all, where the destination is led   (every step forward)
-//!                                        attend_all, where the source is led       (back, and away with the copy)
+//!                                        attend_all, where the source is led       (back)
 //!                                                    and wherever an order is led    (away with what is left over)
 //! ```
 //!

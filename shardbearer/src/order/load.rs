@@ -1,5 +1,5 @@
 //! How much each shard is read and written at its herald: counted with every request, and told as rates that are smoothed
-//! over some seconds, so that a burst is no reason to move anything.
+//! over some seconds, so that a burst is no reason to move anything. And how long clients' writes take there.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -47,11 +47,21 @@ struct Sample {
     writes_per_s: f64,
 }
 
+/// How long calls took together, in microseconds, and how many there were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Took {
+    /// Microseconds.
+    pub us: u64,
+    /// Calls.
+    pub calls: u64,
+}
+
 /// The shards of one order.
 #[derive(Default)]
 pub(super) struct Meter {
     counts: RwLock<BTreeMap<ShardId, Arc<Counts>>>,
     samples: Mutex<BTreeMap<ShardId, Sample>>,
+    writes: Mutex<Took>,
 }
 
 impl Meter {
@@ -63,6 +73,17 @@ impl Meter {
             let counter = if item.command.is_write() { &counts.writes } else { &counts.reads };
             counter.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Takes in how long a write of clients took.
+    pub(super) fn wrote(&self, us: u64) {
+        let mut writes = self.writes.lock();
+        (writes.us, writes.calls) = (writes.us.saturating_add(us), writes.calls + 1);
+    }
+
+    /// How long writes took since this was asked last.
+    pub(super) fn take_writes(&self) -> Took {
+        std::mem::take(&mut *self.writes.lock())
     }
 
     /// A shard's rates; `None` as long as it was not watched for long enough. To be asked about once a second.

@@ -42,7 +42,7 @@ use shardbearer_state::shard::{ShardMachine, shard_meta};
 
 use self::applier::MachineApplier;
 use self::load::Meter;
-pub use self::load::Rates;
+pub use self::load::{Rates, Took};
 use self::queue::Queue;
 use self::verify::Digest;
 use crate::kv::CallResult;
@@ -88,7 +88,12 @@ impl Order {
         self.meter.count(&items);
         let count = items.len();
         let result = if items.iter().any(|item| item.command.is_write()) {
-            self.write(items, deadline).await
+            let (clients, since) = (items.iter().all(is_clients), self.world.monotonic_ns());
+            let result = self.write(items, deadline).await;
+            if clients && result.is_ok() {
+                self.meter.wrote(self.world.monotonic_ns().saturating_sub(since) / 1_000);
+            }
+            result
         } else {
             self.read(items, deadline).await
         };
@@ -162,6 +167,11 @@ impl Order {
         self.meter.rates(shard, self.world.monotonic_ns())
     }
 
+    /// How long clients' writes took here since this was asked last, by those that were answered.
+    pub fn take_writes(&self) -> Took {
+        self.meter.take_writes()
+    }
+
     /// Removes what has expired, for each of the shards where something has. Returns whether anything was due.
     pub async fn sweep(&self, shards: &[ShardId], deadline: Duration) -> Result<bool, StorageError> {
         let now = self.world.wall_ms();
@@ -231,6 +241,11 @@ fn grows(command: &Command) -> bool {
         | Command::Adopt { .. }
         | Command::Sweep { .. } => false,
     }
+}
+
+/// Whether a client waits for it, and not a migration.
+fn is_clients(item: &Item) -> bool {
+    !matches!(item.command, Command::Migrate(_))
 }
 
 fn item(shard: ShardId, command: Command) -> Item {

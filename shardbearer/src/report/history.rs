@@ -122,6 +122,9 @@ pub struct Timeline {
     pub events: Vec<Event>,
     /// Names of radiants that did not answer, so that what they remember is missing.
     pub missing: Vec<String>,
+    /// So many older events had no room in the answer.
+    #[serde(default)]
+    pub left_out: u64,
 }
 
 /// Something that happened.
@@ -165,6 +168,7 @@ impl From<pb::TimelineResponse> for Timeline {
         Timeline {
             events: timeline.events.iter().map(event).collect(),
             missing: missing.map(|radiant| radiant.name.clone()).collect(),
+            left_out: timeline.left_out,
         }
     }
 }

@@ -45,6 +45,21 @@ pub fn merge(mut events: Vec<StoryEvent>) -> Vec<StoryEvent> {
     told.map(|(_, event)| event.clone()).collect()
 }
 
+/// As many of a story's last events as fit into so many bytes, and how many older ones that leaves out.
+pub fn latest(mut story: Vec<StoryEvent>, bytes: usize) -> (Vec<StoryEvent>, u64) {
+    let mut left = bytes;
+    // What an event costs in a list: its bytes, a tag and a length.
+    let fits = |event: &&StoryEvent| {
+        let cost = event.encoded_len() + 1 + prost::length_delimiter_len(event.encoded_len());
+        let room = left.checked_sub(cost);
+        left = room.unwrap_or(0);
+        room.is_some()
+    };
+    let kept = story.iter().rev().take_while(fits).count();
+    let left_out = story.len() - kept;
+    (story.split_off(left_out), left_out as u64)
+}
+
 /// The indexes in the order of the story.
 fn sort(events: &[StoryEvent]) -> Vec<usize> {
     let mut after: Vec<Vec<usize>> = vec![Vec::new(); events.len()];

@@ -24,7 +24,7 @@ use shardbearer_proto::pb::story_event::Kind;
 use shardbearer_state::membership::called_once;
 
 pub use self::draw::{Names, mermaid, words};
-pub use self::merge::merge;
+pub use self::merge::{latest, merge};
 
 /// Events that one radiant remembers: some hundred kilobytes, and days of a cluster that is well.
 const EVENTS_MAX: usize = 1_024;

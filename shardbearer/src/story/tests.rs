@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use prost::Message;
+
 use super::*;
 use crate::world::Real;
 
@@ -179,6 +181,24 @@ fn the_ring_is_bounded_and_tells_a_phase_once() {
     let all = story.all();
     assert_eq!(all.len(), EVENTS_MAX);
     assert_eq!(all.last().map(|event| (event.term, event.epoch)), Some((2 * EVENTS_MAX as u64 - 1, 4)));
+}
+
+#[test]
+fn of_a_long_story_the_end_is_told() {
+    let story: Vec<StoryEvent> = (1..=1_000)
+        .map(|number| StoryEvent { number, what: "x".repeat(100), ..StoryEvent::default() })
+        .collect();
+    assert_eq!(latest(story.clone(), usize::MAX), (story.clone(), 0));
+    let (kept, left_out) = latest(story.clone(), 10_000);
+    assert_eq!((kept.last(), kept.len() as u64 + left_out), (story.last(), 1_000));
+    let bytes =
+        pb::TimelineResponse { events: kept.clone(), ..pb::TimelineResponse::default() }.encoded_len();
+    assert!((9_800..=10_000).contains(&bytes), "{bytes}");
+    // One that is too large ends it: nothing in the middle is left out.
+    let mut holed = story;
+    holed[990].what = "x".repeat(20_000);
+    assert_eq!(latest(holed, 10_000).0.len(), 9);
+    assert_eq!(latest(kept, 0).0, Vec::new());
 }
 
 #[test]

@@ -15,6 +15,13 @@ pub enum Effect {
     Source(Step),
     /// A step of this order. Answered by [`Event::Own`].
     Own(Step),
+    /// A step of this order, and at the same time a question for the source. Answered by [`Event::Both`] when both are.
+    Both {
+        /// The step.
+        own: Step,
+        /// The question. It does not depend on the step.
+        source: Step,
+    },
     /// Wait so many milliseconds. Answered by [`Event::Waited`].
     Wait(u64),
     /// There is nothing more to do.
@@ -32,6 +39,8 @@ pub enum Event {
     Source(Result<Migrated, Failure>),
     /// This order's answer.
     Own(Result<Migrated, Failure>),
+    /// This order's answer and the source's.
+    Both(Result<Migrated, Failure>, Result<Migrated, Failure>),
     /// The time has passed.
     Waited,
 }

@@ -70,9 +70,10 @@ impl Driver {
     }
 
     /// A chunk has arrived while the source serves: is it the last such, and when may the next begin?
-    fn crossed(&mut self, took_ms: u64) {
+    fn crossed(&mut self, now_ms: u64) {
         let is_round = self.part.progress.complete;
-        if self.settled && self.chunk.bytes > ROUND_BYTES_SMALL as u64 && took_ms > PAUSE_MS_MAX {
+        let round_ms = now_ms.saturating_sub(self.chunk.since_ms);
+        if self.settled && self.chunk.bytes > ROUND_BYTES_SMALL as u64 && round_ms > PAUSE_MS_MAX {
             self.settled = false;
         }
         if is_round && !self.settled {
@@ -85,7 +86,7 @@ impl Driver {
                     format!("rows change as fast as they are copied: {} changes are left", self.backlog);
             }
         }
-        let wait_ms = self.pace.passed(self.chunk.bytes, took_ms);
+        let wait_ms = self.pace.passed(self.chunk.bytes, now_ms.saturating_sub(self.chunk.sent_ms));
         // Rounds of changes are paced like the image, with three exceptions, without which there might be no end. What changes
         // while a round that is the last waits would have to cross in the pause. Writers who have been faster than the
         // copy for many rounds are not caught up with by waiting. And if too many notes gather, the migration is called
@@ -119,7 +120,7 @@ impl Driver {
                         self.forget = Some(part.progress.through);
                     }
                     if forward {
-                        self.crossed(now_ms.saturating_sub(self.chunk.since_ms));
+                        self.crossed(now_ms);
                     }
                 }
                 let before = std::mem::replace(&mut self.part, part);

@@ -23,8 +23,17 @@ pub(super) enum Double {
     EndsTooEarly,
 }
 
+/// The source's answer as a double gives it.
+pub(super) fn broken(answer: Migrated, double: Option<Double>) -> Migrated {
+    match double {
+        Some(Double::ForgetsSessions) => lose(answer, true),
+        Some(Double::LosesChanges) => lose(answer, false),
+        _ => answer,
+    }
+}
+
 /// The source's answer without its sessions, and with a seal that knows nothing of them; or without records that changed.
-pub(super) fn lose(answer: Migrated, sessions: bool) -> Migrated {
+fn lose(answer: Migrated, sessions: bool) -> Migrated {
     let record = |row: &MovedRow| matches!(keys::carried(&row.key), Some(Carried::Record(_)));
     match answer {
         Migrated::Image { mut rows, complete, seen } => {

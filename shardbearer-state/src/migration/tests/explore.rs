@@ -14,7 +14,7 @@ use std::collections::HashSet;
 use shardbearer_core::migration::Phase;
 
 use super::doubles::Double;
-use super::model::{Bounds, State};
+use super::model::{Bounds, Lost, State};
 
 #[derive(Default)]
 struct Seen {
@@ -64,6 +64,7 @@ const NOTHING: Bounds = Bounds {
     cancel: false,
     gone: false,
     ends_every: 64,
+    piece: 0,
     double: None,
 };
 
@@ -96,6 +97,18 @@ fn a_herald_and_its_successor_do_no_harm() {
     holds("2 drivers, cancel", Bounds { drivers: 2, cancel: true, ..NOTHING });
 }
 
+/// A row at a time, so that each is read while the one before it is imported.
+#[test]
+fn rows_that_are_read_ahead_do_no_harm() {
+    let ahead = Bounds { piece: 1, ..NOTHING };
+    holds("1 driver, ahead, 1 loss, 1 write", Bounds { losses: 1, writes: 1, ..ahead });
+    holds(
+        "1 driver, ahead, 1 crash, 1 write, cancel",
+        Bounds { crashes: 1, writes: 1, cancel: true, ..ahead },
+    );
+    holds("2 drivers, ahead", Bounds { drivers: 2, ..ahead });
+}
+
 #[test]
 fn nobody_is_waited_for_and_whoever_comes_back_does_its_part() {
     holds("1 driver, 1 write, anybody is gone at any moment", Bounds { writes: 1, gone: true, ..NOTHING });
@@ -126,7 +139,7 @@ fn broken_doubles_are_caught() {
 fn a_lost_change_calls_the_migration_off() {
     let mut state = State::new(NOTHING);
     while !state.world.part(1).progress.complete {
-        state.act(0, false, None);
+        state.act(0, Lost::Nothing, None);
     }
     let undisturbed = state.clone();
     state.write(0, 1).expect("the source serves");

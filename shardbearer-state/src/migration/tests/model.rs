@@ -7,7 +7,7 @@ use std::hash::{Hash, Hasher};
 use shardbearer_core::kv::Standing;
 use shardbearer_core::migration::Phase;
 
-use super::doubles::{Double, lose};
+use super::doubles::{Double, broken};
 use super::*;
 use crate::migration::{Attendant, Driver, Duty, Effect, Event, FROZEN_MS_MAX, Failure, Pace, left_over};
 
@@ -28,7 +28,26 @@ pub(super) struct Bounds {
     pub gone: bool,
     /// From one in so many states the way to the end is tried; 0: from none.
     pub ends_every: u64,
+    /// How many bytes of rows the source is asked for at once; 0: more than there are.
+    pub piece: u64,
     pub double: Option<Double>,
+}
+
+impl Bounds {
+    fn driver(&self, record: &Migration) -> Driver {
+        let pace = if self.piece == 0 { Pace::default() } else { Pace::of_pieces(self.piece) };
+        Driver::new(record.clone(), pace)
+    }
+}
+
+/// What is lost of an effect.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lost {
+    Nothing,
+    /// All of it: it may still arrive later.
+    All,
+    /// Only the question, where a step and a question are sent together.
+    Question,
 }
 
 #[derive(Clone, Hash, PartialEq, Eq)]
@@ -59,7 +78,7 @@ impl State {
         assert_eq!(world.increment(0, "k", 0), Reply::Number { value: 1, revision: 1 });
         world.change(MigrationChange::Plan { shard: SHARD, to: ORDERS[1] }).expect("nothing moves");
         let mut state = State::of(world);
-        state.drivers = vec![state.drivers[0].clone(); bounds.drivers];
+        state.drivers = vec![(bounds.driver(state.drivers[0].0.record()), Effect::Wait(0)); bounds.drivers];
         state
     }
 
@@ -86,29 +105,33 @@ impl State {
     }
 
     /// A driver's effect happens and is answered, or is lost: then it may still happen later.
-    pub(super) fn act(&mut self, which: usize, lost: bool, double: Option<Double>) {
+    pub(super) fn act(&mut self, which: usize, lost: Lost, double: Option<Double>) {
         let (mut driver, effect) = self.drivers[which].clone();
         let failed = || Failure { why: "lost".into(), disk_full: false };
         let id = driver.record().id;
+        let question_lost = lost == Lost::Question;
+        let lost = lost == Lost::All;
         let event = match effect {
             Effect::Over => return,
             Effect::Wait(_) => Event::Waited,
             Effect::Look if lost => Event::Looked(None, self.world.part(1)),
             Effect::Look => Event::Looked(self.world.record().map(Box::new), self.world.part(1)),
+            Effect::Both { own, .. } if lost => {
+                self.late.insert(Message::Step(1, migrate(id, own)));
+                Event::Both(Err(failed()), Err(failed()))
+            }
+            Effect::Both { own, source } => {
+                let own = Ok(self.world.step(1, migrate(id, own)));
+                let read = broken(self.world.step(0, migrate(id, source)), double);
+                Event::Both(own, if question_lost { Err(failed()) } else { Ok(read) })
+            }
             Effect::Own(step) | Effect::Source(step) if lost => {
                 let source = matches!(self.drivers[which].1, Effect::Source(_));
                 self.late.insert(Message::Step(usize::from(!source), migrate(id, step)));
                 if source { Event::Source(Err(failed())) } else { Event::Own(Err(failed())) }
             }
             Effect::Own(step) => Event::Own(Ok(self.world.step(1, migrate(id, step)))),
-            Effect::Source(step) => {
-                let answer = self.world.step(0, migrate(id, step));
-                Event::Source(Ok(match double {
-                    Some(Double::ForgetsSessions) => lose(answer, true),
-                    Some(Double::LosesChanges) => lose(answer, false),
-                    _ => answer,
-                }))
-            }
+            Effect::Source(step) => Event::Source(Ok(broken(self.world.step(0, migrate(id, step)), double))),
             Effect::Control(change, why) => {
                 if double == Some(Double::ActivatesUndecided)
                     && matches!(change, MigrationChange::Commit { .. })
@@ -222,21 +245,24 @@ impl State {
         };
         for which in 0..self.drivers.len() {
             with(&|state| {
-                state.act(which, false, bounds.double);
+                state.act(which, Lost::Nothing, bounds.double);
                 Ok(())
             });
-            if self.losses < bounds.losses {
-                with(&|state| {
-                    state.losses += 1;
-                    state.act(which, true, bounds.double);
-                    Ok(())
-                });
+            let both = matches!(self.drivers[which].1, Effect::Both { .. });
+            for lost in [Lost::All, Lost::Question] {
+                if self.losses < bounds.losses && (both || lost == Lost::All) {
+                    with(&|state| {
+                        state.losses += 1;
+                        state.act(which, lost, bounds.double);
+                        Ok(())
+                    });
+                }
             }
             if self.crashes < bounds.crashes {
                 with(&|state| {
                     state.crashes += 1;
-                    let record = state.drivers[which].0.record().clone();
-                    state.drivers[which] = (Driver::new(record, Pace::default()), Effect::Wait(0));
+                    let anew = bounds.driver(state.drivers[which].0.record());
+                    state.drivers[which] = (anew, Effect::Wait(0));
                     Ok(())
                 });
             }
@@ -334,7 +360,7 @@ impl State {
         let mut state = self.clone();
         state.drivers.truncate(1);
         for _ in 0..200 {
-            state.act(0, false, double);
+            state.act(0, Lost::Nothing, double);
             state.attend(0, double);
             if state.world.record().is_some_and(|record| record.phase.is_over()) {
                 break;

@@ -3,7 +3,7 @@
 use shardbearer_core::kv::{Condition, ExpireWhen, Expiry, Standing};
 use shardbearer_core::migration::Phase;
 
-use super::model::{Bounds, State};
+use super::model::{Bounds, Lost, State};
 use super::*;
 use crate::migration::DISCARD_MS_MAX;
 
@@ -15,6 +15,7 @@ const CALM: Bounds = Bounds {
     cancel: false,
     gone: false,
     ends_every: 0,
+    piece: 0,
     double: None,
 };
 
@@ -34,7 +35,7 @@ fn source(state: &mut State, command: Command) -> Reply {
 fn copied() -> State {
     let mut state = State::new(CALM);
     while !state.world.part(1).progress.complete {
-        state.act(0, false, None);
+        state.act(0, Lost::Nothing, None);
     }
     state
 }
@@ -103,11 +104,11 @@ fn a_shard_comes_back_to_an_order_that_had_it() {
 fn a_migration_without_its_source_is_over_and_the_shard_may_come_back() {
     let mut state = copied();
     while state.world.record().expect("one").phase != Phase::Serving {
-        state.act(0, false, None);
+        state.act(0, Lost::Nothing, None);
     }
     let id = state.world.record().expect("one").id;
     while !state.world.part(1).standing.serves() {
-        state.act(0, false, None);
+        state.act(0, Lost::Nothing, None);
     }
     state.world.change(MigrationChange::Collected { id }).expect("the destination serves");
     assert_eq!(state.world.part(0).standing, Standing::Frozen, "nobody was there to drop it");
@@ -130,13 +131,13 @@ fn a_source_that_forgot_that_it_stopped_gives_the_shard_up_all_the_same() {
             if state.world.part(0).standing == forgotten {
                 before = state.world.clone();
             }
-            state.act(0, false, None);
+            state.act(0, Lost::Nothing, None);
         }
         assert_eq!(before.part(0).standing, forgotten);
         // It is told when all is over, too, if that was without it.
         let mut late = state.clone();
         while late.world.record().expect("one").phase != Phase::Collected {
-            late.act(0, false, None);
+            late.act(0, Lost::Nothing, None);
         }
         late.world.restore(0, &before);
         late.clear_up(0, None);
@@ -166,7 +167,7 @@ fn a_migration_without_its_destination_is_called_off_and_leaves_nothing() {
 
     let second = state.world.change(plan()).expect("nothing moves");
     let mut again = State::of(state.world);
-    (0..20).for_each(|_| again.act(0, false, None));
+    (0..20).for_each(|_| again.act(0, Lost::Nothing, None));
     assert_eq!(again.world.record().expect("planned").phase, Phase::Planned, "the first is in the way");
     again.clear_up(1, None);
     assert_eq!(again.world.part(1).standing, Standing::Gone);

@@ -18,7 +18,7 @@ use crate::cluster::Shape;
 const SOON: Duration = Duration::from_secs(10);
 
 /// Four orders on four radiants. Three of these have seats of the control order too.
-fn islands() -> Shape {
+pub(super) fn islands() -> Shape {
     Shape {
         radiants: 4,
         founders: 4,
@@ -34,7 +34,7 @@ fn islands() -> Shape {
 }
 
 /// The radiant that has the only seat of an order.
-fn home(scene: &Scene, order: OrderId) -> usize {
+pub(super) fn home(scene: &Scene, order: OrderId) -> usize {
     scene.seats(order)[0]
 }
 

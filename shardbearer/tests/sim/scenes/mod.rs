@@ -4,6 +4,7 @@
 mod asks;
 mod control_away;
 mod dead;
+mod lab;
 mod load;
 mod members;
 mod orders;

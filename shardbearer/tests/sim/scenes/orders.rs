@@ -15,7 +15,7 @@ use super::{Scene, play};
 use crate::cluster::Shape;
 
 /// One order at first and `more` later, on three radiants that do not wait long before they spread shards.
-fn growing(more: usize) -> Shape {
+pub(super) fn growing(more: usize) -> Shape {
     Shape {
         radiants: 3,
         founders: 3,
@@ -34,7 +34,7 @@ fn growing(more: usize) -> Shape {
 
 /// Waits until everybody knows that there are so many data orders, that all have a fair share of the shards, and that nothing
 /// moves.
-async fn spread(scene: &Scene, orders: usize) {
+pub(super) async fn spread(scene: &Scene, orders: usize) {
     let fair = || {
         scene.all(|running| {
             let topology = running.cluster.map.topology();
@@ -64,7 +64,7 @@ async fn come_and_go(scene: &Scene) {
 }
 
 /// An order joins. Whether a request was heard over a lossy net shows the configuration.
-async fn joins(scene: &Scene, at: usize) -> OrderId {
+pub(super) async fn joins(scene: &Scene, at: usize) -> OrderId {
     let highest = || scene.topology(at).orders.iter().map(|order| order.id).max().expect("there is one");
     let before = highest();
     // Its answer may be lost; it is not asked for twice, which would make two.
@@ -78,7 +78,7 @@ async fn joins(scene: &Scene, at: usize) -> OrderId {
     }
 }
 
-async fn leaves(scene: &Scene, at: usize, order: OrderId) {
+pub(super) async fn leaves(scene: &Scene, at: usize, order: OrderId) {
     while let Err(why) = scene.ask_orders(at, Kind::Remove(order.0)).await {
         let topology = scene.topology(at);
         if topology.order(order).is_none() || topology.policy.removing.contains(&order) {
