@@ -86,7 +86,9 @@ pub struct EngineStatus {
     /// On the herald: how far each member's log is known to match.
     pub matched: Vec<(RadiantId, u64)>,
     /// Of engines whose members are decided elsewhere: whether this member, by what is durable here, has all that was
-    /// acknowledged before the present list, so that it may lead the next. Once true for a `term`, it stays true for it.
+    /// acknowledged before the present list, so that it may lead the next. Once true for a `term`, it stays true for it. Of a
+    /// learner: whether it has that and its log goes on as the members' does, so that they would not wait for it long were it one
+    /// of them; this may become false again.
     pub complete: bool,
     /// The sentence that says why the engine stopped, if it did so by itself.
     pub failure: Option<String>,

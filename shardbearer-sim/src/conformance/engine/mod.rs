@@ -257,6 +257,7 @@ pub const LAWS: &[Law] = laws! {
         lists::all_but_one_fail_one_after_the_other
         lists::an_epoch_that_is_over_changes_nothing;
     [Needs::DecidedElsewhere, Needs::Snapshots] =>
+        lists::a_learner_that_needs_an_image_does_not_say_that_it_has_caught_up
         lists::a_learner_that_got_a_damaged_image_gets_another;
 };
 

@@ -31,6 +31,20 @@ pub(super) struct Bounds {
     pub double: Option<Double>,
 }
 
+impl Bounds {
+    /// One driver, and nothing goes wrong.
+    pub const CALM: Bounds = Bounds {
+        drivers: 1,
+        losses: 0,
+        crashes: 0,
+        writes: 0,
+        cancel: false,
+        gone: false,
+        ends_every: 0,
+        double: None,
+    };
+}
+
 #[derive(Clone, Hash, PartialEq, Eq)]
 pub(super) struct State {
     pub world: World,

@@ -32,6 +32,7 @@ enum Flaw {
     GivesUpOnDamage,
     ForgetsChangesOfMembers,
     TakesOldLists,
+    SaysThatItHasCaughtUp,
     KeepsItsLog,
     SaysEverythingFiveTimes,
     AnswersAfterItsEnd,
@@ -125,6 +126,11 @@ const FLAWS: &[(Flaw, &str, &str)] = &[
     (Flaw::ForgetsChangesOfMembers, "each_member_is_left_out_and_taken_back", "one of them leads"),
     (Flaw::ForgetsChangesOfMembers, "all_but_one_fail_one_after_the_other", "one of them leads"),
     (Flaw::TakesOldLists, "an_epoch_that_is_over_changes_nothing", "an old epoch is taken over"),
+    (
+        Flaw::SaysThatItHasCaughtUp,
+        "a_learner_that_needs_an_image_does_not_say_that_it_has_caught_up",
+        "a learner without an image",
+    ),
 ];
 
 #[test]
