@@ -243,7 +243,7 @@ async fn attempt(
     Ok(answer)
 }
 
-fn action(topology: &Topology, request: &pb::MemberRequest) -> Result<Action, String> {
+pub(super) fn action(topology: &Topology, request: &pb::MemberRequest) -> Result<Action, String> {
     use pb::member_request::Action as Asked;
     Ok(match request.action() {
         Asked::Unspecified => return Err("what is to become of the radiant is not said".into()),
