@@ -287,7 +287,21 @@ pub trait Applier: Send + Sync {
 
     /// Replaces the data by a received image, atomically and durably: after a crash at any moment
     /// either the old or the new state is there. An image older than what is applied is ignored.
-    async fn install(&self, snapshot: ReceivedSnapshot) -> Result<(), StorageError>;
+    ///
+    /// # Errors
+    /// [`InstallError::Refused`] leaves everything as it was; after [`InstallError::Failed`] nothing is applied any more.
+    async fn install(&self, snapshot: ReceivedSnapshot) -> Result<(), InstallError>;
+}
+
+/// Why an image was not installed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum InstallError {
+    /// It is not what was received, which was seen before anything was replaced: another one is to be had from who sent it.
+    #[error("the image is refused: {0}")]
+    Refused(StorageError),
+    /// The data cannot be replaced, or are in part.
+    #[error(transparent)]
+    Failed(#[from] StorageError),
 }
 
 /// An image being read.
