@@ -82,6 +82,14 @@ const DOUBLES: &[Double] = &[
         words: &["applied the same and differ"],
     },
     Double {
+        name: "data without checksums, of which a bit turns",
+        defects: disk(Flaw::ChecksNothing),
+        profile: "data",
+        operated: false,
+        seeds: 0..60,
+        words: &["applied the same and differ", "by the oracle", "by revisions"],
+    },
+    Double {
         name: "an order that forgets who asked, so that a repeated request applies twice",
         defects: engine(Defect::Forgetful),
         profile: "net",
