@@ -35,7 +35,7 @@ pub const PROFILES: &[Profile] = &[
     },
     Profile {
         name: "net",
-        faults: &[Isolation, OneWay, Parting, Clog, Swizzle],
+        faults: &[Isolation, OneWay, Parting, Clog],
         pause_ms: (100, 1_500),
         weather: ROUGH,
         budget: 1,
@@ -59,7 +59,7 @@ pub const PROFILES: &[Profile] = &[
     },
     Profile {
         name: "slow",
-        faults: &[Pause, Jump, SlowDisk, Clog],
+        faults: &[Pause, Jump, SlowDisk, Clog, Swizzle],
         pause_ms: (100, 1_500),
         weather: Weather::FAIR,
         budget: 1,

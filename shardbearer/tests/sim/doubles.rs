@@ -70,7 +70,7 @@ const DOUBLES: &[Double] = &[
         defects: disk(Flaw::CutsTooMuch),
         profile: "everything",
         operated: false,
-        seeds: 15..100,
+        seeds: 19..100,
         words: &["follows"],
     },
     Double {
@@ -86,8 +86,8 @@ const DOUBLES: &[Double] = &[
         defects: disk(Flaw::ChecksNothing),
         profile: "data",
         operated: false,
-        seeds: 0..60,
-        words: &["applied the same and differ", "by the oracle", "by revisions"],
+        seeds: 6..60,
+        words: &["applied the same and differ"],
     },
     Double {
         name: "an order that forgets who asked, so that a repeated request applies twice",
