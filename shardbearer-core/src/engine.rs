@@ -92,7 +92,9 @@ pub struct EngineStatus {
     /// On the herald: how far each member's log is known to match.
     pub matched: Vec<(RadiantId, u64)>,
     /// Of engines whose members are decided elsewhere: whether this member, by what is durable here, has all that was
-    /// acknowledged before the present list, so that it may lead the next. Once true for a `term`, it stays true for it.
+    /// acknowledged before the present list, so that it may lead the next. Once true for a `term`, it stays true for it. Of a
+    /// learner: whether it has that and its log goes on as the members' does, so that they would not wait for it long were it one
+    /// of them; this may become false again.
     pub complete: bool,
     /// The sentence that says why the engine stopped, if it did so by itself.
     pub failure: Option<String>,
@@ -291,7 +293,21 @@ pub trait Applier: Send + Sync {
 
     /// Replaces the data by a received image, atomically and durably: after a crash at any moment
     /// either the old or the new state is there. An image older than what is applied is ignored.
-    async fn install(&self, snapshot: ReceivedSnapshot) -> Result<(), StorageError>;
+    ///
+    /// # Errors
+    /// [`InstallError::Refused`] leaves everything as it was; after [`InstallError::Failed`] nothing is applied any more.
+    async fn install(&self, snapshot: ReceivedSnapshot) -> Result<(), InstallError>;
+}
+
+/// Why an image was not installed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum InstallError {
+    /// It is not what was received, which was seen before anything was replaced: another one is to be had from who sent it.
+    #[error("the image is refused: {0}")]
+    Refused(StorageError),
+    /// The data cannot be replaced, or are in part.
+    #[error(transparent)]
+    Failed(#[from] StorageError),
 }
 
 /// An image being read.

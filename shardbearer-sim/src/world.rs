@@ -10,16 +10,19 @@ use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngCore, SeedableRng};
 use shardbearer_core::world::{Nature, Task, Work, World};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::disk::Disk;
 use crate::lock;
 use crate::trace::Trace;
 
@@ -95,6 +98,7 @@ pub struct Life {
     state: Mutex<State>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
     spawned: AtomicU64,
+    disk: OnceLock<Arc<Disk>>,
 }
 
 #[derive(Default)]
@@ -115,7 +119,14 @@ impl Life {
             state: Mutex::default(),
             tasks: Mutex::default(),
             spawned: AtomicU64::new(0),
+            disk: OnceLock::new(),
         })
+    }
+
+    /// From now on work that waits for a disk waits for this one.
+    pub fn stand_on(&self, disk: &Arc<Disk>) {
+        // A second disk would be another machine's.
+        let _ = self.disk.set(disk.clone());
     }
 
     /// The life's name.
@@ -255,7 +266,20 @@ impl Nature for Of {
     }
 
     fn block(&self, work: Work) -> Task {
-        // On the only thread there is: what takes time on a real disk takes it in `disk`.
-        Box::pin(async move { work() })
+        // On the only thread there is: what takes time on a real disk takes it in `disk`, or here before it begins.
+        let takes = self.0.disk.get().map_or(Duration::ZERO, |disk| disk.data_takes());
+        if takes.is_zero() {
+            return Box::pin(async move { work() });
+        }
+        // In a task of its own: it is done also if nobody waits for it any more.
+        let (done, waits) = oneshot::channel();
+        self.0.spawn("slow-work", async move {
+            tokio::time::sleep(takes).await;
+            work();
+            let _ = done.send(());
+        });
+        Box::pin(async move {
+            let _ = waits.await;
+        })
     }
 }

@@ -89,6 +89,15 @@ impl LogState {
         self.durable.get(&order).map(OrderLog::all).unwrap_or_default()
     }
 
+    /// All entries that are durable, in a stable order.
+    pub(super) fn durable_positions(&self) -> Vec<(OrderId, LogPos)> {
+        let entries = |(order, log): (&OrderId, &OrderLog)| {
+            let order = *order;
+            log.entries.iter().map(move |record| (order, record.position)).collect::<Vec<_>>()
+        };
+        self.durable.iter().flat_map(entries).collect()
+    }
+
     fn settle(&mut self, count: usize, flaw: Option<Flaw>) -> Vec<LogDone> {
         let mut done = Vec::new();
         for (order, change, report) in self.pending.drain(..count) {
@@ -145,7 +154,14 @@ impl SimLog {
             Trouble::None => Ok(()),
             // Others are taken, and fail when they are to be durable.
             Trouble::Failing if state.rng.random_bool(0.5) => Err(LogError::Io("the disk fails".into())),
-            Trouble::Failing | Trouble::Unreadable | Trouble::Damaged => Ok(()),
+            Trouble::Failing | Trouble::Unreadable | Trouble::Damaged | Trouble::FailingData => Ok(()),
+            // Others go to segments that have their room.
+            Trouble::NoRoom if state.rng.random_bool(0.5) => {
+                drop(state);
+                self.disk.universe.trace.cover("no room for the log");
+                Err(LogError::Full("no space left on the disk".into()))
+            }
+            Trouble::NoRoom => Ok(()),
         }
     }
 
@@ -259,6 +275,8 @@ impl LogStore for SimLog {
             }
             found.push(record.clone());
         }
+        drop(state);
+        self.disk.check_entries(order, &found)?;
         Ok(found)
     }
 

@@ -4,6 +4,7 @@
 //! [`Disk::crash`] throws away a suffix, of random length, of what was not synced: what a loss of power leaves after
 //! recovery cut off a torn tail. A [`Flaw`] makes a disk break its promises, for tests that must notice.
 
+mod ill;
 pub mod log;
 pub mod storage;
 
@@ -19,6 +20,7 @@ use shardbearer_core::log::{LogPos, LogRecord};
 use shardbearer_core::storage::Space;
 use tokio::sync::Notify;
 
+use self::ill::Turned;
 use self::log::{LogState, SimLog};
 use self::storage::{Rows, SimStorage, StorageState};
 use crate::lock;
@@ -35,6 +37,8 @@ pub enum Flaw {
     LosesRows,
     /// A log that is cut loses the entry before the cut too.
     CutsTooMuch,
+    /// Data have no checksums: a bit that turned is given back as it is.
+    ChecksNothing,
 }
 
 /// What a picture of the data leaves out, see [`Disk::lie`].
@@ -73,12 +77,28 @@ pub enum Trouble {
     Unreadable,
     /// What is read is not what was written; checksums say so.
     Damaged,
+    /// The next commit of data fails, and all after it; of the first it is open whether it is done.
+    FailingData,
+    /// Nothing more can be written, neither log nor data, until there is room: also after a start.
+    NoRoom,
+}
+
+/// What a machine keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// Entries of orders.
+    Log,
+    /// Rows.
+    Data,
 }
 
 struct State {
     rng: StdRng,
     pace: Pace,
     trouble: Trouble,
+    turned: Option<Turned>,
+    /// Longest time that what waits for the data takes beyond the usual, in milliseconds.
+    data_ms_max: u64,
     free_bytes: u64,
     lie: Option<Lie>,
     log: LogState,
@@ -104,6 +124,8 @@ impl Disk {
             rng: universe.rng(&format!("disk of {name}")),
             pace: Pace::USUAL,
             trouble: Trouble::None,
+            turned: None,
+            data_ms_max: 0,
             free_bytes: PLENTY,
             lie: None,
             log: LogState::default(),
@@ -135,7 +157,9 @@ impl Disk {
         let State { rng, log, storage, trouble, .. } = &mut *state;
         let (kept, lost) = log.crash(rng, self.flaw);
         let (batches_kept, batches_lost) = storage.crash(rng);
-        *trouble = Trouble::None;
+        if *trouble != Trouble::NoRoom {
+            *trouble = Trouble::None;
+        }
         drop(state);
         if lost > 0 {
             self.universe.trace.cover("unsynced log writes lost");
@@ -169,7 +193,7 @@ impl Disk {
     /// Why nothing can be read at the moment, and whether bytes are damaged.
     fn unreadable(&self) -> Option<(&'static str, bool)> {
         let (why, damaged) = match lock(&self.state).trouble {
-            Trouble::None | Trouble::Failing => return None,
+            Trouble::None | Trouble::Failing | Trouble::FailingData | Trouble::NoRoom => return None,
             Trouble::Unreadable => ("the disk cannot be read", false),
             Trouble::Damaged => ("a checksum does not match", true),
         };
@@ -202,11 +226,6 @@ impl Disk {
             () = usual => {}
             () = mended => tokio::time::sleep(Duration::from_millis(self.sync_ms())).await,
         }
-    }
-
-    /// Makes the disk fail from now on.
-    pub fn set_trouble(&self, trouble: Trouble) {
-        lock(&self.state).trouble = trouble;
     }
 
     /// Makes the disk full, or gives it space again.

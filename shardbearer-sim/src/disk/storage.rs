@@ -9,7 +9,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use shardbearer_core::storage::{Batch, Durability, KeyRange, Space, StorageEngine, StorageError, View};
 
-use super::{Disk, Flaw, Lie};
+use super::{Disk, Flaw, Lie, Trouble};
 use crate::lock;
 use crate::world::Life;
 
@@ -27,7 +27,12 @@ pub(super) struct StorageState {
     live: Arc<Spaces>,
     durable: Arc<Spaces>,
     unsynced: VecDeque<Batch>,
+    /// Commits since somebody made room, while the data are slow.
+    since_room: usize,
 }
+
+/// Commits after which slow data want somebody to wait for them.
+const FULL_AFTER: usize = 8;
 
 fn apply(spaces: &mut Arc<Spaces>, batch: &Batch) {
     let spaces = Arc::make_mut(spaces);
@@ -62,6 +67,7 @@ impl StorageState {
         self.settle(kept);
         self.unsynced.clear();
         self.live = self.durable.clone();
+        self.since_room = 0;
         (kept, total - kept)
     }
 
@@ -70,7 +76,7 @@ impl StorageState {
         let mut durable = self.durable.clone();
         let kept = rng.random_range(0..=self.unsynced.len());
         self.unsynced.iter().take(kept).for_each(|batch| apply(&mut durable, batch));
-        StorageState { live: durable.clone(), durable, unsynced: VecDeque::new() }
+        StorageState { live: durable.clone(), durable, ..StorageState::default() }
     }
 }
 
@@ -89,11 +95,22 @@ impl SimStorage {
         if self.life.is_dead() { Err(StorageError::Io("the radiant is dead".into())) } else { Ok(()) }
     }
 
+    /// Why nothing can be written at the moment.
+    fn unwritable(&self) -> Option<StorageError> {
+        let (why, covered) = match lock(&self.disk.state).trouble {
+            Trouble::FailingData => ("the disk does not take the data", "data write failed"),
+            Trouble::NoRoom => ("no space left on the disk", "no room for the data"),
+            Trouble::None | Trouble::Failing | Trouble::Unreadable | Trouble::Damaged => return None,
+        };
+        self.disk.universe.trace.cover(covered);
+        Some(StorageError::Io(why.into()))
+    }
+
     /// What the disk makes of a batch, given its flaw.
     fn spoil(&self, batch: Batch, rng: &mut StdRng) -> Batch {
         let lost = |space: Space, rng: &mut StdRng| match self.disk.flaw {
             Some(Flaw::LosesRows) => matches!(space, Space::Shard { .. }) && rng.random_ratio(1, 500),
-            Some(Flaw::AcksBeforeDurable | Flaw::ForgetsHardState | Flaw::CutsTooMuch) | None => false,
+            Some(_) | None => false,
         };
         let mut spoilt = Batch::default();
         for (space, key, value) in batch.into_rows() {
@@ -115,11 +132,22 @@ impl StorageEngine for SimStorage {
 
     fn commit(&self, batch: Batch, durability: Durability) -> Result<(), StorageError> {
         self.check()?;
+        let failure = self.unwritable();
         let mut state = lock(&self.disk.state);
-        let super::State { rng, storage, .. } = &mut *state;
+        let super::State { rng, storage, data_ms_max, .. } = &mut *state;
+        // Of a write that fails nobody knows whether it is done; after it the radiant ends.
+        if let Some(failure) = &failure
+            && rng.random_bool(0.5)
+        {
+            return Err(failure.clone());
+        }
         let batch = if self.disk.flaw.is_some() { self.spoil(batch, rng) } else { batch };
         apply(&mut storage.live, &batch);
         storage.unsynced.push_back(batch);
+        storage.since_room += usize::from(*data_ms_max > 0);
+        if let Some(failure) = failure {
+            return Err(failure);
+        }
         let count = match durability {
             Durability::Synced => storage.unsynced.len(),
             Durability::Buffered => storage.unsynced.len().saturating_sub(UNSYNCED_MAX),
@@ -128,8 +156,20 @@ impl StorageEngine for SimStorage {
         Ok(())
     }
 
+    fn is_full(&self) -> bool {
+        let state = lock(&self.disk.state);
+        state.data_ms_max > 0 && state.storage.since_room >= FULL_AFTER
+    }
+
+    fn make_room(&self) {
+        lock(&self.disk.state).storage.since_room = 0;
+    }
+
     fn drop_space(&self, space: Space) -> Result<(), StorageError> {
         self.check()?;
+        if let Some(failure) = self.unwritable() {
+            return Err(failure);
+        }
         let mut state = lock(&self.disk.state);
         let storage = &mut state.storage;
         Arc::make_mut(&mut storage.live).remove(&space);
@@ -179,7 +219,8 @@ impl Picture {
 impl View for Picture {
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
         self.check()?;
-        Ok(self.rows.get(&space).and_then(|rows| rows.get(key)).cloned())
+        let value = self.rows.get(&space).and_then(|rows| rows.get(key)).cloned();
+        value.map(|value| self.disk.check_row(space, key, value)).transpose()
     }
 
     fn scan(&self, space: Space, range: &KeyRange) -> shardbearer_core::storage::Rows<'_> {
@@ -193,6 +234,9 @@ impl View for Picture {
             None => Bound::Unbounded,
         };
         let rows = rows.range::<[u8], _>((Bound::Included(range.start.as_slice()), end));
-        Box::new(rows.map(|(key, value)| Ok((key.clone(), value.clone()))))
+        Box::new(rows.map(move |(key, value)| {
+            let value = self.disk.check_row(space, key, value.clone())?;
+            Ok((key.clone(), value))
+        }))
     }
 }

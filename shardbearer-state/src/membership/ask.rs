@@ -112,10 +112,7 @@ fn pretend(topology: &Topology, facts: &mut Facts) {
         let applied = furthest.map(|progress| progress.applied).max().unwrap_or_default();
         for seat in order.seats() {
             if facts.seen.get(&seat).is_some_and(|seen| seen.silent_ms < facts.suspicion_ms) {
-                facts.progress.insert(
-                    (order.id, seat),
-                    Progress { term, applied, complete: order.members.contains(&seat) },
-                );
+                facts.progress.insert((order.id, seat), Progress { term, applied, complete: true });
             }
         }
     }

@@ -70,8 +70,9 @@ impl Sight<'_> {
                 && self.is_steady(**learner)
                 && progress.term == now.epoch.0
                 && progress.applied + BEHIND_MAX >= head
-                // Who has nothing needs all the data, however short the log is, and the chain would wait for that.
-                && (progress.applied > 0 || head == 0)
+                // Whose log does not go on as the others' does needs all the data, however few entries it lacks, and the chain
+                // would wait for that.
+                && progress.complete
         };
         let learner = *now.learners.iter().find(caught_up)?;
         let members = now.members.iter().copied().chain([learner]).collect();

@@ -47,7 +47,7 @@ pub struct Progress {
     pub term: u64,
     /// What is applied.
     pub applied: u64,
-    /// See `EngineStatus::complete`.
+    /// See `EngineStatus::complete`; of a learner, whether it has caught up.
     pub complete: bool,
 }
 

@@ -16,6 +16,7 @@
 
 mod attempts;
 pub mod control;
+pub(crate) mod fuzz;
 pub mod history;
 pub mod migrations;
 pub mod peers;

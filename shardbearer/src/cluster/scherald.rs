@@ -254,7 +254,7 @@ fn told(capacity: Capacity) -> pb::RadiantCapacity {
     pb::RadiantCapacity { radiant: radiant.0, name, now, then, disk_free_bytes: free_bytes }
 }
 
-fn action(topology: &Topology, request: &pb::MemberRequest) -> Result<Action, String> {
+pub(super) fn action(topology: &Topology, request: &pb::MemberRequest) -> Result<Action, String> {
     use pb::member_request::Action as Asked;
     Ok(match request.action() {
         Asked::Unspecified => return Err("what is to become of the radiant is not said".into()),

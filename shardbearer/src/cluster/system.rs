@@ -214,7 +214,7 @@ impl Seen {
 }
 
 /// Takes over what is newer.
-fn learn(told: &mut Told, said: &pb::LogEndResponse) -> Result<(), RequestError> {
+pub(super) fn learn(told: &mut Told, said: &pb::LogEndResponse) -> Result<(), RequestError> {
     // What cannot be read may be the newest: without it, it is not known what goes on.
     let unreadable =
         |why: String| unavailable(format!("the configuration of a radiant cannot be read: {why}"));

@@ -15,6 +15,7 @@ use shardbearer_proto::pb::control_response::Kind as Said;
 use shardbearer_proto::{convert, pb};
 
 use super::messages::{self, Kind, again, kinds};
+use crate::cluster::fuzz as cluster;
 use crate::report::{self, history, rebalance};
 use crate::router;
 use crate::story;
@@ -65,14 +66,14 @@ pub(super) const RESPONSES: &[Kind] = kinds! {
     // What they ask.
     MapRequest,
     StatusRequest,
-    EpochsRequest,
+    EpochsRequest => |raw| each(raw, cluster::epochs),
     EpochAtRequest,
     RevertRequest,
     MoveRequest,
-    RebalanceRequest,
+    RebalanceRequest => |raw| each(raw, cluster::rebalance),
     ExplainRequest,
-    MemberRequest,
-    ResetRequest,
+    MemberRequest => |raw| each(raw, cluster::member),
+    ResetRequest => |raw| each(raw, cluster::reset),
     TimelineRequest,
     DigestRequest,
 };
@@ -147,6 +148,7 @@ fn control(answer: pb::ControlResponse) {
 
 /// What a radiant says of a log, also where it is handed on.
 pub(super) fn log_end(end: pb::LogEndResponse) {
+    cluster::log_end(end.clone());
     end.topology.into_iter().for_each(|topology| drop(there_and_back::<_, Topology>(topology)));
     end.migration.into_iter().for_each(migration);
 }

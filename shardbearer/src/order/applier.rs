@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use parking_lot::Mutex;
 use shardbearer_core::engine::{
-    Applied, Applier, Committed, ReceivedSnapshot, SnapshotReader, SnapshotWriter,
+    Applied, Applier, Committed, InstallError, ReceivedSnapshot, SnapshotReader, SnapshotWriter,
 };
 use shardbearer_core::ids::OrderId;
 use shardbearer_core::log::LogPos;
@@ -292,14 +292,14 @@ impl<M: StateMachine> Applier for MachineApplier<M> {
         Ok(Box::new(ImageWriter::create(&self.snapshots)?))
     }
 
-    async fn install(&self, received: ReceivedSnapshot) -> Result<(), StorageError> {
+    async fn install(&self, received: ReceivedSnapshot) -> Result<(), InstallError> {
         let (turn, this) = (self.elsewhere().await?, self.this());
         // It takes as long as the disk takes for all of an order's data, and this thread has heartbeats to carry.
         let installed = self.world.block(move || {
             let _turn = turn;
             this.install_now(&received)
         });
-        installed.await.unwrap_or_else(|| Err(StorageError::Io("installing an image panicked".into())))
+        installed.await.unwrap_or_else(|| Err(StorageError::Io("installing an image panicked".into()).into()))
     }
 }
 

@@ -1,16 +1,17 @@
 //! Putting a received image in the place of an order's rows, and finishing that after a crash. All of it waits for the disk.
 //!
 //! ```text
-//!   record of the install, synced ──▶ old rows dropped ──▶ rows of the image, by parts ──▶ position; record gone, synced
+//!   read once more ──▶ record of the install, synced ──▶ old rows dropped ──▶ rows of the image, by parts ──▶ position; record gone, synced
 //! ```
 //!
-//! From the first commit to the last the rows are of two states, and only the image says which they will be.
+//! An image that turns out to be damaged before the record is refused, and nothing has happened. From the record to the last commit the rows
+//! are of two states, and only the image says which they will be: one that is damaged then stops the replica for good.
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use shardbearer_core::engine::{Applier, ReceivedSnapshot};
+use shardbearer_core::engine::{Applier, InstallError, ReceivedSnapshot};
 use shardbearer_core::ids::OrderId;
 use shardbearer_core::machine::StateMachine;
 use shardbearer_core::storage::{Batch, Durability, KeyRange, Space, StorageEngine, StorageError};
@@ -33,14 +34,20 @@ pub(super) fn finish(
 }
 
 impl<M: StateMachine> MachineApplier<M> {
-    pub(super) fn install_now(&self, received: &ReceivedSnapshot) -> Result<(), StorageError> {
+    pub(super) fn install_now(&self, received: &ReceivedSnapshot) -> Result<(), InstallError> {
         let mut state = self.state.lock();
         if let Some(failure) = &state.failure {
-            return Err(failure.clone());
+            return Err(failure.clone().into());
         }
         if received.applied.position.index <= self.applied().position.index {
             received::discard(&received.place);
             return Ok(());
+        }
+        // Once more: it has waited, and from the record on there is no way back.
+        if let Err(error) = received::verify(Path::new(&received.place)) {
+            tracing::warn!("an image that waited is not installed, another will come: {error}");
+            received::discard(&received.place);
+            return Err(InstallError::Refused(error));
         }
         self.installs.fetch_add(1, Ordering::SeqCst);
         let installed = self.replace_rows(&mut state, &received.place);
@@ -51,7 +58,7 @@ impl<M: StateMachine> MachineApplier<M> {
             // Nothing is answered any more from what may be half of an image.
             Err(error) => state.failure = Some(error.clone()),
         }
-        installed
+        Ok(installed?)
     }
 
     fn replace_rows(&self, state: &mut Applying<M>, place: &str) -> Result<(), StorageError> {

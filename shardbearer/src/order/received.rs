@@ -85,7 +85,7 @@ impl Drop for ImageWriter {
 }
 
 /// Reads the whole file once, so that a damaged image is found before anything is replaced.
-fn verify(path: &Path) -> Result<Applied, StorageError> {
+pub(super) fn verify(path: &Path) -> Result<Applied, StorageError> {
     let mut image = open_file(path)?;
     let applied = image.applied().clone();
     image.try_for_each(|row| row.map(drop))?;

@@ -67,6 +67,12 @@ const CRATES: &[Crate] = &[
         others: Some(&["async-trait", "bytes"]),
         never: &[],
     },
+    Crate {
+        name: "examples/own-parts",
+        ours: &["shardbearer-core"],
+        others: Some(&["async-trait", "bytes", "tokio"]),
+        never: &[],
+    },
 ];
 
 /// Lines that a file may have, this one included.

@@ -89,11 +89,39 @@ fn converted(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
+/// Messages of which a file's free functions make something, or nothing: those that return a `Result` or an `Option`.
+fn understood(text: &str) -> Vec<&str> {
+    let mut names = Vec::new();
+    for (before, rest) in text.match_indices("fn ").map(|(at, _)| text.split_at(at)) {
+        let head = rest.split(['{', ';']).next().unwrap_or_default();
+        let plain = !before.ends_with("async ") && !head.contains("self");
+        let Some((takes, gives)) = head.split_once("->").filter(|_| plain) else { continue };
+        if !gives.contains("Result<") && !gives.contains("Option<") {
+            continue;
+        }
+        names.extend(takes.split("pb::").skip(1).filter_map(|rest| {
+            let name = rest.split(|one: char| !one.is_alphanumeric()).next()?;
+            name.starts_with(char::is_uppercase).then_some(name)
+        }));
+    }
+    names
+}
+
+#[test]
+fn what_free_functions_understand_is_found() {
+    let text = "impl From<pb::Pulse> for P {}\nfn f(a: u8, b: &pb::MapRequest) -> Result<u8, String> {}\n\
+                fn g(\n    a: Option<pb::Move>,\n) -> Option<u8> {}\nasync fn h(a: pb::Pulse) -> Option<u8> {}\n\
+                fn i(&self, a: pb::Pulse) -> Option<u8> {}\nfn j(a: pb::Pulse) -> u8 {}\n\
+                fn k(a: u8) -> Option<pb::Pulse> {}\nfn l(a: &pb::move_request::Kind) -> Option<u8> {}";
+    assert_eq!(understood(text), ["MapRequest", "Move"]);
+    assert_eq!(converted(text).collect::<Vec<_>>(), ["Pulse"]);
+}
+
 #[test]
 fn every_conversion_is_tried_by_a_fuzz_target() {
     let with = kinds().filter(|kind| kind.convert.is_some()).map(|kind| full(kind.name));
     let tried = Schema::read().reached(with);
-    let mut found = 0;
+    let (mut found, mut free) = (0, 0);
     for (path, text) in sources() {
         // The commands for people only move fields from one struct to another.
         if path.contains("/tests") || path.contains("/src/cli/") {
@@ -103,6 +131,10 @@ fn every_conversion_is_tried_by_a_fuzz_target() {
             found += 1;
             assert!(tried.contains(&full(name)), "{path}: no target tries pb::{name}");
         }
+        for name in understood(&text) {
+            free += 1;
+            assert!(tried.contains(&full(name)), "{path}: no target tries what becomes of pb::{name}");
+        }
     }
-    assert!(found > 20, "{found} conversions cannot be all");
+    assert!(found > 20 && free > 10, "{found} conversions and {free} functions cannot be all");
 }

@@ -94,6 +94,22 @@ fn recorder(universe: &Arc<Universe>) -> Recorder {
     })
 }
 
+/// Makes what a radiant waits for by its configuration as much shorter as its clock runs too fast. All tasks wait on one virtual clock,
+/// which cannot be bent for some of them: what they wait for can. Times that are written in the program stay as they are.
+fn bend_timers(config: &mut Config, drift_ppm: i64) {
+    let bent = |ms: &mut u64| {
+        let real = i128::from(*ms) * 1_000_000 / i128::from(1_000_000 + drift_ppm);
+        *ms = u64::try_from(real).expect("clocks drift by less than they run");
+    };
+    bent(&mut config.bootstrap.window_ms);
+    bent(&mut config.consensus.heartbeat_ms);
+    bent(&mut config.consensus.election_timeout_ms);
+    bent(&mut config.membership.suspicion_ms);
+    bent(&mut config.membership.down_grace_ms);
+    bent(&mut config.rebalance.settle_ms);
+    bent(&mut config.rebalance.cool_down_ms);
+}
+
 impl Cluster {
     pub fn new(universe: Arc<Universe>, shape: &Shape, folder: &Path) -> Arc<Cluster> {
         let Shape { radiants, profile, mix, defects, .. } = *shape;
@@ -117,10 +133,11 @@ impl Cluster {
             config.consensus.engine = mix.control.into();
             config.consensus.engines = mix.data.iter().map(|name| (*name).to_owned()).collect();
             (shape.settings)(&mut config);
+            let drift = rng.random_range(-profile.drift_ppm..=profile.drift_ppm);
+            bend_timers(&mut config, drift);
             let disk = disks[number].clone();
             let engines = observer::engines(&universe, &disks, &disk, &shared, &defects);
             let machine = Machine::new(&universe, &net, disk, config, engines, defects.beacons);
-            let drift = rng.random_range(-profile.drift_ppm..=profile.drift_ppm);
             machine.clock.drift_ppm.store(drift, std::sync::atomic::Ordering::Relaxed);
             if drift != 0 {
                 universe.trace.cover("clock that drifts");
@@ -173,7 +190,7 @@ impl Cluster {
         match act {
             Act::Crash(one) => self.machines[one].crash().await,
             Act::Stop(one) => self.machines[one].stop().await,
-            Act::Start(one) => {
+            Act::Start(one) | Act::Restart(one) => {
                 // After a failed disk the process is to be cleared away first.
                 self.machines[one].crash().await;
                 self.machines[one].start();
@@ -192,12 +209,19 @@ impl Cluster {
                     self.net.clog(from, to, Duration::from_millis(time_ms));
                 }
             }
+            Act::ClogWay(from, to, time_ms) => {
+                let (from, to) = addresses(from, to);
+                self.net.clog(from, to, Duration::from_millis(time_ms));
+            }
             Act::Jump(one, by_ms) => {
                 let clock = &self.machines[one].clock.wall_ms;
                 clock.store(by_ms, std::sync::atomic::Ordering::Relaxed);
             }
             Act::Pace(one, pace) => self.machines[one].disk.set_pace(pace),
+            Act::PaceData(one, ms_max) => self.machines[one].disk.set_data_pace(ms_max),
             Act::Fail(one, trouble) => self.machines[one].fail(trouble),
+            Act::Turn(one, kept) => self.machines[one].turn(kept),
+            Act::Mend(one) => self.machines[one].disk.mend(),
             Act::Fill(one, full) => self.machines[one].disk.set_full(full),
             Act::Weather(weather) => self.net.set_weather(weather),
         }

@@ -70,7 +70,7 @@ const DOUBLES: &[Double] = &[
         defects: disk(Flaw::CutsTooMuch),
         profile: "everything",
         operated: false,
-        seeds: 15..100,
+        seeds: 19..100,
         words: &["follows"],
     },
     Double {
@@ -79,6 +79,14 @@ const DOUBLES: &[Double] = &[
         profile: "calm",
         operated: false,
         seeds: 0..10,
+        words: &["applied the same and differ"],
+    },
+    Double {
+        name: "data without checksums, of which a bit turns",
+        defects: disk(Flaw::ChecksNothing),
+        profile: "data",
+        operated: false,
+        seeds: 6..60,
         words: &["applied the same and differ"],
     },
     Double {

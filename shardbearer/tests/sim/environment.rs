@@ -91,6 +91,7 @@ impl Environment for Virtual {
     }
 
     fn open(&self, _: &Config, _: &Path, _: &Path) -> Result<Stores, String> {
+        self.disk.read_log().map_err(|error| error.to_string())?;
         let log = self.disk.open_log(&self.life);
         let storage = self.disk.open_storage(&self.life);
         // A radiant that stopped is treated as one that crashed: what it had not synced may be gone.

@@ -8,7 +8,7 @@ use shardbearer::config::Config;
 use shardbearer::engine::Engines;
 use shardbearer::node::{self, NodeError, Running};
 use shardbearer_core::membership::Standing;
-use shardbearer_sim::disk::{Disk, Trouble};
+use shardbearer_sim::disk::{Disk, Kept, Trouble};
 use shardbearer_sim::net::Net;
 use shardbearer_sim::world::{Clock, Life, Universe};
 use tokio::sync::mpsc;
@@ -17,6 +17,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::doubles::BeaconLie;
 use super::environment::{Virtual, VirtualLinks};
+
+/// What the disks here say of themselves.
+const ILL: [&str; 3] = ["the disk", "the sync failed", "a checksum does not match"];
 
 /// An outage in which the others compact their logs.
 const LONG_MS: u64 = 3_000;
@@ -48,6 +51,8 @@ struct Process {
     running: Option<Arc<Running>>,
     result: Arc<Mutex<Option<Result<(), NodeError>>>>,
     links: Arc<Mutex<Option<Arc<VirtualLinks>>>>,
+    /// That it ended for its disk was counted.
+    noted: bool,
 }
 
 impl Process {
@@ -105,6 +110,7 @@ impl Machine {
         let start = self.starts.fetch_add(1, Ordering::Relaxed);
         self.universe.event(format_args!("{} starts for time {}", self.name, start + 1));
         let life = Life::begin(&self.universe, &format!("{}.{start}", self.name), &self.clock);
+        life.stand_on(&self.disk);
         let links = Arc::default();
         let environment = Arc::new(Virtual {
             net: self.net.clone(),
@@ -126,7 +132,7 @@ impl Machine {
             let how = prepared.run(stopping, sender, true).await;
             *ended.lock() = Some(how);
         });
-        *process = Some(Process { life, stop, main, opened, running: None, result, links });
+        *process = Some(Process { life, stop, main, opened, running: None, result, links, noted: false });
     }
 
     /// The running radiant and its life, if it serves.
@@ -140,14 +146,20 @@ impl Machine {
         Some((running, process.life.clone()))
     }
 
-    /// Says what is wrong if the radiant ended by itself, and neither for a failing disk nor because it has left.
+    /// Says what is wrong if the radiant ended by itself, and neither for a failing disk, of which it then speaks, nor because it
+    /// has left.
     pub fn check(&self) -> Result<(), String> {
         let mut process = self.process.lock();
         let Some(process) = process.as_mut() else { return Ok(()) };
         let result = process.result.clone();
         match result.lock().as_ref() {
-            Some(Err(error)) if !self.failing.load(Ordering::Relaxed) => {
-                Err(format!("{} ended: {error}", self.name))
+            Some(Err(error)) if !self.is_ill() => Err(format!("{} ended: {error}", self.name)),
+            Some(Err(error)) if !ILL.iter().any(|words| error.to_string().contains(words)) => {
+                Err(format!("{} ended, and does not say that it is for its disk: {error}", self.name))
+            }
+            Some(Err(_)) if !std::mem::replace(&mut process.noted, true) => {
+                self.universe.trace.cover("ended for its disk");
+                Ok(())
             }
             Some(Ok(())) if !process.stop.is_cancelled() && !process.is_gone() => {
                 Err(format!("{} ended by itself", self.name))
@@ -226,6 +238,16 @@ impl Machine {
         self.universe.event(format_args!("{}: the disk fails: {trouble:?}", self.name));
         self.failing.store(true, Ordering::Relaxed);
         self.disk.set_trouble(trouble);
+    }
+
+    /// Turns a bit in what is kept; the radiant may end, and not start again.
+    pub fn turn(&self, kept: Kept) {
+        self.failing.store(self.disk.turn(kept), Ordering::Relaxed);
+    }
+
+    /// Whether the disk does not do what it should.
+    fn is_ill(&self) -> bool {
+        self.failing.load(Ordering::Relaxed) || self.disk.is_ill()
     }
 
     /// Stops or continues giving the radiant the processor.

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use shardbearer::engine::Engines;
 use shardbearer_core::engine::{
     Applied, Applier, Capabilities, Committed, ConsensusEngine, EngineContext, EngineError, EngineFactory,
-    EngineStatus, ReceivedSnapshot, SnapshotReader, SnapshotWriter,
+    EngineStatus, InstallError, ReceivedSnapshot, SnapshotReader, SnapshotWriter,
 };
 use shardbearer_core::error::RequestError;
 use shardbearer_core::ids::{OrderId, RadiantId, SessionId};
@@ -266,7 +266,7 @@ impl Applier for ObservedApplier {
         self.inner.receive_snapshot().await
     }
 
-    async fn install(&self, received: ReceivedSnapshot) -> Result<(), StorageError> {
+    async fn install(&self, received: ReceivedSnapshot) -> Result<(), InstallError> {
         let before = self.inner.applied().position;
         let installed = self.inner.install(received).await;
         if installed.is_ok() && self.inner.applied().position > before {

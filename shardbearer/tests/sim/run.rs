@@ -205,6 +205,7 @@ async fn live(cluster: &Arc<Cluster>, scenario: &Scenario) -> Result<(), String>
     for machine in &cluster.machines {
         machine.pause(false);
         machine.disk.set_full(false);
+        machine.disk.mend();
         machine.start();
     }
     let recovered = tokio::time::timeout(LIVENESS, async {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use shardbearer_core::engine::{
-    Applied, Applier, Committed, ReceivedSnapshot, SnapshotReader, SnapshotWriter,
+    Applied, Applier, Committed, InstallError, ReceivedSnapshot, SnapshotReader, SnapshotWriter,
 };
 use shardbearer_core::log::LogPos;
 use shardbearer_core::storage::StorageError;
@@ -40,6 +40,10 @@ struct State {
     damage: u64,
     /// How many were, and were not taken.
     damaged: u64,
+    /// So many that come next are found damaged when they are to be installed.
+    rot: u64,
+    /// How many were.
+    refused: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,6 +92,16 @@ impl Data {
     /// How many damaged images arrived. None of them was installed.
     pub fn damaged(&self) -> u64 {
         self.state().damaged
+    }
+
+    /// Of the next images so many have a bit that turns between being found whole and being installed.
+    pub fn rot(&self, images: u64) {
+        self.state().rot = images;
+    }
+
+    /// How many images were refused for that.
+    pub fn refused(&self) -> u64 {
+        self.state().refused
     }
 
     /// What the engine did that it must not do.
@@ -165,13 +179,18 @@ impl Applier for Mounted {
         Ok(Box::new(Writer { data: self.data.clone(), bytes: Vec::new() }))
     }
 
-    async fn install(&self, snapshot: ReceivedSnapshot) -> Result<(), StorageError> {
+    async fn install(&self, snapshot: ReceivedSnapshot) -> Result<(), InstallError> {
         self.alive()?;
         let mut state = self.data.state();
         let place: Option<usize> = snapshot.place.parse().ok();
         let Some(image) = place.and_then(|place| state.received.get(place).cloned()) else {
-            return Err(StorageError::Corrupt(format!("there is no image at {:?}", snapshot.place)));
+            return Err(StorageError::Corrupt(format!("there is no image at {:?}", snapshot.place)).into());
         };
+        if state.rot > 0 {
+            (state.rot, state.refused) = (state.rot - 1, state.refused + 1);
+            let why = format!("the image at {:?} is not what it was", snapshot.place);
+            return Err(InstallError::Refused(StorageError::Corrupt(why)));
+        }
         if image.applied.position.index > state.live.applied.position.index {
             state.live = image;
             state.durable = state.live.clone();

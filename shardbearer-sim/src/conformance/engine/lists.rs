@@ -82,7 +82,7 @@ impl Controller {
         group
             .eventually("the learner catches up", || {
                 let (learner, head) = (group.status(learner), group.status(head));
-                learner.term == self.0.epoch.0 && learner.applied >= head.applied
+                learner.complete && learner.term == self.0.epoch.0 && learner.applied >= head.applied
             })
             .await?;
         let members: Vec<RadiantId> = self.0.members.iter().copied().chain([learner]).collect();
@@ -127,6 +127,34 @@ pub(super) async fn a_learner_that_got_a_damaged_image_gets_another(lab: &Lab<'_
     let (damaged, installed) = (group.data(learner).damaged(), group.data(learner).installed());
     ensure!(damaged == DAMAGED, "the learner went on after {damaged} of {DAMAGED} damaged images");
     ensure!(installed > 0, "the learner caught up without an image");
+    group.converge().await
+}
+
+/// The others have forgotten the few entries that it lacks, so it needs an image; were it a member before, they would wait.
+pub(super) async fn a_learner_that_needs_an_image_does_not_say_that_it_has_caught_up(
+    lab: &Lab<'_>,
+) -> Result<(), Broken> {
+    lab.compact_after(40);
+    let mut group = lab.found(3).await?;
+    let mut controller = Controller::of(3);
+    let learner = RadiantId(3);
+    group.writes(5).await?;
+    group.crash(learner);
+    controller.leave_out(&group, learner).await?;
+    group.writes(100).await?;
+    // So that it takes a while until a good one comes.
+    group.data(learner).damage(DAMAGED);
+    group.restart(learner).await?;
+    controller.tell(&group, learner).await?;
+    let term = controller.0.epoch.0;
+    let says_so = || {
+        let status = group.status(learner);
+        status.complete && status.term == term
+    };
+    let without = || says_so() && group.data(learner).installed() == 0;
+    group.eventually("the learner catches up", || without() || says_so()).await?;
+    ensure!(!without(), "a learner without an image says that it has caught up");
+    controller.take_back(&group, learner).await?;
     group.converge().await
 }
 

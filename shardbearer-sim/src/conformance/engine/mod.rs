@@ -244,6 +244,7 @@ pub const LAWS: &[Law] = laws! {
         snapshots::a_member_far_behind_is_brought_up_by_an_image
         snapshots::images_arrive_over_a_foul_network
         snapshots::a_damaged_image_is_asked_for_again
+        snapshots::an_image_that_is_refused_leaves_all_as_it_was
         snapshots::images_and_crashes_lose_nothing;
     [Needs::Reconfigure] =>
         membership::a_member_is_added
@@ -257,6 +258,7 @@ pub const LAWS: &[Law] = laws! {
         lists::all_but_one_fail_one_after_the_other
         lists::an_epoch_that_is_over_changes_nothing;
     [Needs::DecidedElsewhere, Needs::Snapshots] =>
+        lists::a_learner_that_needs_an_image_does_not_say_that_it_has_caught_up
         lists::a_learner_that_got_a_damaged_image_gets_another;
 };
 

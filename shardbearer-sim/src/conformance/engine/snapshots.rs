@@ -85,6 +85,35 @@ pub(super) async fn a_damaged_image_is_asked_for_again(lab: &Lab<'_>) -> Result<
     Ok(())
 }
 
+/// One that is refused when it is to be installed leaves the member as it was. It gets another; an engine that ends there gets it
+/// after a restart.
+pub(super) async fn an_image_that_is_refused_leaves_all_as_it_was(lab: &Lab<'_>) -> Result<(), Broken> {
+    lab.compact_after(COMPACT);
+    let mut group = lab.found(3).await?;
+    let behind = left_behind(&group).await?;
+    let (has, images) = (group.data(behind).position(), group.data(behind).installed());
+    group.data(behind).rot(1);
+    group.net.heal();
+    group.eventually("an image is refused", || group.data(behind).refused() > 0).await?;
+    let (now, installed) = (group.data(behind).position(), group.data(behind).installed());
+    ensure!(
+        installed > images || now == has,
+        "{behind} has {now:?} of an image that was refused, and had {has:?}"
+    );
+    group
+        .eventually("another is installed, or the member ends", || {
+            group.data(behind).installed() > images || group.status(behind).closed
+        })
+        .await?;
+    if group.status(behind).closed {
+        group.crash(behind);
+        group.restart(behind).await?;
+    }
+    group.converge().await?;
+    ensure!(group.data(behind).installed() > images, "{behind} caught up without an image");
+    Ok(())
+}
+
 pub(super) async fn images_and_crashes_lose_nothing(lab: &Lab<'_>) -> Result<(), Broken> {
     lab.compact_after(COMPACT);
     let mut group = lab.found(3).await?;

@@ -1,5 +1,5 @@
 //! Tests of the bootstrap machine, from the small to the large: every interleaving of the agreement (`explore`), golden traces of scenarios (`script`), members at new addresses
-//! (`moved`), and seeded walks of whole machines over a bad network (`walk`). `net` is the network that the last two share with
+//! (`moved`), and every interleaving of few whole machines (`whole`), and seeded walks of them over a bad network (`walk`). `net` is the network that the last two share with
 //! the scripts.
 
 mod explore;
@@ -7,6 +7,7 @@ mod moved;
 mod net;
 mod script;
 mod walk;
+mod whole;
 
 use bytes::Bytes;
 use shardbearer_core::bootstrap::Founder;

@@ -56,17 +56,7 @@ fn look_at(state: State, bounds: Bounds, seen: &mut Seen, open: &mut Vec<State>)
 }
 
 /// The way to the end has a hundred steps, and the ways of neighbours meet soon: hence one in 64.
-const NOTHING: Bounds = Bounds {
-    drivers: 1,
-    losses: 0,
-    crashes: 0,
-    writes: 0,
-    cancel: false,
-    gone: false,
-    ends_every: 64,
-    piece: 0,
-    double: None,
-};
+const NOTHING: Bounds = Bounds { ends_every: 64, ..Bounds::CALM };
 
 #[track_caller]
 fn holds(what: &str, bounds: Bounds) {
@@ -117,9 +107,9 @@ fn nobody_is_waited_for_and_whoever_comes_back_does_its_part() {
 
 #[test]
 fn broken_doubles_are_caught() {
-    let cancel = Bounds { cancel: true, ends_every: 0, ..NOTHING };
-    let gone = Bounds { gone: true, ends_every: 0, ..NOTHING };
-    let write = Bounds { writes: 1, ends_every: 0, ..NOTHING };
+    let cancel = Bounds { cancel: true, ..Bounds::CALM };
+    let gone = Bounds { gone: true, ..Bounds::CALM };
+    let write = Bounds { writes: 1, ..Bounds::CALM };
     for (double, bounds, why) in [
         (Double::ActivatesUndecided, cancel, "two orders serve"),
         (Double::TakesBack, cancel, "two orders serve"),

@@ -34,6 +34,19 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
+    /// One driver, and nothing goes wrong.
+    pub const CALM: Bounds = Bounds {
+        drivers: 1,
+        losses: 0,
+        crashes: 0,
+        writes: 0,
+        cancel: false,
+        gone: false,
+        ends_every: 0,
+        piece: 0,
+        double: None,
+    };
+
     fn driver(&self, record: &Migration) -> Driver {
         let pace = if self.piece == 0 { Pace::default() } else { Pace::of_pieces(self.piece) };
         Driver::new(record.clone(), pace)

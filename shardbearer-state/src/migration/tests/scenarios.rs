@@ -7,18 +7,6 @@ use super::model::{Bounds, Lost, State};
 use super::*;
 use crate::migration::DISCARD_MS_MAX;
 
-const CALM: Bounds = Bounds {
-    drivers: 1,
-    losses: 0,
-    crashes: 0,
-    writes: 0,
-    cancel: false,
-    gone: false,
-    ends_every: 0,
-    piece: 0,
-    double: None,
-};
-
 /// As in logs of older programs.
 const UNDO_LAST: MigrationChange = MigrationChange::Undo { id: Epoch::NONE };
 
@@ -33,7 +21,7 @@ fn source(state: &mut State, command: Command) -> Reply {
 
 /// Drives until the destination has the whole image; the migration is `Copying`.
 fn copied() -> State {
-    let mut state = State::new(CALM);
+    let mut state = State::new(Bounds::CALM);
     while !state.world.part(1).progress.complete {
         state.act(0, Lost::Nothing, None);
     }
@@ -82,7 +70,7 @@ fn expiries_deletes_and_revisions_travel() {
 /// There and back: the former owner's record of the first visit must not be in the way, nor its rows.
 #[test]
 fn a_shard_comes_back_to_an_order_that_had_it() {
-    let mut world = State::new(CALM).finish(None).world;
+    let mut world = State::new(Bounds::CALM).finish(None).world;
     world.apply(1, vec![Item { shard: SHARD, id: None, command: put("k", "new", Expiry::Never) }]);
     let moved = world.record().expect("it moved").id;
     let id = world.change(MigrationChange::Undo { id: moved }).expect("there is something to undo");
@@ -125,7 +113,7 @@ fn a_migration_without_its_source_is_over_and_the_shard_may_come_back() {
 #[test]
 fn a_source_that_forgot_that_it_stopped_gives_the_shard_up_all_the_same() {
     for forgotten in [Standing::Leaving, Standing::Serving] {
-        let mut state = State::new(CALM);
+        let mut state = State::new(Bounds::CALM);
         let mut before = state.world.clone();
         while state.world.record().expect("one").phase != Phase::Serving {
             if state.world.part(0).standing == forgotten {
@@ -222,7 +210,7 @@ fn one_shard_moves_at_a_time_and_stale_changes_are_refused() {
 /// Whoever asks may have lost the answer: asked again, nothing more is done, however far the opposite is by then.
 #[test]
 fn what_is_undone_stays_undone_when_it_is_asked_again() {
-    let mut world = State::new(CALM).finish(None).world;
+    let mut world = State::new(Bounds::CALM).finish(None).world;
     let first = world.record().expect("it moved").id;
     let undo = MigrationChange::Undo { id: first };
     let back = world.change(undo.clone()).expect("it is over");
@@ -248,7 +236,7 @@ fn what_is_undone_stays_undone_when_it_is_asked_again() {
 
 #[test]
 fn an_undo_that_was_called_off_is_not_said_to_be_done() {
-    let mut world = State::new(CALM).finish(None).world;
+    let mut world = State::new(Bounds::CALM).finish(None).world;
     let first = world.record().expect("it moved").id;
     let undo = || MigrationChange::Undo { id: first };
     let back = world.change(undo()).expect("it is over");

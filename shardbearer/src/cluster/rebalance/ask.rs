@@ -25,8 +25,8 @@ use super::{in_force, sight, usual};
 const DEADLINE: Duration = Duration::from_secs(8);
 
 /// What is asked for: what to change, and which moves of what follows concern it.
-struct Asked {
-    change: Option<RebalanceChange>,
+pub(in super::super) struct Asked {
+    pub(in super::super) change: Option<RebalanceChange>,
     mode: Option<Mode>,
     concerns: fn(&Move, &RebalanceChange) -> bool,
 }
@@ -61,7 +61,8 @@ pub(in super::super) async fn answer(
 ) -> Result<pb::RebalanceResponse, RequestError> {
     let topology = in_force(cluster, seat);
     let invalid = |why: String| RequestError::Refused(Refused::Invalid(why));
-    let asked = asked(cluster, &topology, request.kind.clone()).map_err(invalid)?;
+    let create = |order| created(cluster, &topology, order);
+    let asked = asked(&topology, request.kind.clone(), create).map_err(invalid)?;
     let mut answer = pb::RebalanceResponse { epoch: topology.epoch.0, ..pb::RebalanceResponse::default() };
     let changed = match &asked.change {
         None => topology.as_ref().clone(),
@@ -130,10 +131,11 @@ fn created_on(seat: &ControlSeat, epoch: Epoch) -> Result<u64, StorageError> {
     Ok(before.zip(after).map_or(0, |(before, after)| came(&before, &after)))
 }
 
-fn asked(
-    cluster: &Cluster,
+/// What a request says; `create` completes what is said of an order that is to be created.
+pub(in super::super) fn asked(
     topology: &Topology,
     kind: Option<rebalance_request::Kind>,
+    create: impl FnOnce(pb::NewOrder) -> Result<RebalanceChange, String>,
 ) -> Result<Asked, String> {
     use rebalance_request::Kind;
     let all = |_: &Move, _: &RebalanceChange| true;
@@ -168,7 +170,7 @@ fn asked(
         Kind::Weight(pb::Weight { order, weight }) => {
             asked(RebalanceChange::Weight { order: order.into(), weight }, all)
         }
-        Kind::Create(order) => asked(created(cluster, topology, order)?, all),
+        Kind::Create(order) => asked(create(order)?, all),
         Kind::Remove(order) => {
             asked(RebalanceChange::Remove { order: order.into(), remove: true }, of_the_order)
         }

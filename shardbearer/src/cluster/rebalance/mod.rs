@@ -4,7 +4,7 @@
 //! anew, from the configuration and what heralds say of loads, before every move: whoever is the scherald then goes on.
 
 mod act;
-mod ask;
+pub(super) mod ask;
 
 use std::sync::Arc;
 

@@ -5,7 +5,8 @@
 //! from an epoch to the very next one stays complete. Any other (a newcomer, or one that missed an epoch and cannot
 //! know whether it was left out) becomes complete when it has all that the head had when the epoch began. A head that is not
 //! complete stands still until a better configuration comes. A learner is not complete, however much it has: what is
-//! committed does not wait for it.
+//! committed does not wait for it. It says when it has caught up, which is when its log goes on as the others' does: were one made
+//! a member before, the chain would stand still until an image had come.
 //!
 //! Why it does not fork. An epoch has one list, and one head; the head is the only one to write entries of that
 //! epoch. Entries that a log has beyond the head's, from an earlier epoch, were never committed: the head's first entry, an
@@ -119,11 +120,16 @@ impl Chain {
 
     /// A member that was not complete is so once it has, on disk, all that the head had at the beginning.
     pub(super) fn settle(&mut self, ready: &mut Ready<Say>) {
-        let caught_up = self.base.is_some_and(|base| self.matched >= base && self.durable >= base);
-        if !self.complete && self.position().is_some() && !self.is_head() && caught_up {
+        if !self.complete && self.position().is_some() && !self.is_head() && self.has_caught_up() {
             self.complete = true;
             self.save(ready);
         }
+    }
+
+    /// Whether all that the head had at the beginning is here, on disk. Of a learner it is forgotten whenever the log here turns
+    /// out not to go on as the others' does.
+    pub(super) fn has_caught_up(&self) -> bool {
+        self.base.is_some_and(|base| self.matched >= base && self.durable >= base)
     }
 
     pub(super) fn save(&mut self, ready: &mut Ready<Say>) {

@@ -34,6 +34,9 @@ impl Chain {
                 self.log.first_of_term(before.index).saturating_sub(1)
             };
             let back = other.max(self.commit);
+            if self.is_learner() {
+                self.base = None;
+            }
             if let Some(predecessor) = self.predecessor() {
                 ready.send_now(predecessor, Say::Reject { epoch, back });
             }

@@ -279,7 +279,7 @@ impl Protocol for Chain {
             } else {
                 Vec::new()
             },
-            complete: self.complete,
+            complete: if self.is_learner() { self.has_caught_up() } else { self.complete },
         }
     }
 }

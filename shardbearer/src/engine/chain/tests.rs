@@ -10,10 +10,10 @@ use rand::{Rng, SeedableRng};
 use shardbearer_core::engine::Start;
 use shardbearer_core::ids::{Epoch, RadiantId};
 use shardbearer_core::log::LogPos;
-use shardbearer_core::protocol::{Configuration, Message};
+use shardbearer_core::protocol::{Configuration, Message, Protocol};
 use shardbearer_sim::protocol::script::check;
 use shardbearer_sim::protocol::walk::{ROUGH, heal, walk};
-use shardbearer_sim::protocol::{Event, Net};
+use shardbearer_sim::protocol::{Event, Flight, Load, Net};
 
 use super::Chain;
 use super::wire::{self, Say};
@@ -88,6 +88,59 @@ fn epochs_that_overtake_each_other_lose_and_fork_nothing() {
         walked.unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
     }
     assert!(epochs > 1_000, "too few epochs: {epochs}");
+}
+
+/// The others have forgotten what the learner lacks. Were it made a member before an image has come, the chain would stand still.
+#[test]
+fn a_learner_that_needs_an_image_has_not_caught_up() {
+    let mut net = Net::<Chain>::founded(3);
+    heal(&mut net, ALL).expect("a calm start");
+    let list = Configuration { learners: vec![THREE], ..configuration(2, 1, &[ONE, TWO]) };
+    net.happen(Event::Configure(ONE, list)).expect("it is the next");
+    heal(&mut net, ALL).expect("the learner gets what there is");
+    let says_so = |net: &Net<Chain>| net.protocol(THREE).is_some_and(|learner| learner.status().complete);
+    assert!(says_so(&net), "it has everything");
+    let write_and_forget = |net: &mut Net<Chain>| {
+        for _ in 0..8 {
+            net.happen(Event::Propose(ONE)).expect("it leads");
+            round(net, |flight| flight.to != THREE && flight.from != THREE);
+        }
+        for member in [ONE, TWO] {
+            net.happen(Event::Purge(member)).expect("it may");
+        }
+    };
+    let no_image = |flight: &Flight<Say>| !matches!(flight.load, Load::Snapshot(_));
+
+    net.happen(Event::Crash(THREE)).expect("it may");
+    write_and_forget(&mut net);
+    net.happen(Event::Restart(THREE)).expect("it may");
+    for _ in 0..20 {
+        round(&mut net, no_image);
+        assert!(!says_so(&net), "its log does not go on as the others' does");
+    }
+    (0..20).for_each(|_| round(&mut net, |_| true));
+    assert!(says_so(&net), "an image has come");
+
+    // One that was only cut off finds out with the first word that it hears.
+    write_and_forget(&mut net);
+    (0..8).for_each(|_| round(&mut net, no_image));
+    assert!(!says_so(&net), "the others have forgotten what it lacks");
+    (0..20).for_each(|_| round(&mut net, |_| true));
+    assert!(says_so(&net), "an image has come");
+}
+
+/// Time passes once for all, what is written is durable, and what is under way arrives, or not.
+fn round(net: &mut Net<Chain>, passes: impl Fn(&Flight<Say>) -> bool) {
+    for member in ALL {
+        net.happen(Event::Tick(*member)).expect("no promise is broken");
+        while net.members.get(member).is_some_and(|member| member.unwritten() > 0) {
+            net.happen(Event::Persist(*member)).expect("no promise is broken");
+        }
+    }
+    net.flights.retain(&passes);
+    for _ in 0..net.flights.len() {
+        net.happen(Event::Deliver(0)).expect("no promise is broken");
+    }
 }
 
 fn head(configuration: &Configuration) -> RadiantId {
@@ -176,7 +229,6 @@ proptest! {
                 Say::Confirmed { round, last, .. } => Say::Confirmed { epoch: Epoch(1), round, last },
                 other => other,
             };
-            use shardbearer_sim::protocol::{Flight, Load};
             net.flights.push(Flight { from: RadiantId(from), to: TWO, load: Load::Message(said, Vec::new()) });
             while !net.flights.is_empty() && net.flights.len() < 200 {
                 prop_assert!(net.happen(Event::Deliver(0)).is_ok());

@@ -94,7 +94,7 @@ pub(super) async fn take<M>(shared: &Shared<M>, from: RadiantId, chunk: Chunk) -
             let (done, installed) = oneshot::channel();
             let mail = Mail::Image { from, image, done };
             shared.mail.send(mail).await.map_err(|_| "closing")?;
-            installed.await.map_err(|_| "closing")?;
+            installed.await.map_err(|_| "it was not installed")?;
             images.installed = Some(transfer);
         }
     }

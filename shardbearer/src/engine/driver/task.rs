@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use shardbearer_core::engine::{Applied, Timing};
+use shardbearer_core::engine::{Applied, InstallError, Timing};
 use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::RadiantId;
 use shardbearer_core::log::{LogError, LogWrite};
@@ -251,7 +251,12 @@ impl<P: Protocol> Task<P> {
     ) -> Result<(), String> {
         self.flush().await?;
         let applier = self.shared.context.applier.clone();
-        applier.install(image).await.map_err(|error| error.to_string())?;
+        match applier.install(image).await {
+            Ok(()) => {}
+            // Its sender hears that it was not taken, and sends another when it is asked for one again.
+            Err(InstallError::Refused(_)) => return Ok(()),
+            Err(InstallError::Failed(error)) => return Err(error.to_string()),
+        }
         let applied = applier.applied();
         let position = applied.position;
         let (purged, last) = (self.log.purged(), self.log.last());

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use shardbearer_core::engine::{Committed, ReceivedSnapshot};
+use shardbearer_core::engine::{Committed, InstallError, ReceivedSnapshot};
 use shardbearer_core::error::RequestError;
 use shardbearer_core::log::LogPos;
 use tokio::sync::{mpsc, oneshot};
@@ -35,8 +35,12 @@ pub async fn run(
             Some((image, done)) = installs.recv() => {
                 let outcome = install(&shared, image).await;
                 // The sender's task may be gone.
-                let _ = done.send(outcome.clone());
-                outcome
+                let _ = done.send(outcome.clone().map_err(|error| error.to_string()));
+                match outcome {
+                    // Another is sent.
+                    Ok(()) | Err(InstallError::Refused(_)) => Ok(()),
+                    Err(InstallError::Failed(error)) => Err(error.to_string()),
+                }
             }
             changed = commit.changed() => {
                 if changed.is_err() {
@@ -97,13 +101,13 @@ async fn apply(shared: &Shared, target: u64) -> Result<(), String> {
     }
 }
 
-async fn install(shared: &Shared, image: ReceivedSnapshot) -> Result<(), String> {
+async fn install(shared: &Shared, image: ReceivedSnapshot) -> Result<(), InstallError> {
     let upto = image.applied.position;
     let applier = &shared.context.applier;
     if applier.applied().position.index >= upto.index {
         return Ok(());
     }
-    applier.install(image).await.map_err(|error| error.to_string())?;
+    applier.install(image).await?;
     // What was applied by the image was not applied one by one: nobody knows the replies.
     shared.forget_proposals(upto.index, "an image was installed");
     shared.applied(upto.index);

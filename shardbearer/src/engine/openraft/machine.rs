@@ -12,7 +12,7 @@ use futures_util::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
 use parking_lot::Mutex;
-use shardbearer_core::engine::{Applied, Applier, Committed, ReceivedSnapshot};
+use shardbearer_core::engine::{Applied, Applier, Committed, InstallError, ReceivedSnapshot};
 use shardbearer_core::ids::OrderId;
 use shardbearer_core::log::LogStore;
 use shardbearer_core::storage::StorageError;
@@ -136,7 +136,10 @@ impl RaftStateMachine<Types> for OrderMachine {
             return Err(io::Error::other("only a received image can be installed"));
         };
         let meta = meta(&received.applied)?;
-        self.applier.install(received).await.map_err(failed)?;
+        // The library has no word for an image that is refused: the radiant ends, starts with the data that it had, and gets another.
+        self.applier.install(received).await.map_err(|error| match error {
+            InstallError::Refused(error) | InstallError::Failed(error) => failed(error),
+        })?;
         *self.current.lock() = Some(meta);
         Ok(())
     }

@@ -1,7 +1,10 @@
 //! Images that were damaged on their way, or in the file in which they wait.
 
 use super::*;
-use crate::order::received::ImageWriter;
+use shardbearer_core::engine::{InstallError, ReceivedSnapshot};
+use shardbearer_core::storage::{Batch, Durability};
+
+use crate::order::applier::{INSTALLING, seal};
 
 fn put(key: u64, value: &'static str) -> Command {
     let (condition, expiry) = (Condition::Always, Expiry::Never);
@@ -47,15 +50,13 @@ async fn a_damaged_image_leaves_everything_as_it_was_and_the_next_one_is_taken()
     assert_eq!(rows(target.view().as_ref()), rows(source.view().as_ref()));
 }
 
-/// A bit that turns after the image was looked at: the replica stops, and what is half an image is read by nobody.
-#[tokio::test]
-async fn an_image_that_is_damaged_while_it_waits_stops_the_replica() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let source = filled(&folder.path().join("source"), "new", 12).await;
-    let target = filled(&folder.path().join("target"), "old", 5).await;
+/// An image that waits, and one bit of it that turns meanwhile.
+async fn rotten(
+    target: &MachineApplier<ShardMachine>,
+    source: &MachineApplier<ShardMachine>,
+) -> ReceivedSnapshot {
     let mut reader = source.snapshot().await.expect("readable");
-    let mut writer: Box<dyn shardbearer_core::engine::SnapshotWriter> =
-        Box::new(ImageWriter::create(&folder.path().join("target/images")).expect("a folder"));
+    let mut writer = target.receive_snapshot().await.expect("a folder");
     while let Some(chunk) = reader.next().expect("readable") {
         writer.write(&chunk).expect("writable");
     }
@@ -64,12 +65,49 @@ async fn an_image_that_is_damaged_while_it_waits_stops_the_replica() {
     let last = image.len() - 1;
     image[last] ^= 1;
     std::fs::write(&received.place, image).expect("writable");
-    let installed = target.install(received).await;
-    assert!(matches!(&installed, Err(StorageError::Corrupt(_))), "{installed:?}");
-    let asked = target.look(|view| Ok(rows(view).len()));
-    assert!(!matches!(asked, Ok(Some(_))), "half an image is read: {asked:?}");
-    let more = target.apply(vec![entry(5, None, put(9, "more"))]).await;
-    assert!(more.is_err(), "it goes on with half an image");
+    received
+}
+
+/// A bit that turns after the image was looked at: nothing of it is taken, the replica goes on with what it had, and the next
+/// image is taken.
+#[tokio::test]
+async fn an_image_that_is_damaged_while_it_waits_is_refused_and_the_next_one_is_taken() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = filled(&folder.path().join("source"), "new", 12).await;
+    let target = filled(&folder.path().join("target"), "old", 5).await;
+    let (before, applied) = (rows(target.view().as_ref()), target.applied());
+    let received = rotten(&target, &source).await;
+    let refused = target.install(received).await;
+    assert!(matches!(&refused, Err(InstallError::Refused(StorageError::Corrupt(_)))), "{refused:?}");
+    assert_eq!((rows(target.view().as_ref()), target.applied()), (before, applied));
+    assert_eq!(std::fs::read_dir(folder.path().join("target/images")).expect("there").count(), 0);
+    apply(target.as_ref(), 5, None, put(9, "more")).await;
+    let mut reader = source.snapshot().await.expect("readable");
+    let mut writer = target.receive_snapshot().await.expect("a folder");
+    while let Some(chunk) = reader.next().expect("readable") {
+        writer.write(&chunk).expect("writable");
+    }
+    target.install(writer.finish().expect("whole")).await.expect("it is sound");
+    assert_eq!(rows(target.view().as_ref()), rows(source.view().as_ref()));
+}
+
+/// A bit that turns when the install has begun, after which a crash leaves rows of two states: nothing is read of them, and
+/// the replica does not start.
+#[tokio::test]
+async fn an_image_that_is_damaged_while_it_is_installed_stops_the_replica() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = filled(&folder.path().join("source"), "new", 12).await;
+    let target = filled(&folder.path().join("target"), "old", 5).await;
+    let received = rotten(&target, &source).await;
+    let mut begun = Batch::default();
+    begun.put(Space::Order(target.order), INSTALLING, seal(received.place.as_bytes()));
+    target.storage().commit(begun, Durability::Synced).expect("there is room");
+    let finished = crate::order::install::finish(
+        target.storage().as_ref(),
+        target.order,
+        &folder.path().join("target/images"),
+    );
+    assert!(matches!(&finished, Err(StorageError::Corrupt(_))), "{finished:?}");
 }
 
 /// Were two under one name, the end of the first's install would take the second away, and that replica would never start again.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use shardbearer_core::engine::{
-    Applied, Applier, Committed, ReceivedSnapshot, SnapshotReader, SnapshotWriter,
+    Applied, Applier, Committed, InstallError, ReceivedSnapshot, SnapshotReader, SnapshotWriter,
 };
 use shardbearer_core::ids::{OrderId, RadiantId};
 use shardbearer_core::log::{Bounds, LogDone, LogError, LogRecord, LogStore, LogWrite};
@@ -141,7 +141,7 @@ impl Applier for FlawedData {
         Ok(Box::new(Watched { writer, damaged: self.gave_up.clone() }))
     }
 
-    async fn install(&self, snapshot: ReceivedSnapshot) -> Result<(), StorageError> {
+    async fn install(&self, snapshot: ReceivedSnapshot) -> Result<(), InstallError> {
         match self.flaw {
             Flaw::InstallsNothing => Ok(()),
             _ => self.data.install(snapshot).await,

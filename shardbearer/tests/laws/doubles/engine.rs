@@ -121,7 +121,8 @@ impl ConsensusEngine for Flawed {
         if self.flaw == Flaw::HidesAMember {
             members.pop();
         }
-        EngineStatus { leading, members, ..status }
+        let complete = status.complete || self.flaw == Flaw::SaysThatItHasCaughtUp;
+        EngineStatus { leading, members, complete, ..status }
     }
 
     async fn changed(&self, since: u64) -> EngineStatus {

@@ -32,6 +32,7 @@ enum Flaw {
     GivesUpOnDamage,
     ForgetsChangesOfMembers,
     TakesOldLists,
+    SaysThatItHasCaughtUp,
     KeepsItsLog,
     SaysEverythingFiveTimes,
     AnswersAfterItsEnd,
@@ -110,6 +111,7 @@ const FLAWS: &[(Flaw, &str, &str)] = &[
     (Flaw::KeepsItsLog, "logs_stay_short", "every log is short"),
     (Flaw::InstallsNothing, "a_member_far_behind_is_brought_up_by_an_image", "all have applied everything"),
     (Flaw::InstallsNothing, "images_arrive_over_a_foul_network", "an image arrives"),
+    (Flaw::InstallsNothing, "an_image_that_is_refused_leaves_all_as_it_was", "an image is refused"),
     (Flaw::InstallsNothing, "images_and_crashes_lose_nothing", "all have applied everything"),
     (Flaw::GivesUpOnDamage, "a_damaged_image_is_asked_for_again", "damaged images arrive until a good one"),
     (Flaw::GivesUpOnDamage, "a_learner_that_got_a_damaged_image_gets_another", "the learner catches up"),
@@ -125,6 +127,11 @@ const FLAWS: &[(Flaw, &str, &str)] = &[
     (Flaw::ForgetsChangesOfMembers, "each_member_is_left_out_and_taken_back", "one of them leads"),
     (Flaw::ForgetsChangesOfMembers, "all_but_one_fail_one_after_the_other", "one of them leads"),
     (Flaw::TakesOldLists, "an_epoch_that_is_over_changes_nothing", "an old epoch is taken over"),
+    (
+        Flaw::SaysThatItHasCaughtUp,
+        "a_learner_that_needs_an_image_does_not_say_that_it_has_caught_up",
+        "a learner without an image",
+    ),
 ];
 
 #[test]

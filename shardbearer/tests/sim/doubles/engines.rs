@@ -9,7 +9,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use shardbearer_core::engine::{
     Applied, Applier, Capabilities, Committed, ConsensusEngine, EngineContext, EngineError, EngineFactory,
-    EngineStatus, ReceivedSnapshot, SnapshotReader, SnapshotWriter,
+    EngineStatus, InstallError, ReceivedSnapshot, SnapshotReader, SnapshotWriter,
 };
 use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::{OrderId, RadiantId};
@@ -271,7 +271,7 @@ impl Applier for DefectiveApplier {
         self.inner.receive_snapshot().await
     }
 
-    async fn install(&self, received: ReceivedSnapshot) -> Result<(), StorageError> {
+    async fn install(&self, received: ReceivedSnapshot) -> Result<(), InstallError> {
         self.inner.install(received).await
     }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use async_trait::async_trait;
 use bytes::Bytes;
 use shardbearer_core::engine::{
-    Applied, Applier, Committed, EngineFactory, EngineLimits, ReceivedSnapshot, SnapshotReader,
+    Applied, Applier, Committed, EngineFactory, EngineLimits, InstallError, ReceivedSnapshot, SnapshotReader,
     SnapshotWriter, Start,
 };
 use shardbearer_core::error::{Refused, RequestError};
@@ -280,7 +280,7 @@ impl Applier for BrokenDisk {
         self.0.receive_snapshot().await
     }
 
-    async fn install(&self, snapshot: ReceivedSnapshot) -> Result<(), StorageError> {
+    async fn install(&self, snapshot: ReceivedSnapshot) -> Result<(), InstallError> {
         self.0.install(snapshot).await
     }
 }

@@ -1,0 +1,137 @@
+//! What is wrong with a disk for longer than one life: bits that turned, no room, slowness; and how it is mended.
+//!
+//! A bit that turned is not to be seen where the rows are: it is known beside them, and whoever reads there is told by
+//! the checksum. So it stays through restarts, moves with what it is in, and is gone with it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand::Rng;
+use shardbearer_core::ids::OrderId;
+use shardbearer_core::log::{LogError, LogPos, LogRecord};
+use shardbearer_core::storage::{Space, StorageError};
+
+use super::{Disk, Flaw, Kept, State, Trouble};
+use crate::lock;
+
+/// Where a bit has turned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Turned {
+    Entry(OrderId, LogPos),
+    /// With the value that it had: another one that is written there is whole.
+    Row(Space, Bytes, Bytes),
+}
+
+/// What every reader of a damaged place is told.
+const CHECKSUM: &str = "a checksum does not match on the disk";
+
+impl Disk {
+    /// Makes the disk fail from now on.
+    pub fn set_trouble(&self, trouble: Trouble) {
+        lock(&self.state).trouble = trouble;
+    }
+
+    /// Turns a bit in something that is durable; whether there was anything. Only one at a time is turned.
+    pub fn turn(&self, kept: Kept) -> bool {
+        let mut state = lock(&self.state);
+        let State { rng, log, storage, turned, .. } = &mut *state;
+        let place = match kept {
+            Kept::Log => {
+                let entries = log.durable_positions();
+                (!entries.is_empty()).then(|| {
+                    let (order, position) = entries[rng.random_range(0..entries.len())];
+                    Turned::Entry(order, position)
+                })
+            }
+            Kept::Data => {
+                let spaces: Vec<_> = storage.durable().iter().filter(|(_, rows)| !rows.is_empty()).collect();
+                (!spaces.is_empty()).then(|| {
+                    let (space, rows) = spaces[rng.random_range(0..spaces.len())];
+                    let (key, value) = rows.iter().nth(rng.random_range(0..rows.len())).expect("so many");
+                    Turned::Row(*space, key.clone(), value.clone())
+                })
+            }
+        };
+        let found = place.is_some();
+        self.universe.event(format_args!("{}: a bit turns in {place:?}", self.name));
+        *turned = place;
+        found
+    }
+
+    /// Lets all that waits for the data take up to so many milliseconds longer.
+    pub fn set_data_pace(&self, ms_max: u64) {
+        lock(&self.state).data_ms_max = ms_max;
+    }
+
+    /// Everything is as it was written, can be read and written, and is as fast as usual.
+    pub fn mend(&self) {
+        let mut state = lock(&self.state);
+        (state.trouble, state.turned, state.data_ms_max) = (Trouble::None, None, 0);
+    }
+
+    /// Whether it is ill in a way that outlives the process.
+    pub fn is_ill(&self) -> bool {
+        let state = lock(&self.state);
+        state.turned.is_some() || state.trouble == Trouble::NoRoom
+    }
+
+    /// How long something that waits for the data does so beyond the usual.
+    pub fn data_takes(&self) -> Duration {
+        let mut state = lock(&self.state);
+        let longest = state.data_ms_max;
+        if longest == 0 {
+            return Duration::ZERO;
+        }
+        let takes = state.rng.random_range(1..=longest);
+        drop(state);
+        self.universe.trace.cover("work waited for slow data");
+        Duration::from_millis(takes)
+    }
+
+    /// What a start finds out about the log, all of which it reads.
+    ///
+    /// # Errors
+    /// Of an entry that is damaged.
+    pub fn read_log(&self) -> Result<(), LogError> {
+        let state = lock(&self.state);
+        let Some(Turned::Entry(order, position)) = &state.turned else { return Ok(()) };
+        let (order, position) = (*order, *position);
+        let there = state.log.durable(order).1.iter().any(|record| record.position == position);
+        drop(state);
+        if !there {
+            return Ok(());
+        }
+        self.universe.trace.cover("start refused for a damaged log");
+        Err(damaged(order, position))
+    }
+
+    /// Looks at entries that are read.
+    pub(super) fn check_entries(&self, order: OrderId, read: &[LogRecord]) -> Result<(), LogError> {
+        let Some(Turned::Entry(of, at)) = &lock(&self.state).turned else { return Ok(()) };
+        if *of != order || !read.iter().any(|record| record.position == *at) {
+            return Ok(());
+        }
+        self.universe.trace.cover("turned bit met in the log");
+        Err(damaged(order, *at))
+    }
+
+    /// Looks at a row that is read: what a storage makes of a damaged one.
+    pub(super) fn check_row(&self, space: Space, key: &[u8], value: Bytes) -> Result<Bytes, StorageError> {
+        match &lock(&self.state).turned {
+            Some(Turned::Row(of, at, was)) if *of == space && at == key && *was == value => {}
+            Some(_) | None => return Ok(value),
+        }
+        self.universe.trace.cover("turned bit met in the data");
+        if self.flaw == Some(Flaw::ChecksNothing) {
+            let mut other = value.to_vec();
+            other.last_mut().into_iter().for_each(|byte| *byte ^= 1);
+            return Ok(other.into());
+        }
+        Err(StorageError::Corrupt(format!("{CHECKSUM}, in a row of {space:?}")))
+    }
+}
+
+fn damaged(order: OrderId, position: LogPos) -> LogError {
+    let what = format!("{CHECKSUM}, in entry {} of order {order}", position.index);
+    LogError::Corrupt { file: "the segment".to_owned(), offset: 0, what }
+}
