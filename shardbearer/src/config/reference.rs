@@ -110,7 +110,7 @@ pub const KEYS: &[Key] = &[
         "consensus",
         "election_timeout_ms",
         "500",
-        "After so long without a sign of the herald its members are free to vote, and stand for election after another half to whole of it at random: a herald that dies is replaced after 1.5 to 2 times this. At least four heartbeats, and the same on all radiants. Longer: fewer elections on slow disks and networks; shorter: shorter pauses when a herald dies.",
+        "After so long without a sign of the herald its members are free to vote, and stand for election after another twentieth to half of it at random: a herald that dies is replaced after 1.05 to 1.5 times this. At least four heartbeats, and the same on all radiants. Longer: fewer elections on slow disks and networks; shorter: shorter pauses when a herald dies.",
     ),
     key(
         "membership",

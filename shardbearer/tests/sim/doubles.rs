@@ -196,9 +196,9 @@ const DOUBLES: &[Double] = &[
     Double {
         name: "a scherald that was deposed, whose decisions are put in force by its successor",
         defects: engine(Defect::Decides(Whim::OfTheDeposed)),
-        profile: "net",
+        profile: "pairs",
         operated: true,
-        seeds: 4..60,
+        seeds: 4..20,
         words: &["took effect in epoch"],
     },
     Double {

@@ -72,6 +72,9 @@ impl Process {
     }
 }
 
+/// What a radiant says that the cluster has sent away.
+const LEFT: &str = "has left this cluster";
+
 impl Machine {
     pub fn new(
         universe: &Arc<Universe>,
@@ -147,12 +150,13 @@ impl Machine {
     }
 
     /// Says what is wrong if the radiant ended by itself, and neither for a failing disk, of which it then speaks, nor because it
-    /// has left.
+    /// has left. One that was sent away before it heard that it had been let in hears of both at once.
     pub fn check(&self) -> Result<(), String> {
         let mut process = self.process.lock();
         let Some(process) = process.as_mut() else { return Ok(()) };
         let result = process.result.clone();
         match result.lock().as_ref() {
+            Some(Err(error)) if error.to_string().contains(LEFT) => Ok(()),
             Some(Err(error)) if !self.is_ill() => Err(format!("{} ended: {error}", self.name)),
             Some(Err(error)) if !ILL.iter().any(|words| error.to_string().contains(words)) => {
                 Err(format!("{} ended, and does not say that it is for its disk: {error}", self.name))
@@ -171,8 +175,15 @@ impl Machine {
     /// Whether the radiant ended since it has left its cluster.
     pub fn has_left(&self) -> bool {
         let mut process = self.process.lock();
+        let told = |process: &Process| {
+            process
+                .result
+                .lock()
+                .as_ref()
+                .is_some_and(|how| how.as_ref().is_err_and(|error| error.to_string().contains(LEFT)))
+        };
         let ended = |process: &mut Process| process.result.lock().is_some() && process.is_gone();
-        process.as_mut().is_some_and(ended)
+        process.as_mut().is_some_and(|process| told(process) || ended(process))
     }
 
     /// Empties the disk of a radiant that has left, and starts another one there.

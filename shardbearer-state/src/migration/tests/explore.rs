@@ -13,8 +13,9 @@ use std::collections::HashSet;
 
 use shardbearer_core::migration::Phase;
 
+use super::bounds::Bounds;
 use super::doubles::Double;
-use super::model::{Bounds, Lost, State};
+use super::model::{Lost, State};
 
 #[derive(Default)]
 struct Seen {

@@ -1,6 +1,7 @@
 //! Tests of the migration machines: every interleaving within bounds (`explore`, of what `model` describes), single
 //! scenarios, and a driver on the clock (`timed`, `paced`). All drive the real machines of two orders and of the control order, over rows in memory.
 
+mod bounds;
 mod doubles;
 mod explore;
 mod model;

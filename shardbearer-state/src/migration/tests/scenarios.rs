@@ -3,7 +3,8 @@
 use shardbearer_core::kv::{Condition, ExpireWhen, Expiry, Standing};
 use shardbearer_core::migration::Phase;
 
-use super::model::{Bounds, Lost, State};
+use super::bounds::Bounds;
+use super::model::{Lost, State};
 use super::*;
 use crate::migration::DISCARD_MS_MAX;
 

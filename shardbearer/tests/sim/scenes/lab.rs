@@ -120,6 +120,8 @@ fn a_scherald_is_cut_off_while_an_order_is_dead() {
             scene.machine(down).start();
             let over = || scene.ended(doors[0], id) == Some(Phase::Collected);
             scene.eventually("the successor completes it", over).await;
+            let heard = || scene.topology(doors[0]).shards_of(dead).contains(&shard);
+            scene.eventually("who is asked has heard what is in force", heard).await;
             let epoch = scene.topology(doors[0]).epoch;
             scene.cluster.perform(Act::Isolate(old, false)).await;
             scene.eventually("all is well", || scene.all(is_well)).await;
