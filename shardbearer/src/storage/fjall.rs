@@ -264,10 +264,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let engine = Fjall::open(folder.path(), 1 << 20).expect("opens");
         let spaces: Vec<Space> = (1..=5).map(|order| Space::Order(OrderId(order))).collect();
-        let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        let end = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
         engine.prepare(&spaces);
         while engine.spaces().expect("known") != spaces {
-            assert!(std::time::Instant::now() < end, "not all are made");
+            assert!(tokio::time::Instant::now() < end, "not all are made");
             std::thread::yield_now();
         }
         engine.drop_space(spaces[2]).expect("dropped");

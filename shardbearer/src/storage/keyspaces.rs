@@ -38,6 +38,9 @@ pub(super) const FOLDER: &str = "keyspaces";
 /// After one was made ahead the disk is left alone for so many times as long as that took.
 const REST: u32 = 1;
 
+/// From which key to which.
+type Keys = (Bound<Vec<u8>>, Bound<Vec<u8>>);
+
 /// Where a space is.
 #[derive(Clone)]
 pub(super) struct Place {
@@ -56,7 +59,7 @@ impl Place {
     }
 
     /// The keys of a range here; `None` if there can be none.
-    pub(super) fn range(&self, space: Space, range: &KeyRange) -> Option<(Bound<Vec<u8>>, Bound<Vec<u8>>)> {
+    pub(super) fn range(&self, space: Space, range: &KeyRange) -> Option<Keys> {
         // An end before the start is an empty range, not a panic.
         if range.end.as_ref().is_some_and(|end| *end <= range.start) {
             return None;

@@ -8,7 +8,7 @@ use shardbearer_core::kv::Standing;
 use shardbearer_core::migration::Phase;
 
 use super::bounds::Bounds;
-use super::doubles::broken;
+use super::doubles::{Double, broken};
 use super::*;
 use crate::migration::{Attendant, Driver, Duty, Effect, Event, FROZEN_MS_MAX, Failure, Pace, left_over};
 
