@@ -108,9 +108,12 @@ impl<'a> Workspace<'a> {
     }
 
     fn change(&mut self, space: Space, key: Bytes, value: Option<Bytes>) {
-        let before = self.batch.set(space, key.clone(), value);
-        if let Some(undo) = &mut self.undo {
-            undo.push((space, key, before));
+        match &mut self.undo {
+            None => drop(self.batch.set(space, key, value)),
+            Some(undo) => {
+                let before = self.batch.set(space, key.clone(), value);
+                undo.push((space, key, before));
+            }
         }
     }
 

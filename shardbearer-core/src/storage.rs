@@ -144,6 +144,13 @@ pub struct Batch {
     spaces: BTreeMap<Space, BTreeMap<Bytes, Option<Bytes>>>,
 }
 
+impl FromIterator<(Space, BTreeMap<Bytes, Option<Bytes>>)> for Batch {
+    /// All changes of each space at once.
+    fn from_iter<I: IntoIterator<Item = (Space, BTreeMap<Bytes, Option<Bytes>>)>>(spaces: I) -> Batch {
+        Batch { spaces: spaces.into_iter().collect() }
+    }
+}
+
 impl Batch {
     /// Sets a row.
     pub fn put(&mut self, space: Space, key: impl Into<Bytes>, value: impl Into<Bytes>) {

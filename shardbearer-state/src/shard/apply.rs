@@ -94,7 +94,7 @@ impl Scope<'_, '_> {
         }
         self.index(key, old.and_then(|old| old.expires_at_ms), new.and_then(|new| new.expires_at_ms));
         let row = keys::data(key);
-        notes::note(self.meta, self.space, row.clone(), self.work);
+        notes::note(self.meta, self.space, &row, self.work);
         match new {
             Some(new) => self.work.put(self.space, row, keys::encode_record(new)),
             None => self.work.delete(self.space, row),
@@ -250,7 +250,7 @@ impl Scope<'_, '_> {
                 self.space = Space::Shard { order, shard, generation: self.meta.generation };
             }
             // The first note in the new space; those in the old one go with the rows that they are of.
-            notes::note(self.meta, self.space, Bytes::new(), self.work);
+            notes::note(self.meta, self.space, &Bytes::new(), self.work);
         }
         Reply::Touched { changed }
     }

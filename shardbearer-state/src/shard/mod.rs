@@ -19,7 +19,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use shardbearer_core::ids::{Epoch, OrderId, ShardId};
 use shardbearer_core::kv::{Command, Condition, Entry, Item, Refusal, Reply, Standing};
@@ -109,15 +109,19 @@ impl StateMachine for ShardMachine {
     type Reply = Vec<Reply>;
 
     fn apply(&mut self, _: LogPos, entry: Entry, work: &mut Workspace<'_>) -> Vec<Reply> {
-        let mut touched = BTreeSet::new();
+        let mut touched = Vec::new();
         let (mut replies, mut bytes) = (Vec::with_capacity(entry.items.len()), 0);
         for item in entry.items {
-            touched.insert(item.shard);
+            if touched.last() != Some(&item.shard) {
+                touched.push(item.shard);
+            }
             let reply = self.item(entry.time_ms, item, bytes > limits::ANSWERS_BYTES_MAX, work);
             bytes += reply.weight();
             replies.push(reply);
         }
         // Once per entry and shard, however many items there were.
+        touched.sort_unstable();
+        touched.dedup();
         for shard in touched {
             let Some(owned) = self.shards.get_mut(&shard) else { continue };
             let space = space(self.order, shard, &owned.meta);

@@ -18,7 +18,7 @@ const DROPPED_AT_ONCE: usize = 2_048;
 
 /// Notes that a row changed, if anybody wants to know. Sessions are written at the end of an entry, also of the one that
 /// freezes the shard.
-pub(super) fn note(meta: &mut ShardMeta, space: Space, row: Bytes, work: &mut Workspace<'_>) {
+pub(super) fn note(meta: &mut ShardMeta, space: Space, row: &Bytes, work: &mut Workspace<'_>) {
     if !matches!(meta.standing, Standing::Leaving | Standing::Frozen) || meta.lost {
         return;
     }
@@ -27,7 +27,7 @@ pub(super) fn note(meta: &mut ShardMeta, space: Space, row: Bytes, work: &mut Wo
         return;
     }
     meta.noted += 1;
-    work.put(space, keys::note(meta.migration, meta.noted), row);
+    work.put(space, keys::note(meta.migration, meta.noted), row.clone());
 }
 
 /// Drops notes up to one, those of earlier migrations included. Returns whether there are more.

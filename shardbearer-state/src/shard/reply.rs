@@ -1,23 +1,22 @@
 //! Replies as sessions remember them: only those a write can have, compact, total to decode.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes};
 use shardbearer_core::kv::{Record, RecordInfo, Refusal, Reply};
 
-/// The bytes that are kept.
-pub(super) fn encode(reply: &Reply) -> Bytes {
-    let mut out = BytesMut::with_capacity(24);
-    put(&mut out, reply);
-    out.freeze()
+/// The bytes that are kept, in place of what is in `out`.
+pub(super) fn encode(reply: &Reply, out: &mut Vec<u8>) {
+    out.clear();
+    put(out, reply);
 }
 
 /// The inverse of [`encode`].
-pub(super) fn decode(bytes: &Bytes) -> Option<Reply> {
-    let mut rest = bytes.clone();
+pub(super) fn decode(bytes: &[u8]) -> Option<Reply> {
+    let mut rest = Bytes::copy_from_slice(bytes);
     let reply = take(&mut rest, true)?;
     if rest.is_empty() { Some(reply) } else { None }
 }
 
-fn put(out: &mut BytesMut, reply: &Reply) {
+fn put(out: &mut Vec<u8>, reply: &Reply) {
     match reply {
         Reply::Record(record) => {
             out.put_u8(1);
@@ -94,12 +93,12 @@ fn put(out: &mut BytesMut, reply: &Reply) {
     }
 }
 
-fn put_bytes(out: &mut BytesMut, bytes: &[u8]) {
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.put_u32(bytes.len() as u32); // values are far below 4 GiB
     out.put_slice(bytes);
 }
 
-fn put_record(out: &mut BytesMut, record: Option<&Record>) {
+fn put_record(out: &mut Vec<u8>, record: Option<&Record>) {
     out.put_u8(record.is_some().into());
     if let Some(record) = record {
         out.put_u64(record.revision);
@@ -108,7 +107,7 @@ fn put_record(out: &mut BytesMut, record: Option<&Record>) {
     }
 }
 
-fn put_refusal(out: &mut BytesMut, refusal: &Refusal) {
+fn put_refusal(out: &mut Vec<u8>, refusal: &Refusal) {
     match refusal {
         Refusal::NotAnInteger => out.put_u8(1),
         Refusal::NotANumber => out.put_u8(2),
@@ -204,6 +203,12 @@ mod tests {
 
     use super::*;
 
+    fn encoded(reply: &Reply) -> Vec<u8> {
+        let mut out = b"what was there".to_vec();
+        encode(reply, &mut out);
+        out
+    }
+
     /// One of each, with what is there and what is not.
     fn all() -> Vec<Reply> {
         let record = Record { value: Bytes::from_static(b"v"), revision: 7, expires_at_ms: Some(9) };
@@ -241,9 +246,9 @@ mod tests {
     #[test]
     fn replies_come_back_and_cut_ones_do_not() {
         for reply in all() {
-            let bytes = encode(&reply);
+            let bytes = encoded(&reply);
             assert_eq!(decode(&bytes), Some(reply));
-            assert_eq!(decode(&bytes.slice(..bytes.len() - 1)), None);
+            assert_eq!(decode(&bytes[..bytes.len() - 1]), None);
         }
     }
 
@@ -253,7 +258,7 @@ mod tests {
             let raw: Bytes = [vec![kind], raw].concat().into();
             if let Some(reply) = decode(&raw) {
                 // Flags may be any byte, so only the value has to come back.
-                prop_assert_eq!(decode(&encode(&reply)), Some(reply));
+                prop_assert_eq!(decode(&encoded(&reply)), Some(reply));
             }
         }
     }

@@ -18,7 +18,8 @@
 //! A table full of sessions in recent use takes no new ones, and a session that alone remembers as much as the table
 //! should takes no new requests until its client says what it has been answered.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::VecDeque;
+use std::collections::btree_map::{BTreeMap, Entry};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use shardbearer_core::ids::SessionId;
@@ -26,6 +27,7 @@ use shardbearer_core::kv::{Refusal, Reply, RequestId};
 use shardbearer_core::limits::{REQUEST_MS_MAX, SESSION_BYTES_MAX};
 use shardbearer_core::machine::Workspace;
 use shardbearer_core::storage::{Space, StorageError, View};
+use smallvec::SmallVec;
 
 use crate::keys::{self, ShardMeta};
 use crate::shard::{notes, reply};
@@ -56,8 +58,14 @@ pub(super) enum Verdict {
 pub(super) struct Sessions {
     known: BTreeMap<SessionId, Session>,
     bytes: usize,
-    touched: BTreeSet<SessionId>,
+    /// Those that are to be written, each once.
+    touched: Vec<SessionId>,
+    /// Room in which replies are encoded.
+    scratch: Vec<u8>,
 }
+
+/// A reply as [`reply::encode`] writes it. Those of nearly all writes are short, and need no memory of their own.
+type Kept = SmallVec<[u8; 24]>;
 
 #[derive(Default)]
 struct Session {
@@ -66,9 +74,12 @@ struct Session {
     floor: u64,
     /// Of lower numbers it is unknown whether they were applied; 0 if nothing was forgotten before.
     since: u64,
-    replies: BTreeMap<u64, Bytes>,
+    /// Ascending by number. Numbers come nearly in order and go in order.
+    replies: VecDeque<(u64, Kept)>,
     /// What all this counts as. Derived, so that a replica that restarts counts the same.
     bytes: usize,
+    /// Whether it is among those that are to be written.
+    touched: bool,
 }
 
 impl Session {
@@ -76,23 +87,40 @@ impl Session {
         Session { since, bytes: FIXED_BYTES, ..Session::default() }
     }
 
-    fn insert(&mut self, number: u64, reply: Bytes) {
+    fn find(&self, number: u64) -> Result<usize, usize> {
+        match self.replies.back() {
+            // As nearly always.
+            Some((last, _)) if *last < number => Err(self.replies.len()),
+            _ => self.replies.binary_search_by_key(&number, |(number, _)| *number),
+        }
+    }
+
+    fn get(&self, number: u64) -> Option<&Kept> {
+        self.find(number).ok().map(|at| &self.replies[at].1)
+    }
+
+    fn insert(&mut self, number: u64, reply: Kept) {
         self.bytes += weight(&reply);
-        if let Some(before) = self.replies.insert(number, reply) {
-            self.bytes -= weight(&before);
+        match self.find(number) {
+            Ok(at) => {
+                let before = std::mem::replace(&mut self.replies[at].1, reply);
+                self.bytes -= weight(&before);
+            }
+            Err(at) => self.replies.insert(at, (number, reply)),
         }
     }
 
     /// Forgets the replies below a number.
     fn raise_floor(&mut self, floor: u64) {
         self.floor = self.floor.max(floor);
-        let kept = self.replies.split_off(&self.floor);
-        let gone = std::mem::replace(&mut self.replies, kept);
-        self.bytes -= gone.values().map(weight).sum::<usize>();
+        while let Some((_, gone)) = self.replies.front().filter(|(number, _)| *number < self.floor) {
+            self.bytes -= weight(gone);
+            self.replies.pop_front();
+        }
     }
 }
 
-fn weight(reply: &Bytes) -> usize {
+fn weight(reply: &Kept) -> usize {
     24 + reply.len()
 }
 
@@ -125,7 +153,7 @@ impl Sessions {
     /// Whether to apply a request.
     pub(super) fn admit(&self, id: &RequestId, meta: &ShardMeta) -> Verdict {
         match self.known.get(&id.session) {
-            Some(session) => match session.replies.get(&id.number) {
+            Some(session) => match session.get(id.number) {
                 Some(remembered) => Verdict::Repeated(
                     reply::decode(remembered).unwrap_or(Reply::Refused(Refusal::SessionExpired)),
                 ),
@@ -145,17 +173,24 @@ impl Sessions {
     /// Remembers the answer to a request that was just applied.
     pub(super) fn remember(&mut self, id: &RequestId, answer: &Reply, meta: &ShardMeta) {
         let since = if meta.forgot { id.number } else { 0 };
-        let known = self.known.remove(&id.session);
-        let before = known.as_ref().map_or(0, |session| session.bytes);
-        let mut session = known.unwrap_or_else(|| Session::new(since));
+        let mut before = 0;
+        let session = match self.known.entry(id.session) {
+            Entry::Occupied(known) => {
+                before = known.get().bytes;
+                known.into_mut()
+            }
+            Entry::Vacant(place) => place.insert(Session::new(since)),
+        };
         session.used_ms = meta.time_ms.max(1);
         session.raise_floor(id.unanswered_from);
         if id.number >= session.floor {
-            session.insert(id.number, reply::encode(answer));
+            reply::encode(answer, &mut self.scratch);
+            session.insert(id.number, Kept::from_slice(&self.scratch));
         }
         self.bytes = self.bytes + session.bytes - before;
-        self.known.insert(id.session, session);
-        self.touched.insert(id.session);
+        if !std::mem::replace(&mut session.touched, true) {
+            self.touched.push(id.session);
+        }
     }
 
     /// Bytes of all sessions; decides who is refused and forgotten, so replicas must agree on it.
@@ -166,6 +201,7 @@ impl Sessions {
 
     /// Every session is to be written again: the shard has moved to another space.
     pub(super) fn touch_all(&mut self) {
+        self.known.values_mut().for_each(|session| session.touched = true);
         self.touched = self.known.keys().copied().collect();
     }
 
@@ -174,10 +210,14 @@ impl Sessions {
         if self.bytes > SESSION_BYTES_MAX {
             meta.forgot |= self.forget(space, meta, work);
         }
-        for id in std::mem::take(&mut self.touched) {
-            if let Some(session) = self.known.get(&id) {
-                notes::note(meta, space, keys::session(id), work);
-                work.put(space, keys::session(id), encode(session));
+        // In an order that is the same on every replica, whichever came first: notes are numbered.
+        self.touched.sort_unstable();
+        for id in self.touched.drain(..) {
+            if let Some(session) = self.known.get_mut(&id) {
+                session.touched = false;
+                let row = keys::session(id);
+                notes::note(meta, space, &row, work);
+                work.put(space, row, encode(session));
             }
         }
     }
@@ -196,8 +236,9 @@ impl Sessions {
             }
             if let Some(session) = self.known.remove(&id) {
                 self.bytes -= session.bytes;
-                notes::note(meta, space, keys::session(id), work);
-                work.delete(space, keys::session(id));
+                let row = keys::session(id);
+                notes::note(meta, space, &row, work);
+                work.delete(space, row);
                 forgot = true;
             }
         }
@@ -234,7 +275,8 @@ fn decode(mut row: Bytes) -> Option<Session> {
         if row.remaining() < length {
             return None;
         }
-        session.insert(number, row.split_to(length));
+        session.insert(number, Kept::from_slice(&row[..length]));
+        row.advance(length);
     }
     Some(session)
 }

@@ -3,6 +3,8 @@
 //!
 //! The check is shown to work on a shard that loses its session table at restarts.
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestError, TestRunner};
 

@@ -155,18 +155,31 @@ pub fn decode_stored_membership(mut bytes: Bytes) -> Option<StoredMembership> {
 
 /// An entry's payload as stored in the log.
 pub fn encode_payload(payload: &Payload) -> Bytes {
+    let mut out = BytesMut::with_capacity(payload_bytes(payload));
+    put_payload(&mut out, payload);
+    out.freeze()
+}
+
+fn put_payload(out: &mut BytesMut, payload: &Payload) {
+    out.put_u8(VERSION);
     match payload {
-        Payload::Blank => start(BLANK, 0).freeze(),
+        Payload::Blank => out.put_u8(BLANK),
         Payload::Normal(Proposal(bytes)) => {
-            let mut out = start(NORMAL, bytes.len());
+            out.put_u8(NORMAL);
             out.put_slice(bytes);
-            out.freeze()
         }
         Payload::Membership(membership) => {
-            let mut out = start(MEMBERSHIP, 64);
-            put_membership(&mut out, membership);
-            out.freeze()
+            out.put_u8(MEMBERSHIP);
+            put_membership(out, membership);
         }
+    }
+}
+
+/// About how many bytes a payload has; of a proposal exactly.
+fn payload_bytes(payload: &Payload) -> usize {
+    2 + match payload {
+        Payload::Normal(Proposal(bytes)) => bytes.len(),
+        Payload::Blank | Payload::Membership(_) => 64,
     }
 }
 
@@ -187,18 +200,21 @@ pub fn decode_payload(mut bytes: Bytes) -> Option<Payload> {
 pub fn encode_request(request: &Request) -> Bytes {
     match request {
         Request::Append(append) => {
-            let bytes: usize = append.entries.iter().map(entry_bytes).sum();
+            let bytes: usize = append.entries.iter().map(|entry| 20 + payload_bytes(&entry.payload)).sum();
             let mut out = start(1, 96 + bytes);
             put_vote(&mut out, &append.vote);
             put_id(&mut out, append.prev_log_id.as_ref());
             put_id(&mut out, append.leader_commit.as_ref());
             out.put_u32(append.entries.len() as u32); // bounded by the configuration
             for entry in &append.entries {
-                let payload = encode_payload(&entry.payload);
                 out.put_u64(entry.log_id.leader_id.term);
                 out.put_u64(entry.log_id.index);
-                out.put_u32(payload.len() as u32); // bounded by the proposal's limit
-                out.put_slice(&payload);
+                // Where the length goes, which is known once the payload is there. It is bounded by the proposal's limit.
+                let at = out.len();
+                out.put_u32(0);
+                put_payload(&mut out, &entry.payload);
+                let length = (out.len() - at - 4) as u32;
+                out[at..at + 4].copy_from_slice(&length.to_be_bytes());
             }
             out.freeze()
         }
@@ -220,13 +236,6 @@ pub fn encode_request(request: &Request) -> Bytes {
             out.put_slice(bytes);
             out.freeze()
         }
-    }
-}
-
-fn entry_bytes(entry: &Entry) -> usize {
-    24 + match &entry.payload {
-        Payload::Normal(Proposal(bytes)) => bytes.len(),
-        Payload::Blank | Payload::Membership(_) => 64,
     }
 }
 

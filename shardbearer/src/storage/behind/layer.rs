@@ -1,14 +1,14 @@
 //! Rows on top of others: what was changed, not yet written below.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::iter::Peekable;
-use std::ops::Bound;
 
 use bytes::Bytes;
 use shardbearer_core::storage::{Batch, KeyRange, Space, StorageError};
 
-/// `None`: removed.
-type Rows = BTreeMap<Bytes, Option<Bytes>>;
+/// `None`: removed. Hashed: each write looks for a row here, and few scans come by, which put in order what they need.
+type Rows = HashMap<Bytes, Option<Bytes>>;
 
 /// Bytes that a row costs beside its key and value.
 const ROW_BYTES: usize = 96;
@@ -50,16 +50,16 @@ impl Layer {
                 below.extend(above);
             } else {
                 std::mem::swap(below, &mut above);
-                for (key, value) in above {
+                above.into_iter().for_each(|(key, value)| {
                     below.entry(key).or_insert(value);
-                }
+                });
             }
         }
     }
 
     /// How many rows it says something of.
     pub(super) fn len(&self) -> usize {
-        self.spaces.values().map(BTreeMap::len).sum()
+        self.spaces.values().map(HashMap::len).sum()
     }
 
     /// Whether it says something of a row of that space.
@@ -72,20 +72,18 @@ impl Layer {
         self.spaces.get(&space)?.get(key).cloned()
     }
 
-    /// The changes of one space within a range, ordered by key.
+    /// The changes of one space within a range, ordered by key. Costs a look at each change of the space, and to put in
+    /// order only those that are taken.
     pub(super) fn range<'a>(
         &'a self,
         space: Space,
         range: &KeyRange,
     ) -> impl Iterator<Item = (Bytes, Option<Bytes>)> + use<'a> {
-        let end = match &range.end {
-            // An end before the start is an empty range, not a panic.
-            Some(end) => Bound::Excluded(end.as_slice().max(&range.start)),
-            None => Bound::Unbounded,
-        };
-        let bounds = (Bound::Included(range.start.as_slice()), end);
-        let rows = self.spaces.get(&space).map(|rows| rows.range::<[u8], _>(bounds));
-        rows.into_iter().flatten().map(|(key, value)| (key.clone(), value.clone()))
+        let end = range.end.as_deref();
+        let within = |key: &[u8]| *key >= *range.start && end.is_none_or(|end| key < end);
+        let rows = self.spaces.get(&space).into_iter().flatten();
+        let mut rows: BinaryHeap<_> = rows.filter(|(key, _)| within(key)).map(Reverse).collect();
+        std::iter::from_fn(move || rows.pop().map(|Reverse((key, value))| (key.clone(), value.clone())))
     }
 
     pub(super) fn forget(&mut self, space: Space) {
@@ -98,18 +96,15 @@ impl Layer {
         set.map(|(space, _)| *space)
     }
 
-    /// All of it.
+    /// All of it, those of a space in no order.
     pub(super) fn rows(&self) -> impl Iterator<Item = (Space, &Bytes, &Option<Bytes>)> + '_ {
         self.spaces.iter().flat_map(|(space, rows)| rows.iter().map(|(key, value)| (*space, key, value)))
     }
 
     /// All of it, to be written below.
     pub(super) fn to_batch(&self) -> Batch {
-        let mut batch = Batch::default();
-        for (space, key, value) in self.rows() {
-            batch.set(space, key.clone(), value.clone());
-        }
-        batch
+        let copies = |(key, value): (&Bytes, &Option<Bytes>)| (key.clone(), value.clone());
+        self.spaces.iter().map(|(space, rows)| (*space, rows.iter().map(copies).collect())).collect()
     }
 }
 

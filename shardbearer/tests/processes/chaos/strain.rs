@@ -22,8 +22,8 @@ const MEMORY_MAX: u64 = 2 << 30;
 
 /// Before a measurement, which itself may be shorter.
 const WARM_UP_MAX: Duration = Duration::from_secs(2);
-/// Of a measurement in the gate, which has no time to learn anything from it.
-const SHORT: Duration = Duration::from_millis(300);
+/// Of a measurement in the gate, which has no time to learn anything from it: long enough for a first answer in the crowd.
+const SHORT: Duration = Duration::from_millis(1_500);
 
 #[derive(Clone, Copy)]
 struct Strain {
