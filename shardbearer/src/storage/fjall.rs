@@ -12,6 +12,7 @@ use shardbearer_core::storage::{
     Batch, Durability, KeyRange, Rows, Space, StorageEngine, StorageError, View,
 };
 
+use super::background;
 use super::keyspaces::{self, Keyspaces, Known, Place};
 use super::settle;
 use super::writeback::Writeback;
@@ -40,11 +41,16 @@ impl Fjall {
         if folder.is_dir() {
             settle::keep_numbers(&folder).map_err(|error| unwritable(&folder, &error))?;
         }
-        let database = Database::builder(dir)
-            .cache_size(cache_bytes)
-            .max_journaling_size(JOURNAL_BYTES)
-            .worker_threads(2)
-            .open()
+        let open = || {
+            // The threads that this starts, which flush and compact.
+            background::stand_back();
+            let settings = Database::builder(dir).cache_size(cache_bytes).max_journaling_size(JOURNAL_BYTES);
+            settings.worker_threads(2).open()
+        };
+        #[allow(clippy::disallowed_methods)] // it ends here
+        let opened = std::thread::scope(|scope| scope.spawn(open).join());
+        let database = opened
+            .map_err(|_| StorageError::Io(format!("opening {} panicked", dir.display())))?
             .map_err(|error| opening(dir, &error))?;
         let writeback = Writeback::start(dir)
             .map_err(|error| StorageError::Io(format!("cannot start the data's writeback: {error}")))?;

@@ -2,6 +2,7 @@
 //!
 //! [`open`] makes a [`StorageEngine`] by name; [`log`] is the one log of all orders of a radiant.
 
+mod background;
 pub mod behind;
 pub mod fjall;
 mod keyspaces;

@@ -15,6 +15,8 @@ use std::thread::JoinHandle;
 
 use shardbearer_core::storage::StorageError;
 
+use super::background;
+
 /// So much takes a disk a few milliseconds.
 const STEP_BYTES: u64 = 2 << 20;
 
@@ -40,6 +42,7 @@ impl Writeback {
         let failed = failure.clone();
         #[allow(clippy::disallowed_methods)] // it waits for the disk; simulations have a storage without it
         let thread = std::thread::Builder::new().name("data-writeback".into()).spawn(move || {
+            background::stand_back();
             while asked.recv().is_ok() {
                 if let Err(error) = sync() {
                     // The kernel may have dropped what it could not write, and says so only once.

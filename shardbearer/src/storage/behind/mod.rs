@@ -29,6 +29,7 @@ use shardbearer_core::storage::{
 use self::layer::{Change, Over};
 use self::pile::Pile;
 use self::recent::Recent;
+use super::background;
 
 /// So much gathers at most; as much again may be on its way down. Then commits wait.
 const FULL_BYTES: usize = 8 << 20;
@@ -99,7 +100,10 @@ impl Behind {
         #[allow(clippy::disallowed_methods)] // it waits for the disk; simulations have a storage without it
         let thread = std::thread::Builder::new()
             .name("data-writer".into())
-            .spawn(move || writer.write_all())
+            .spawn(move || {
+                background::stand_back();
+                writer.write_all();
+            })
             .map_err(|error| StorageError::Io(format!("cannot start the data's writer: {error}")))?;
         Ok(Behind { shared, thread: Some(thread) })
     }

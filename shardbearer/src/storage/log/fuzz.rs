@@ -210,7 +210,7 @@ impl Folder {
     /// Makes a segment with these frames.
     fn write(&self, raw: &[u8]) {
         let directory = Directory::open(&self.path).expect("a folder of its own");
-        let prepared = directory.prepare("first", SEGMENT_BYTES.max(HEADER + raw.len() as u64 + 64));
+        let prepared = directory.prepare("first", SEGMENT_BYTES.max(HEADER + raw.len() as u64 + 64), None);
         let segment = directory.adopt(prepared.expect("there is room"), SEGMENT).expect("there is room");
         segment.file.write_all_at(raw, HEADER).expect("there is room");
     }

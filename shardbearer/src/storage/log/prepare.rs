@@ -3,18 +3,32 @@
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::Shared;
 use super::segment::Prepared;
+use crate::storage::background;
 
 /// How long to wait before asking a full disk again.
 pub(super) const FULL_PAUSE: Duration = Duration::from_millis(500);
 
-/// Prepares a segment whenever one is wanted. A full disk is asked again until it gives; a broken one is not.
+/// The longest rest between two parts of a segment.
+const REST_MAX: Duration = Duration::from_millis(50);
+
+/// Prepares a segment whenever one is wanted, unhurried: entries need the same disk. A full disk is asked again until it gives; a broken one is not.
 #[allow(clippy::disallowed_methods)] // a thread of its own, and a disk says nothing when it has room again
 pub(super) fn prepare_all(shared: &Shared, asked: &Receiver<()>, ready: &SyncSender<Prepared>) {
+    background::stand_back();
     while asked.recv().is_ok() {
         loop {
-            match shared.directory.prepare("next", shared.options.segment_bytes) {
+            let mut since = Instant::now();
+            let mut pause = || {
+                if has_time(shared) {
+                    std::thread::sleep(since.elapsed().min(REST_MAX));
+                }
+                since = Instant::now();
+            };
+            match shared.directory.prepare("next", shared.options.segment_bytes, Some(&mut pause)) {
                 Ok(prepared) => {
                     shared.state.lock().disk_full = false;
                     if ready.send(prepared).is_err() {
@@ -42,6 +56,12 @@ pub(super) fn prepare_all(shared: &Shared, asked: &Receiver<()>, ready: &SyncSen
             std::thread::sleep(FULL_PAUSE);
         }
     }
+}
+
+/// Whether half of the segment in use is still to be written.
+fn has_time(shared: &Shared) -> bool {
+    let state = shared.state.lock();
+    !state.closing && state.room > shared.options.segment_bytes / 2
 }
 
 /// Whether room that is made elsewhere mends it.

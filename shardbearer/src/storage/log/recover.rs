@@ -63,8 +63,9 @@ pub(super) fn recover(directory: &Directory, options: &LogOptions) -> Result<Rec
         None => {
             let number = numbers.last().map_or(1, |last| last + 1);
             let bytes = options.segment_bytes;
-            let created =
-                directory.prepare("first", bytes).and_then(|prepared| directory.adopt(prepared, number));
+            let created = directory
+                .prepare("first", bytes, None)
+                .and_then(|prepared| directory.adopt(prepared, number));
             let created = created.map_err(|error| at(&directory.name(number), &error))?;
             segments.insert(number, Usage { live: 0, file_bytes: bytes });
             (created, HEADER)

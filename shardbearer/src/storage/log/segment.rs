@@ -19,6 +19,9 @@ const MAGIC: &[u8; 8] = b"SBLOG\x00\x00\x01";
 const SUFFIX: &str = "log";
 const PREPARED: &str = "prepared";
 
+/// So much of a segment is written at once. Where there is time, the fsyncs of entries wait for no more than that.
+const PART_BYTES: usize = 1 << 20;
+
 /// What is known of a segment on disk.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Usage {
@@ -84,15 +87,25 @@ impl Directory {
     }
 
     /// Makes a file of zeros ready to become a segment: allocated, written and synced, so that later
-    /// fsyncs find no metadata to write.
-    pub(super) fn prepare(&self, name: &str, bytes: u64) -> io::Result<Prepared> {
+    /// fsyncs find no metadata to write. With `pause`, part by part, and it is called after each.
+    pub(super) fn prepare(
+        &self,
+        name: &str,
+        bytes: u64,
+        mut pause: Option<&mut dyn FnMut()>,
+    ) -> io::Result<Prepared> {
         let path = self.path.join(format!("{name}.{PREPARED}"));
         let mut file = File::options().create(true).truncate(true).read(true).write(true).open(&path)?;
-        let zeros = vec![0; 1 << 20];
+        let zeros = vec![0; PART_BYTES];
         let mut left = bytes;
         while left > 0 {
             let part = left.min(zeros.len() as u64) as usize;
-            if let Err(error) = file.write_all(&zeros[..part]) {
+            let mut done = file.write_all(&zeros[..part]);
+            if let Some(pause) = &mut pause {
+                done = done.and_then(|()| file.sync_data());
+                pause();
+            }
+            if let Err(error) = done {
                 let _ = fs::remove_file(&path);
                 return Err(error);
             }

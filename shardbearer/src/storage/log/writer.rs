@@ -219,7 +219,7 @@ impl Writer {
             unfit => {
                 self.spare = unfit;
                 let bytes = self.shared.options.segment_bytes.max(need + HEADER);
-                self.shared.directory.prepare("large", bytes)?
+                self.shared.directory.prepare("large", bytes, None)?
             }
         };
         let number = self.active.number + 1;
