@@ -41,6 +41,9 @@ const VERSION: u8 = 1;
 /// Bytes a session costs besides its replies: key, header, map entries.
 const FIXED_BYTES: usize = 96;
 
+/// So much room for encoding is kept.
+const SCRATCH_BYTES: usize = 256;
+
 /// What to do with a request.
 pub(super) enum Verdict {
     /// Apply it.
@@ -53,6 +56,9 @@ pub(super) enum Verdict {
     Full,
 }
 
+/// A reply as [`reply::encode`] writes it. Those of nearly all writes are short, and need no memory of their own.
+type Kept = SmallVec<[u8; 24]>;
+
 /// The sessions of one shard.
 #[derive(Default)]
 pub(super) struct Sessions {
@@ -63,9 +69,6 @@ pub(super) struct Sessions {
     /// Room in which replies are encoded.
     scratch: Vec<u8>,
 }
-
-/// A reply as [`reply::encode`] writes it. Those of nearly all writes are short, and need no memory of their own.
-type Kept = SmallVec<[u8; 24]>;
 
 #[derive(Default)]
 struct Session {
@@ -186,6 +189,9 @@ impl Sessions {
         if id.number >= session.floor {
             reply::encode(answer, &mut self.scratch);
             session.insert(id.number, Kept::from_slice(&self.scratch));
+            // There is one for each shard, and an answer may hold a value.
+            self.scratch.clear();
+            self.scratch.shrink_to(SCRATCH_BYTES);
         }
         self.bytes = self.bytes + session.bytes - before;
         if !std::mem::replace(&mut session.touched, true) {
