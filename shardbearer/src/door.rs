@@ -1,5 +1,6 @@
 //! The door for data behind every gateway: limits, targets, request ids, deadlines.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,13 +35,14 @@ impl DataDoor {
     }
 
     /// The item of a call for a single shard, or why there is none.
-    fn item(&self, table: &str, call: &Call) -> Result<Item, RequestError> {
-        client_may_send(&call.command, self.value_bytes_max).map_err(Refused::Invalid)?;
-        let shard = match call.target {
+    fn item(&self, table: &str, call: Call) -> Result<Item, RequestError> {
+        let Call { id, target, command } = call;
+        client_may_send(&command, self.value_bytes_max).map_err(Refused::Invalid)?;
+        let shard = match target {
             Target::Shard(shard) => shard,
-            Target::Key | Target::Table => self.shard_of(table, &call.command)?,
+            Target::Key | Target::Table => self.shard_of(table, &command)?,
         };
-        Ok(Item { shard, id: call.id, command: call.command.clone() })
+        Ok(Item { shard, id, command })
     }
 
     fn shard_of(&self, table: &str, command: &Command) -> Result<ShardId, RequestError> {
@@ -62,10 +64,12 @@ impl DataDoor {
     }
 
     /// Carries out calls of which each concerns one shard.
-    async fn single(&self, table: &str, calls: &[Call], deadline: Duration) -> Vec<CallResult> {
-        let mut results: Vec<Option<CallResult>> = vec![None; calls.len()];
-        let (mut items, mut indexes, mut tickets) = (Vec::new(), Vec::new(), Vec::new());
-        for (index, call) in calls.iter().enumerate() {
+    async fn single(&self, table: &str, calls: Vec<Call>, deadline: Duration) -> Vec<CallResult> {
+        let count = calls.len();
+        let (mut items, mut tickets) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        // Of those that are no items, by their place.
+        let mut refused: BTreeMap<usize, RequestError> = BTreeMap::new();
+        for (index, call) in calls.into_iter().enumerate() {
             match self.item(table, call) {
                 Ok(mut item) => {
                     if item.id.is_none() && item.command.is_write() {
@@ -74,18 +78,20 @@ impl DataDoor {
                         tickets.push(ticket);
                     }
                     items.push(item);
-                    indexes.push(index);
                 }
-                Err(error) => results[index] = Some(Err(error)),
+                Err(error) => drop(refused.insert(index, error)),
             }
         }
-        if !items.is_empty() {
-            for (index, result) in indexes.into_iter().zip(self.router.execute(items, deadline).await) {
-                results[index] = Some(result);
-            }
+        let results = match items.is_empty() {
+            true => Vec::new(),
+            false => self.router.execute(items, deadline).await,
+        };
+        if refused.is_empty() && results.len() == count {
+            return results;
         }
-        let unanswered = || Err(RequestError::Unknown("no result".into()));
-        results.into_iter().map(|result| result.unwrap_or_else(unanswered)).collect()
+        let mut results = results.into_iter();
+        let mut next = || results.next().unwrap_or_else(|| Err(RequestError::Unknown("no result".into())));
+        (0..count).map(|index| refused.remove(&index).map_or_else(&mut next, Err)).collect()
     }
 
     /// A command for every shard of the table.
@@ -113,8 +119,7 @@ impl DataDoor {
     ) -> Vec<CallResult> {
         let call =
             |shard: &ShardId| Call { id: None, target: Target::Shard(*shard), command: command.clone() };
-        let calls: Vec<Call> = shards.iter().map(call).collect();
-        self.single(table, &calls, deadline).await
+        self.single(table, shards.iter().map(call).collect(), deadline).await
     }
 
     async fn count(&self, table: &str, shards: &[ShardId], deadline: Duration) -> CallResult {
@@ -187,20 +192,26 @@ impl Door for DataDoor {
         let deadline = request.deadline.min(Duration::from_millis(limits::REQUEST_MS_MAX));
         let end = Instant::now() + deadline;
         let left = || end.saturating_duration_since(Instant::now());
-        let mut results = Vec::with_capacity(request.calls.len());
-        let mut rest = request.calls.as_slice();
-        while !rest.is_empty() {
-            // Whole tables are barriers between runs of single calls.
-            let run = rest.iter().take_while(|call| call.target != Target::Table).count();
-            let (single, others) = rest.split_at(run);
-            if !single.is_empty() {
-                results.extend(self.single(&request.table, single, left()).await);
+        let Request { table, calls, .. } = request;
+        let of_table = |call: &Call| call.target == Target::Table;
+        if !calls.iter().any(of_table) {
+            return self.single(&table, calls, deadline).await;
+        }
+        // Whole tables are barriers between runs of single calls.
+        let mut results = Vec::with_capacity(calls.len());
+        let mut rest = calls;
+        while let Some(barrier) = rest.iter().position(of_table) {
+            let mut others = rest.split_off(barrier);
+            if !rest.is_empty() {
+                results.extend(self.single(&table, rest, left()).await);
             }
-            rest = others;
-            if let Some((call, others)) = rest.split_first() {
-                results.push(self.whole_table(&request.table, &call.command, left()).await);
-                rest = others;
+            rest = others.split_off(1);
+            for call in others {
+                results.push(self.whole_table(&table, &call.command, left()).await);
             }
+        }
+        if !rest.is_empty() {
+            results.extend(self.single(&table, rest, left()).await);
         }
         results
     }

@@ -7,7 +7,6 @@
 
 mod journey;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -88,14 +87,17 @@ impl Router {
 
     /// One attempt for everything that has no final result. Returns whether anything is to be tried again.
     async fn round(&self, journeys: &mut [Journey], left: Duration) -> bool {
-        let mut groups: BTreeMap<OrderId, Vec<usize>> = BTreeMap::new();
+        let mut groups: Vec<(OrderId, Vec<usize>)> = Vec::new();
         let detour = self.migrations.detour();
         for (index, journey) in journeys.iter_mut().enumerate() {
             if journey.is_over() {
                 continue;
             }
             match self.whereabouts(journey, detour).filter(|order| !order.is_none()) {
-                Some(order) => groups.entry(order).or_default().push(index),
+                Some(order) => match groups.iter_mut().find(|(known, _)| *known == order) {
+                    Some((_, indexes)) => indexes.push(index),
+                    None => groups.push((order, vec![index])),
+                },
                 None => {
                     let why = format!("shard {} has no order", journey.item.shard);
                     journey.result = Some(Err(Refused::Unavailable(why).into()));
@@ -107,8 +109,16 @@ impl Router {
             async move { (indexes, self.attempt(order, items, left).await) }
         });
         // Collected first: the futures hold no borrow of the journeys.
-        let attempts: Vec<_> = attempts.collect();
-        for (indexes, results) in join_all(attempts).await {
+        let mut attempts: Vec<_> = attempts.collect();
+        let attempted = match attempts.len() {
+            // As nearly always.
+            0 | 1 => match attempts.pop() {
+                Some(attempt) => vec![attempt.await],
+                None => Vec::new(),
+            },
+            _ => join_all(attempts).await,
+        };
+        for (indexes, results) in attempted {
             for (index, result) in indexes.into_iter().zip(results) {
                 journeys[index].advance(result);
             }

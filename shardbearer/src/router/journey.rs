@@ -38,6 +38,9 @@ pub(super) fn patience(journeys: &[Journey]) -> Duration {
 /// Ends what must not be tried again, because something behind it on its shard is done: it would now come after that.
 /// Returns whether anything is to be tried again.
 pub(super) fn keep_order(journeys: &mut [Journey]) -> bool {
+    if let [alone] = journeys {
+        return !alone.is_over();
+    }
     let mut done = BTreeSet::new();
     let mut again = false;
     for journey in journeys.iter_mut().rev() {
