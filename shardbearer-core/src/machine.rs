@@ -28,6 +28,13 @@ pub trait StateMachine: Send + 'static {
 
     /// Spaces that the last applied commands gave up, to be dropped after the commit.
     fn take_dropped(&mut self) -> Vec<Space>;
+
+    /// A number for the whole state, from what is kept in fields: the same on every replica that applied the same, and
+    /// most likely another one where it differs. Asked for between commands, now and then, and cheap. `None`: there
+    /// is none.
+    fn digest(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// A view with changes on top that nobody else sees yet.

@@ -165,6 +165,14 @@ impl StateMachine for ShardMachine {
     fn take_dropped(&mut self) -> Vec<Space> {
         std::mem::take(&mut self.dropped)
     }
+
+    /// Over the records of all shards, each of which has the digest of the shard's rows.
+    fn digest(&self) -> Option<u64> {
+        let shards = self.shards.iter();
+        let records = shards
+            .map(|(shard, owned)| digest::of_row(&keys::shard_meta(*shard), &keys::encode_meta(&owned.meta)));
+        Some(records.fold(0, u64::wrapping_add))
+    }
 }
 
 /// Whether a command's answer may hold values.

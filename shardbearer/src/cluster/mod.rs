@@ -17,6 +17,7 @@
 mod attempts;
 pub mod control;
 pub(crate) mod fuzz;
+mod held;
 pub mod history;
 pub mod migrations;
 pub mod peers;
@@ -48,6 +49,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use self::control::ControlSeat;
+pub use self::held::Differences;
 use self::peers::Peers;
 use crate::bootstrap::Bootstrap;
 use crate::gateway::Overview;
@@ -82,6 +84,8 @@ pub struct Cluster {
     pub blockers: parking_lot::Mutex<Vec<String>>,
     /// Who was heard.
     pub peers: Peers,
+    /// What replicas here hold otherwise than others.
+    pub differences: Differences,
     /// Held while the transport is told where the others are, so that it is told the newest last.
     pub reaching: parking_lot::Mutex<()>,
     /// The log of all orders here.

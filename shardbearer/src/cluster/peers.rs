@@ -51,7 +51,7 @@ impl Peers {
             }
             entry.leads = pulse.leads.iter().map(|lead| (lead.order.into(), lead.term)).collect();
             let progress = pulse.orders.iter().map(|order| {
-                let pb::OrderProgress { order, applied, term, complete } = *order;
+                let pb::OrderProgress { order, applied, term, complete, .. } = *order;
                 (order.into(), Progress { applied, term, complete })
             });
             entry.progress = progress.collect();

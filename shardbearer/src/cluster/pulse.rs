@@ -1,7 +1,7 @@
 //! The pulse: what every radiant tells every other a few times a second, and at once when a lead changes.
 //! Lost pulses do no harm; the next says it all again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use bytes::Bytes;
 use prost::Message;
 use shardbearer_core::engine::EngineStatus;
 use shardbearer_core::ids::{Epoch, OrderId, RadiantId};
+use shardbearer_core::log::LogPos;
 use shardbearer_core::membership::Standing;
 use shardbearer_core::migration::Migration;
 use shardbearer_core::topology::{Radiant, Topology};
@@ -17,7 +18,7 @@ use shardbearer_core::transport::{Channel, Frame};
 use shardbearer_proto::pb;
 use shardbearer_state::shard::shard_meta;
 
-use super::Cluster;
+use super::{Cluster, held};
 use crate::leads::Lead;
 use crate::order::Took;
 
@@ -36,13 +37,13 @@ const FETCH_DEADLINE: Duration = Duration::from_secs(2);
 /// Sends pulses until the world ends.
 pub async fn send(cluster: Arc<Cluster>) {
     let mut count = 0u64;
-    let mut heard = BTreeSet::new();
+    let (mut heard, mut held) = (BTreeSet::new(), BTreeMap::new());
     loop {
         listen(&cluster, &mut heard);
         if count % ASK_EVERY == ASK_EVERY - 1 && may_be_forgotten(&cluster, &heard) {
             ask_one(&cluster, count / ASK_EVERY);
         }
-        let pulse = compose(&cluster, count.is_multiple_of(LOADS_EVERY));
+        let pulse = compose(&cluster, count.is_multiple_of(LOADS_EVERY), &mut held);
         cluster.peers.hear(cluster.me, cluster.world.monotonic_ns(), &pulse);
         let body = Bytes::from(pulse.encode_to_vec());
         for radiant in &cluster.map.topology().radiants {
@@ -90,7 +91,8 @@ fn listen(cluster: &Cluster, heard: &mut BTreeSet<RadiantId>) {
     }
 }
 
-fn compose(cluster: &Cluster, with_loads: bool) -> pb::Pulse {
+/// `held`: the last check of each order that a pulse has carried.
+fn compose(cluster: &Cluster, with_loads: bool, held: &mut BTreeMap<OrderId, LogPos>) -> pb::Pulse {
     let (generation, epoch) = cluster.map.topology().version();
     let mut pulse = pb::Pulse {
         from: cluster.me.0,
@@ -102,7 +104,13 @@ fn compose(cluster: &Cluster, with_loads: bool) -> pb::Pulse {
     let mut writes = Took::default();
     for order in cluster.orders.all() {
         let status = order.engine().status();
-        pulse.orders.push(progress(order.id(), &status));
+        let mut progress = progress(order.id(), &status);
+        let checks = order.checks();
+        let last = checks.last().map(|last| last.at);
+        if last.is_some_and(|last| held.insert(order.id(), last) != Some(last)) {
+            progress.held = held::told(&checks);
+        }
+        pulse.orders.push(progress);
         let Took { us, calls } = order.take_writes();
         (writes.us, writes.calls) = (writes.us.saturating_add(us), writes.calls + calls);
         if !status.leading {
@@ -143,13 +151,16 @@ fn compose(cluster: &Cluster, with_loads: bool) -> pb::Pulse {
 
 fn progress(order: OrderId, status: &EngineStatus) -> pb::OrderProgress {
     let EngineStatus { applied, term, complete, .. } = *status;
-    pb::OrderProgress { order: order.0, applied, term, complete }
+    pb::OrderProgress { order: order.0, applied, term, complete, held: Vec::new() }
 }
 
 /// Takes in a peer's pulse.
 pub fn receive(cluster: &Arc<Cluster>, from: RadiantId, body: Bytes) {
     let Ok(pulse) = pb::Pulse::decode(body) else { return };
     cluster.peers.hear(from, cluster.world.monotonic_ns(), &pulse);
+    for progress in &pulse.orders {
+        held::compare(cluster, from, progress);
+    }
     for lead in &pulse.leads {
         cluster.leads.learn(Lead { order: lead.order.into(), herald: lead.herald.into(), term: lead.term });
     }

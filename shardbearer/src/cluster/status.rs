@@ -1,5 +1,6 @@
 //! The cluster in words for people: radiants, orders, shards, health.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
@@ -31,6 +32,7 @@ pub fn of_myself(cluster: &Cluster) -> pb::RadiantStatus {
         stopping: cluster.stopping.load(Ordering::Relaxed),
         data_bytes: cluster.data_bytes.load(Ordering::Relaxed),
         uptime_ms: uptime_ns / 1_000_000,
+        differences: cluster.differences.of(cluster.me, &cluster.map.topology()),
         ..pb::RadiantStatus::default()
     }
 }
@@ -44,7 +46,7 @@ fn lacks_members(order: &Order) -> bool {
 pub fn of_cluster(cluster: &Cluster) -> pb::StatusResponse {
     let topology = cluster.map.topology();
     let now = cluster.world.monotonic_ns();
-    let mut problems = Vec::new();
+    let (mut problems, mut told) = (Vec::new(), BTreeSet::new());
     let up = |radiant: RadiantId| radiant == cluster.me || cluster.peers.is_up(radiant, now);
     let herald = |order: OrderId| cluster.peers.leader(order, now).map(|(herald, _)| herald);
 
@@ -68,6 +70,18 @@ pub fn of_cluster(cluster: &Cluster) -> pb::StatusResponse {
                 radiant.name,
                 radiant.id,
                 status.disk_free_bytes >> 20
+            ));
+        }
+        for pb::Difference { order, radiant: other, index } in &status.differences {
+            // Both of the two tell.
+            if !told.insert((*order, radiant.id.0.min(*other), radiant.id.0.max(*other))) {
+                continue;
+            }
+            problems.push(format!(
+                "what {} (radiant {}) and radiant {other} hold of order {order} differed after entry {index}; \
+                 `shardbearer verify` reads everything and says whose replica it is, and \
+                 `shardbearer radiant replace` gives its seats to another",
+                radiant.name, radiant.id
             ));
         }
         let leads = topology.orders.iter().filter(|order| herald(order.id) == Some(radiant.id));

@@ -47,7 +47,7 @@ use self::environment::{Environment, Front, Machine, Reception};
 use self::home::Home;
 use self::inbound::{Dispatch, Strangers};
 use crate::bootstrap::{self, Beacons, Bootstrap, BootstrapError, Identity, IdentityError};
-use crate::cluster::{self, Cluster, addresses, control, pulse, scherald};
+use crate::cluster::{self, Cluster, Differences, addresses, control, pulse, scherald};
 use crate::config::Config;
 use crate::door::DataDoor;
 use crate::engine::Engines;
@@ -290,6 +290,7 @@ impl Life {
             control: ArcSwapOption::empty(),
             membership: scherald::Settings::new(&config, &engines),
             blockers: parking_lot::Mutex::default(),
+            differences: Differences::default(),
             peers: cluster::peers::Peers::default(),
             reaching: parking_lot::Mutex::default(),
             log: home.stores.log.clone(),

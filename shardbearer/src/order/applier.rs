@@ -22,6 +22,7 @@ use shardbearer_core::storage::{Batch, Durability, Space, StorageEngine, Storage
 use shardbearer_core::world::World;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::checks::{self, Check, Checks};
 use super::install;
 use super::received::{self, ImageWriter};
 use super::snapshot::ImageReader;
@@ -72,6 +73,8 @@ pub struct MachineApplier<M: StateMachine> {
     pub(super) installs: AtomicU64,
     /// Who wants to see the state right after which entry.
     pub(super) marks: Marks,
+    /// What was held lately.
+    pub(super) checks: Checks,
 }
 
 impl<M: StateMachine> MachineApplier<M> {
@@ -112,6 +115,7 @@ impl<M: StateMachine> MachineApplier<M> {
             elsewhere: Arc::new(Semaphore::new(1)),
             installs: AtomicU64::new(0),
             marks: Marks::default(),
+            checks: Checks::default(),
         }))
     }
 
@@ -202,6 +206,7 @@ impl<M: StateMachine> MachineApplier<M> {
     fn apply_in(&self, state: &mut Applying<M>, entries: Vec<Committed>) -> Result<Vec<Bytes>, StorageError> {
         let mut replies = Vec::with_capacity(entries.len());
         let mut applied = self.applied();
+        let mut held = Vec::new();
         let batch = {
             let view = self.storage.view();
             let mut work = Workspace::new(view.as_ref());
@@ -224,6 +229,10 @@ impl<M: StateMachine> MachineApplier<M> {
                     }
                     Some(Err(why)) => self.codec.rejected(&why),
                 });
+                if entry.position.index.is_multiple_of(checks::EVERY) {
+                    let digest = state.machine.digest();
+                    held.extend(digest.map(|digest| Check { at: entry.position, digest }));
+                }
             }
             work.put(Space::Order(self.order), Bytes::from_static(APPLIED), encode_applied(&applied));
             work.finish()?
@@ -231,6 +240,7 @@ impl<M: StateMachine> MachineApplier<M> {
         };
         self.storage.commit(batch, Durability::Buffered)?;
         *self.applied.lock() = applied;
+        self.checks.add(held);
         Ok(replies)
     }
 

@@ -13,6 +13,7 @@
 //! This is no place for routing or retries: an order that is led elsewhere says so and is done.
 
 pub mod applier;
+pub mod checks;
 pub mod codec;
 pub(crate) mod fuzz;
 pub mod generation;
@@ -41,6 +42,7 @@ use shardbearer_core::world::World;
 use shardbearer_state::shard::{ShardMachine, shard_meta};
 
 use self::applier::MachineApplier;
+use self::checks::Check;
 use self::load::Meter;
 pub use self::load::{Rates, Took};
 use self::queue::Queue;
@@ -154,6 +156,11 @@ impl Order {
     /// What is held here, see [`MachineApplier::digest`].
     pub async fn digest(&self, at: u64) -> Result<Digest, RequestError> {
         self.applier.digest(at).await
+    }
+
+    /// The last numbers for what is held here, see [`checks`].
+    pub fn checks(&self) -> Vec<Check> {
+        self.applier.checks.all()
     }
 
     /// Whether the order serves the shard as far as is applied here. What is not may be so a moment later.

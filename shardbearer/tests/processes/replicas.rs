@@ -88,4 +88,31 @@ async fn replicas_that_are_written_to_are_compared_and_an_altered_one_is_named()
     let held = &all[0]["held"];
     assert_eq!(held["r1"], held["r3"]);
     assert_ne!(held["r1"], held["r2"], "r2 was altered");
+
+    // Once the altered row is written over, the rolling digests differ, and nobody has to ask.
+    let mut door = Connection::open(&cluster.radiants[0].resp).await.unwrap();
+    let start = Instant::now();
+    for turn in 0.. {
+        for number in 0..50 {
+            let reply = door.call_within(&["SET", &format!("key {number}"), "another"], PATIENCE).await;
+            assert!(matches!(reply, Ok(Reply::Simple(_))), "{reply:?}");
+        }
+        let status: Value =
+            serde_json::from_slice(&cluster.run(&["--output", "json", "status"]).stdout).unwrap();
+        let altered =
+            status["radiants"].as_array().and_then(|all| all.iter().find(|one| one["name"] == "r2"));
+        let id = altered.and_then(|altered| altered["id"].as_u64()).expect("an id");
+        let problems: Vec<&str> =
+            status["problems"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        let told: Vec<&&str> = problems.iter().filter(|told| told.contains("differed")).collect();
+        let of_altered = |told: &str| {
+            told.contains(&format!("(radiant {id})")) || told.contains(&format!("and radiant {id} "))
+        };
+        assert!(told.iter().all(|told| of_altered(told)), "{told:?}");
+        // With each of the two others.
+        if told.len() == 2 {
+            break;
+        }
+        assert!(start.elapsed() < PATIENCE, "after {turn} turns: {problems:?}");
+    }
 }

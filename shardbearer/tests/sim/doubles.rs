@@ -79,7 +79,7 @@ const DOUBLES: &[Double] = &[
         profile: "calm",
         operated: false,
         seeds: 0..10,
-        words: &["applied the same and differ"],
+        words: &["applied the same and differ", "says that replicas held different"],
     },
     Double {
         name: "data without checksums, of which a bit turns",
@@ -87,7 +87,7 @@ const DOUBLES: &[Double] = &[
         profile: "data",
         operated: false,
         seeds: 6..60,
-        words: &["applied the same and differ"],
+        words: &["applied the same and differ", "says that replicas held different"],
     },
     Double {
         name: "an order that forgets who asked, so that a repeated request applies twice",
@@ -111,7 +111,7 @@ const DOUBLES: &[Double] = &[
         profile: "crash",
         operated: false,
         seeds: 0..40,
-        words: &["applied the same and differ"],
+        words: &["applied the same and differ", "says that replicas held different"],
     },
     Double {
         name: "images that omit a key",
@@ -119,7 +119,7 @@ const DOUBLES: &[Double] = &[
         profile: "crash",
         operated: false,
         seeds: 0..40,
-        words: &["applied the same and differ"],
+        words: &["applied the same and differ", "says that replicas held different"],
     },
     Double {
         name: "a herald that answers reads without asking whether it still is one",

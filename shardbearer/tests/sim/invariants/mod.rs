@@ -8,6 +8,7 @@ mod activated;
 pub mod applied;
 mod dropped;
 pub mod durable;
+mod held;
 mod history;
 mod logs;
 mod members;
@@ -43,5 +44,6 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(logs::Logs::default()),
         Box::new(purged::Purged),
         Box::new(same_rows::SameRows),
+        Box::new(held::HeldTheSame),
     ]
 }
