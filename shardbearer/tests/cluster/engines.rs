@@ -1,6 +1,8 @@
 //! Clusters on engines other than the default.
 
 use shardbearer::config::Config;
+use shardbearer::gateway::Overview as _;
+use shardbearer::order::checks::{self, Check, Verdict};
 use shardbearer_core::topology::Order;
 
 use super::harness::*;
@@ -89,6 +91,42 @@ async fn a_chain_goes_on_without_each_of_its_radiants_in_turn() {
     }
     for radiant in radiants {
         radiant.stop().await;
+    }
+}
+
+/// Whatever the engine, replicas tell of the same entries, so that what they hold can be compared.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_of_each_engine_find_that_they_hold_the_same() {
+    for engine in ["openraft", "omnipaxos", "chain"] {
+        let one_order = |config: &mut Config| {
+            config.consensus.engine = engine.into();
+            config.bootstrap.orders = 1;
+        };
+        let (_folder, radiants) = cluster_with(3, one_order).await;
+        let topology = radiants[0].running.cluster.map.topology();
+        let order = topology.orders.iter().map(|order| order.id).find(|order| !order.is_control());
+        let order = order.expect("one");
+        // One at a time, so that each is an entry.
+        for number in 0..2 * checks::EVERY {
+            radiants[0].put(&format!("key {}", number % 10), &format!("{number}")).await.expect("written");
+        }
+        let held = |radiant: &Radiant| radiant.running.cluster.orders.find(order).map(|order| order.checks());
+        eventually("all replicas are compared", || {
+            let held: Vec<Vec<Check>> = radiants.iter().filter_map(held).collect();
+            let verdicts = held.iter().map(|theirs| checks::compare(&held[0], theirs));
+            let verdicts: Vec<Verdict> = verdicts.collect();
+            assert!(
+                verdicts.iter().all(|verdict| !matches!(verdict, Verdict::Different(_))),
+                "{engine}: {held:?}"
+            );
+            verdicts == [Verdict::Same; 3]
+        })
+        .await;
+        let told = radiants.iter().flat_map(|radiant| radiant.running.cluster.status().problems);
+        assert!(told.into_iter().all(|problem| !problem.contains("differed")), "{engine}");
+        for radiant in radiants {
+            radiant.stop().await;
+        }
     }
 }
 
