@@ -198,20 +198,19 @@ impl Door for DataDoor {
             return self.single(&table, calls, deadline).await;
         }
         // Whole tables are barriers between runs of single calls.
-        let mut results = Vec::with_capacity(calls.len());
-        let mut rest = calls;
-        while let Some(barrier) = rest.iter().position(of_table) {
-            let mut others = rest.split_off(barrier);
-            if !rest.is_empty() {
-                results.extend(self.single(&table, rest, left()).await);
+        let (mut results, mut run) = (Vec::with_capacity(calls.len()), Vec::new());
+        for call in calls {
+            if !of_table(&call) {
+                run.push(call);
+                continue;
             }
-            rest = others.split_off(1);
-            for call in others {
-                results.push(self.whole_table(&table, &call.command, left()).await);
+            if !run.is_empty() {
+                results.extend(self.single(&table, std::mem::take(&mut run), left()).await);
             }
+            results.push(self.whole_table(&table, &call.command, left()).await);
         }
-        if !rest.is_empty() {
-            results.extend(self.single(&table, rest, left()).await);
+        if !run.is_empty() {
+            results.extend(self.single(&table, run, left()).await);
         }
         results
     }

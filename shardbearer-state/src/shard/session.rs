@@ -44,6 +44,9 @@ const FIXED_BYTES: usize = 96;
 /// So much room for encoding is kept.
 const SCRATCH_BYTES: usize = 256;
 
+/// A session keeps room for so many replies.
+const ROOM: usize = 32;
+
 /// What to do with a request.
 pub(super) enum Verdict {
     /// Apply it.
@@ -119,6 +122,10 @@ impl Session {
         while let Some((_, gone)) = self.replies.front().filter(|(number, _)| *number < self.floor) {
             self.bytes -= weight(gone);
             self.replies.pop_front();
+        }
+        // Room is not counted, so no more of it is kept than what is remembered needs.
+        if self.replies.capacity() > ROOM.max(4 * self.replies.len()) {
+            self.replies.shrink_to(ROOM.max(2 * self.replies.len()));
         }
     }
 }

@@ -27,22 +27,24 @@ impl Differences {
         }
     }
 
-    /// Those between replicas that are still wanted.
+    /// Those between replicas that are still wanted; of others nothing is remembered, for who gets such a seat again begins
+    /// anew.
     pub fn of(&self, me: RadiantId, topology: &Topology) -> Vec<pb::Difference> {
-        let known = self.0.lock();
-        let seated = |order: OrderId, radiant: RadiantId| {
-            topology.order(order).is_some_and(|order| order.seats().any(|seat| seat == radiant))
+        let mut known = self.0.lock();
+        known.retain(|(order, radiant), _| seated(topology, *order, &[me, *radiant]));
+        let told = |(&(order, radiant), at): (&(OrderId, RadiantId), &LogPos)| pb::Difference {
+            order: order.0,
+            radiant: radiant.0,
+            index: at.index,
         };
-        let wanted =
-            known.iter().filter(|((order, radiant), _)| seated(*order, *radiant) && seated(*order, me));
-        wanted
-            .map(|((order, radiant), at)| pb::Difference {
-                order: order.0,
-                radiant: radiant.0,
-                index: at.index,
-            })
-            .collect()
+        known.iter().map(told).collect()
     }
+}
+
+/// Whether all of these have a seat in the order.
+fn seated(topology: &Topology, order: OrderId, radiants: &[RadiantId]) -> bool {
+    let order = topology.order(order);
+    order.is_some_and(|order| radiants.iter().all(|radiant| order.seats().any(|seat| seat == *radiant)))
 }
 
 /// The last checks of a replica here as a pulse carries them.
@@ -60,12 +62,15 @@ pub(super) fn compare(cluster: &Cluster, from: RadiantId, progress: &pb::OrderPr
     if progress.held.is_empty() {
         return;
     }
+    if !seated(&cluster.map.topology(), id, &[cluster.me, from]) {
+        return;
+    }
     let Some(order) = cluster.orders.find(id) else { return };
     let heard = |held: &pb::HeldAt| {
         let pb::HeldAt { term, index, digest } = *held;
         Check { at: LogPos { term, index }, digest }
     };
-    let theirs: Vec<Check> = progress.held.iter().map(heard).collect();
+    let theirs: Vec<Check> = progress.held.iter().take(checks::KEPT).map(heard).collect();
     let verdict = checks::compare(&order.checks(), &theirs);
     if !cluster.differences.learn(id, from, verdict) {
         return;

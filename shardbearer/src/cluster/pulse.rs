@@ -107,7 +107,8 @@ fn compose(cluster: &Cluster, with_loads: bool, held: &mut BTreeMap<OrderId, Log
         let mut progress = progress(order.id(), &status);
         let checks = order.checks();
         let last = checks.last().map(|last| last.at);
-        if last.is_some_and(|last| held.insert(order.id(), last) != Some(last)) {
+        // Once more now and then: a pulse may be lost, or come before its receiver is as far.
+        if last.is_some_and(|last| held.insert(order.id(), last) != Some(last)) || with_loads {
             progress.held = held::told(&checks);
         }
         pulse.orders.push(progress);
@@ -158,7 +159,8 @@ fn progress(order: OrderId, status: &EngineStatus) -> pb::OrderProgress {
 pub fn receive(cluster: &Arc<Cluster>, from: RadiantId, body: Bytes) {
     let Ok(pulse) = pb::Pulse::decode(body) else { return };
     cluster.peers.hear(from, cluster.world.monotonic_ns(), &pulse);
-    for progress in &pulse.orders {
+    let mut compared = BTreeSet::new();
+    for progress in pulse.orders.iter().filter(|progress| compared.insert(progress.order)) {
         held::compare(cluster, from, progress);
     }
     for lead in &pulse.leads {

@@ -1,7 +1,6 @@
 //! The cluster in words for people: radiants, orders, shards, health.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use shardbearer_core::ids::{OrderId, RadiantId};
@@ -13,12 +12,6 @@ use shardbearer_state::membership::word;
 
 use super::Cluster;
 use super::peers::SILENT_NS;
-
-/// Free bytes of the file system that holds a folder.
-pub fn disk_free(folder: &Path) -> Option<u64> {
-    let found = rustix::fs::statvfs(folder).ok()?;
-    Some(found.f_bavail.saturating_mul(found.f_frsize))
-}
 
 /// What this radiant says of itself.
 pub fn of_myself(cluster: &Cluster) -> pb::RadiantStatus {
@@ -72,8 +65,10 @@ pub fn of_cluster(cluster: &Cluster) -> pb::StatusResponse {
                 status.disk_free_bytes >> 20
             ));
         }
-        for pb::Difference { order, radiant: other, index } in &status.differences {
-            // Both of the two tell.
+        // What one that is silent said last may be over.
+        let differences = status.differences.iter().filter(|_| state == "up");
+        for pb::Difference { order, radiant: other, index } in differences {
+            // Both of the two may tell.
             if !told.insert((*order, radiant.id.0.min(*other), radiant.id.0.max(*other))) {
                 continue;
             }

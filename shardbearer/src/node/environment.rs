@@ -20,10 +20,10 @@ use tokio_util::sync::CancellationToken;
 use super::doors::{Listeners, Served};
 use super::home;
 use crate::bootstrap::{Beacons, GrpcBeacons};
-use crate::cluster::status;
 use crate::config::Config;
 use crate::gateway::Entrance;
 use crate::storage;
+use crate::storage::ballast::free_bytes;
 use crate::storage::log::LogOptions;
 use crate::transport::{GrpcTransport, Links, Membership, PeerService, Stranger};
 use crate::world::Real;
@@ -146,14 +146,15 @@ impl Environment for Machine {
             ..LogOptions::default()
         };
         let log = home::open_log(log, options)?;
-        let storage = storage::open(&config.storage.engine, data, config.storage.cache_mib << 20);
+        let (cache, reserve) = (config.storage.cache_mib << 20, config.storage.reserve_mib << 20);
+        let storage = storage::open_with_reserve(&config.storage.engine, data, cache, reserve);
         let storage = storage.map_err(|error| error.to_string())?;
         let closing = log.clone();
         Ok(Stores { log, storage, close: Box::new(move || closing.close()) })
     }
 
     fn disk_free(&self, folder: &Path) -> Option<u64> {
-        status::disk_free(folder)
+        free_bytes(folder)
     }
 }
 

@@ -22,8 +22,8 @@ use shardbearer_core::ids::OrderId;
 use super::NodeError;
 use super::environment::{Environment, Stores};
 use crate::cluster::Cluster;
-use crate::cluster::status::disk_free;
 use crate::config::Config;
+use crate::storage::ballast::free_bytes;
 use crate::storage::log::{LogOptions, SegmentedLog};
 
 /// The file that is there once the log has its first segment.
@@ -108,7 +108,7 @@ pub(super) fn open_log(folder: &Path, options: LogOptions) -> Result<Arc<Segment
     }
     // One segment in use and one ready; said where that much is not there, since the system says only that it is full.
     let needed = 2 * options.segment_bytes;
-    let opened = SegmentedLog::open(folder, options).map_err(|error| match disk_free(folder) {
+    let opened = SegmentedLog::open(folder, options).map_err(|error| match free_bytes(folder) {
         Some(free) if free < needed => format!(
             "{error}; {} MiB are free, and the log of each radiant takes about {} (two of [storage] log_segment_mib)",
             free >> 20,

@@ -11,7 +11,7 @@ use shardbearer_core::log::LogPos;
 pub const EVERY: u64 = 64;
 
 /// So many are kept. Replicas are compared as long as they are no more than this, times [`EVERY`], apart.
-const KEPT: usize = 8;
+pub const KEPT: usize = 8;
 
 /// What a replica held right after an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +36,11 @@ impl Checks {
         kept.extend(more);
         let over = kept.len().saturating_sub(KEPT);
         kept.drain(..over);
+    }
+
+    /// Forgets them: what they tell of is not what is here any more.
+    pub(super) fn clear(&self) {
+        self.0.lock().clear();
     }
 
     /// All of them, the oldest first.

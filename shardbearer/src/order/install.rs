@@ -70,6 +70,7 @@ impl<M: StateMachine> MachineApplier<M> {
         let view = self.storage.view();
         state.machine.load(view.as_ref())?;
         *self.applied.lock() = read_applied(view.as_ref(), self.order)?;
+        self.checks.clear();
         Ok(())
     }
 }

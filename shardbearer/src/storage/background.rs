@@ -1,4 +1,4 @@
-//! Threads for which nobody waits.
+//! Threads for which, as a rule, nobody waits: who does, waits for the disk anyway.
 
 /// How much less of a processor they get than others, where there is not enough for all.
 #[cfg(target_os = "linux")]

@@ -48,10 +48,13 @@ impl Fjall {
             settings.worker_threads(2).open()
         };
         #[allow(clippy::disallowed_methods)] // it ends here
-        let opened = std::thread::scope(|scope| scope.spawn(open).join());
-        let database = opened
-            .map_err(|_| StorageError::Io(format!("opening {} panicked", dir.display())))?
-            .map_err(|error| opening(dir, &error))?;
+        let opened = std::thread::scope(|scope| {
+            let opener = std::thread::Builder::new().name("data-opener".into()).spawn_scoped(scope, open);
+            let opener =
+                opener.map_err(|error| StorageError::Io(format!("cannot start a thread: {error}")))?;
+            opener.join().map_err(|_| StorageError::Io(format!("opening {} panicked", dir.display())))
+        });
+        let database = opened?.map_err(|error| opening(dir, &error))?;
         let writeback = Writeback::start(dir)
             .map_err(|error| StorageError::Io(format!("cannot start the data's writeback: {error}")))?;
         let keyspaces = Keyspaces::open(database.clone(), dir, own_max)?;

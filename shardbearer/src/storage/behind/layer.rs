@@ -72,8 +72,9 @@ impl Layer {
         self.spaces.get(&space)?.get(key).cloned()
     }
 
-    /// The changes of one space within a range, ordered by key. Costs a look at each change of the space, and to put in
-    /// order only those that are taken.
+    /// The changes of one space within a range, ordered by key. Costs a look at each change of the space, however few are
+    /// taken: pages of scans, looks for what expires and parts of images and of moving shards pay that, so that each
+    /// write need not. To put in order costs only what is taken.
     pub(super) fn range<'a>(
         &'a self,
         space: Space,

@@ -14,7 +14,7 @@ use super::LogOptions;
 use super::frame::{self, Body};
 use super::index::{Location, Payload};
 use super::recover::recover;
-use super::segment::{Directory, HEADER};
+use super::segment::{Directory, HEADER, Pace};
 use crate::fuzzing::Source;
 
 const SEGMENT: u64 = 1;
@@ -210,7 +210,8 @@ impl Folder {
     /// Makes a segment with these frames.
     fn write(&self, raw: &[u8]) {
         let directory = Directory::open(&self.path).expect("a folder of its own");
-        let prepared = directory.prepare("first", SEGMENT_BYTES.max(HEADER + raw.len() as u64 + 64), None);
+        let prepared =
+            directory.prepare("first", SEGMENT_BYTES.max(HEADER + raw.len() as u64 + 64), || Pace::Hurry);
         let segment = directory.adopt(prepared.expect("there is room"), SEGMENT).expect("there is room");
         segment.file.write_all_at(raw, HEADER).expect("there is room");
     }

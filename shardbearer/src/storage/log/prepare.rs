@@ -3,32 +3,24 @@
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::Shared;
-use super::segment::Prepared;
+use super::segment::{Pace, Prepared};
 use crate::storage::background;
 
 /// How long to wait before asking a full disk again.
 pub(super) const FULL_PAUSE: Duration = Duration::from_millis(500);
 
-/// The longest rest between two parts of a segment.
-const REST_MAX: Duration = Duration::from_millis(50);
-
-/// Prepares a segment whenever one is wanted, unhurried: entries need the same disk. A full disk is asked again until it gives; a broken one is not.
+/// Prepares a segment whenever one is wanted, unhurried: entries need the same disk. A full disk is asked again until it
+/// gives; a broken one is not.
 #[allow(clippy::disallowed_methods)] // a thread of its own, and a disk says nothing when it has room again
 pub(super) fn prepare_all(shared: &Shared, asked: &Receiver<()>, ready: &SyncSender<Prepared>) {
     background::stand_back();
+    let mut number = 0u64;
     while asked.recv().is_ok() {
         loop {
-            let mut since = Instant::now();
-            let mut pause = || {
-                if has_time(shared) {
-                    std::thread::sleep(since.elapsed().min(REST_MAX));
-                }
-                since = Instant::now();
-            };
-            match shared.directory.prepare("next", shared.options.segment_bytes, Some(&mut pause)) {
+            number += 1;
+            let name = format!("next-{number}");
+            match shared.directory.prepare(&name, shared.options.segment_bytes, || pace(shared)) {
                 Ok(prepared) => {
                     shared.state.lock().disk_full = false;
                     if ready.send(prepared).is_err() {
@@ -45,6 +37,7 @@ pub(super) fn prepare_all(shared: &Shared, asked: &Receiver<()>, ready: &SyncSen
                         tracing::warn!(%error, "no space for another log segment; asked again until there is");
                     }
                 }
+                Err(_) if shared.state.lock().closing => return,
                 Err(error) => {
                     tracing::error!(%error, "the next log segment cannot be prepared; the log stops");
                     let why = format!("the next segment: {error}");
@@ -58,10 +51,14 @@ pub(super) fn prepare_all(shared: &Shared, asked: &Receiver<()>, ready: &SyncSen
     }
 }
 
-/// Whether half of the segment in use is still to be written.
-fn has_time(shared: &Shared) -> bool {
+/// Gently while half of the segment in use is still to be written.
+fn pace(shared: &Shared) -> Pace {
     let state = shared.state.lock();
-    !state.closing && state.room > shared.options.segment_bytes / 2
+    match state.room > shared.options.segment_bytes / 2 {
+        _ if state.closing => Pace::Stop,
+        true => Pace::Gently,
+        false => Pace::Hurry,
+    }
 }
 
 /// Whether room that is made elsewhere mends it.

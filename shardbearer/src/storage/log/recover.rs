@@ -12,7 +12,7 @@ use shardbearer_core::log::LogError;
 use super::LogOptions;
 use super::frame::{self, Body, Found, Stored};
 use super::index::{Location, OrderLog};
-use super::segment::{self, Active, Directory, HEADER, Usage, at};
+use super::segment::{self, Active, Directory, HEADER, Pace, Usage, at};
 
 /// A log as found.
 pub(super) struct Recovered {
@@ -64,7 +64,7 @@ pub(super) fn recover(directory: &Directory, options: &LogOptions) -> Result<Rec
             let number = numbers.last().map_or(1, |last| last + 1);
             let bytes = options.segment_bytes;
             let created = directory
-                .prepare("first", bytes, None)
+                .prepare("first", bytes, || Pace::Hurry)
                 .and_then(|prepared| directory.adopt(prepared, number));
             let created = created.map_err(|error| at(&directory.name(number), &error))?;
             segments.insert(number, Usage { live: 0, file_bytes: bytes });

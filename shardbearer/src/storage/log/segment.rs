@@ -4,11 +4,13 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes};
 use parking_lot::Mutex;
 use rustix::fs::{FlockOperation, flock};
 use shardbearer_core::log::LogError;
+use tokio::time::Instant;
 
 use super::index::Location;
 
@@ -21,6 +23,40 @@ const PREPARED: &str = "prepared";
 
 /// So much of a segment is written at once. Where there is time, the fsyncs of entries wait for no more than that.
 const PART_BYTES: usize = 1 << 20;
+
+/// The longest rest between two parts.
+const REST_MAX: Duration = Duration::from_millis(50);
+
+/// How the next part of a segment is to be made ready.
+pub(super) enum Pace {
+    /// Somebody may wait for it.
+    Hurry,
+    /// Brought to the disk by itself, with a rest after it: entries need the same disk.
+    Gently,
+    /// Not at all.
+    Stop,
+}
+
+#[allow(clippy::disallowed_methods)] // only the log's own threads come here
+fn fill(file: &mut File, bytes: u64, mut pace: impl FnMut() -> Pace) -> io::Result<()> {
+    let zeros = vec![0; PART_BYTES];
+    let mut left = bytes;
+    while left > 0 {
+        let part = left.min(zeros.len() as u64) as usize;
+        match pace() {
+            Pace::Hurry => file.write_all(&zeros[..part])?,
+            Pace::Gently => {
+                let since = Instant::now();
+                file.write_all(&zeros[..part])?;
+                file.sync_data()?;
+                std::thread::sleep(since.elapsed().min(REST_MAX));
+            }
+            Pace::Stop => return Err(io::ErrorKind::Interrupted.into()),
+        }
+        left -= part as u64;
+    }
+    file.sync_all()
+}
 
 /// What is known of a segment on disk.
 #[derive(Clone, Copy, Debug, Default)]
@@ -87,32 +123,18 @@ impl Directory {
     }
 
     /// Makes a file of zeros ready to become a segment: allocated, written and synced, so that later
-    /// fsyncs find no metadata to write. With `pause`, part by part, and it is called after each.
-    pub(super) fn prepare(
-        &self,
-        name: &str,
-        bytes: u64,
-        mut pause: Option<&mut dyn FnMut()>,
-    ) -> io::Result<Prepared> {
+    /// fsyncs find no metadata to write. The name must be new: who was given the last file of a name may be writing to it.
+    /// Nothing is left where that fails.
+    pub(super) fn prepare(&self, name: &str, bytes: u64, pace: impl FnMut() -> Pace) -> io::Result<Prepared> {
         let path = self.path.join(format!("{name}.{PREPARED}"));
-        let mut file = File::options().create(true).truncate(true).read(true).write(true).open(&path)?;
-        let zeros = vec![0; PART_BYTES];
-        let mut left = bytes;
-        while left > 0 {
-            let part = left.min(zeros.len() as u64) as usize;
-            let mut done = file.write_all(&zeros[..part]);
-            if let Some(pause) = &mut pause {
-                done = done.and_then(|()| file.sync_data());
-                pause();
-            }
-            if let Err(error) = done {
+        let mut file = File::options().create_new(true).read(true).write(true).open(&path)?;
+        match fill(&mut file, bytes, pace) {
+            Ok(()) => Ok(Prepared { file, path, bytes }),
+            Err(error) => {
                 let _ = fs::remove_file(&path);
-                return Err(error);
+                Err(error)
             }
-            left -= part as u64;
         }
-        file.sync_all()?;
-        Ok(Prepared { file, path, bytes })
     }
 
     /// Turns a prepared file into the segment with that number.

@@ -191,6 +191,26 @@ fn a_removed_order_is_not_listed_after_a_restart() {
     assert_eq!(log.orders(), []);
 }
 
+/// A batch that no prepared segment can take gets one of its own, and leaves the prepared one to those that come after it.
+#[test]
+fn a_batch_larger_than_a_segment_harms_nothing() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let options = small();
+    let large = vec![7; usize::try_from(options.segment_bytes).expect("small") + 1_000];
+    {
+        let log = SegmentedLog::open(dir.path(), options).expect("opens");
+        for index in 1..=60 {
+            let payload = if index % 10 == 0 { large.as_slice() } else { &[1; 1_000] };
+            write(&log, ORDER, vec![append(index, payload)]).expect("durable");
+        }
+    }
+    let log = SegmentedLog::open(dir.path(), options).expect("opens again");
+    let entries = log.entries(ORDER, 1..61, usize::MAX).expect("readable");
+    let lengths: Vec<usize> = entries.iter().map(|entry| entry.payload.len()).collect();
+    let expected = (1..=60).map(|index| if index % 10 == 0 { large.len() } else { 1_000 });
+    assert_eq!(lengths, expected.collect::<Vec<_>>());
+}
+
 /// A disk that is full gets room again; a broken one does not mend itself, and nobody would hear of it before the segment
 /// in use is full.
 #[test]
@@ -199,7 +219,7 @@ fn a_segment_that_cannot_be_prepared_stops_the_log_unless_the_disk_is_full() {
     let dir = tempfile::tempdir().expect("a folder");
     let log = SegmentedLog::open(dir.path(), small()).expect("opens");
     let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    let spare = dir.path().join("next.prepared");
+    let spare = dir.path().join("next-1.prepared");
     while !spare.exists() {
         assert!(std::time::Instant::now() < end, "the first is never prepared");
         std::thread::yield_now();

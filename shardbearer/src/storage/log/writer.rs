@@ -17,7 +17,7 @@ use super::Shared;
 use super::frame::{self, Body, Stored};
 use super::index::{Location, Payload};
 use super::prepare::{self, FULL_PAUSE};
-use super::segment::{Active, HEADER, Prepared, Usage};
+use super::segment::{Active, HEADER, Pace, Prepared, Usage};
 
 /// After so much quiet the last group is attested, see [`frame`].
 const QUIET: Duration = Duration::from_millis(20);
@@ -48,6 +48,8 @@ pub(super) struct Writer {
     spare: Option<Prepared>,
     preparing: Receiver<Prepared>,
     wanted: Option<SyncSender<()>>,
+    /// Whether one was asked for that has not come.
+    asked: bool,
     preparer: Option<JoinHandle<()>>,
 }
 
@@ -58,7 +60,6 @@ impl Writer {
         let (ready, preparing) = sync_channel(1);
         let for_preparer = shared.clone();
         let preparer = spawn("log-preparer", move || prepare::prepare_all(&for_preparer, &asked, &ready))?;
-        let _ = wanted.try_send(());
         let mut writer = Writer {
             shared,
             active,
@@ -68,8 +69,10 @@ impl Writer {
             spare: None,
             preparing,
             wanted: Some(wanted),
+            asked: false,
             preparer: Some(preparer),
         };
+        writer.ask();
         writer.publish_room();
         spawn("log-writer", move || writer.run())
     }
@@ -82,8 +85,9 @@ impl Writer {
             }
             self.publish_room();
         }
-        self.wanted = None; // ends the preparer
-        drop(self.preparing.try_recv());
+        // Either ends the preparer, wherever it is.
+        self.wanted = None;
+        self.preparing = sync_channel(1).1;
         if let Some(preparer) = self.preparer.take() {
             let _ = preparer.join();
         }
@@ -127,8 +131,18 @@ impl Writer {
         if self.spare.is_none()
             && let Ok(prepared) = self.preparing.try_recv()
         {
-            self.spare = Some(prepared);
+            (self.spare, self.asked) = (Some(prepared), false);
             self.publish_room();
+        }
+    }
+
+    /// Asks for a spare if there is none, nor one on its way. Never for a second one: it would only lie about.
+    fn ask(&mut self) {
+        if let Some(wanted) = &self.wanted
+            && self.spare.is_none()
+            && !self.asked
+        {
+            self.asked = wanted.try_send(()).is_ok();
         }
     }
 
@@ -212,6 +226,7 @@ impl Writer {
         if self.spare.is_none() {
             // It was asked for when the last one was taken, so it is on its way.
             self.spare = self.preparing.recv_timeout(SPARE_WAIT).ok();
+            self.asked &= self.spare.is_none();
         }
         let spare = match self.spare.take() {
             Some(spare) if spare.bytes >= need + HEADER => spare,
@@ -219,7 +234,7 @@ impl Writer {
             unfit => {
                 self.spare = unfit;
                 let bytes = self.shared.options.segment_bytes.max(need + HEADER);
-                self.shared.directory.prepare("large", bytes, None)?
+                self.shared.directory.prepare("large", bytes, || Pace::Hurry)?
             }
         };
         let number = self.active.number + 1;
@@ -228,9 +243,7 @@ impl Writer {
         self.attested = HEADER;
         let usage = Usage { live: 0, file_bytes: self.active.bytes };
         self.shared.state.lock().segments.insert(number, usage);
-        if let Some(wanted) = &self.wanted {
-            let _ = wanted.try_send(());
-        }
+        self.ask();
         Ok(())
     }
 
