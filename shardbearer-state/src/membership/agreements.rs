@@ -43,6 +43,9 @@ impl Sight<'_> {
             self.blocked(format!("{who} is down, and nobody is free to take its seat in order {}", order.id));
             return None;
         }
+        if add.is_none() && self.waits_for_anybody(order, remove) {
+            return None;
+        }
         let why = match self.is_lost(remove) {
             true => format!("{who} is down"),
             false => format!("{who} is {}", word(self.standing(remove))),

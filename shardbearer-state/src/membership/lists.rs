@@ -131,6 +131,11 @@ impl Sight<'_> {
         if !now.learners.is_empty() {
             return None;
         }
+        if let Some(away) = away.filter(|_| staying < order.roster.size as usize)
+            && self.waits_for_anybody(order, away)
+        {
+            return None;
+        }
         let Some(away) = away else {
             // Somebody was to go, another had come for that, and the first stays after all.
             let surplus = self.surplus(order, &now.members)?;

@@ -169,6 +169,23 @@ impl Sight<'_> {
         free.into_iter().min_by_key(|id| (self.load(*id), *id))
     }
 
+    /// Whether a seat that nobody can take just now is to be kept for somebody who soon may: who has just started, or was
+    /// heard a moment ago. An order that gives a seat up instead survives the loss of one member less.
+    pub(super) fn waits_for_anybody(&mut self, order: &Order, radiant: RadiantId) -> bool {
+        let fits = |candidate: &&Radiant| {
+            !self.gives_away(candidate.id)
+                && !self.is_lost(candidate.id)
+                && order.seats().all(|seat| seat != candidate.id)
+        };
+        let Some(candidate) = self.topology.radiants.iter().find(fits) else { return false };
+        let (who, to) = (name(self.topology, radiant), name(self.topology, candidate.id));
+        self.blocked(format!(
+            "{who} keeps its seat in order {} until {to} has been up for a while, or is down for good",
+            order.id
+        ));
+        true
+    }
+
     /// Whether the one named to take a seat cannot do so just now.
     pub(super) fn waits_for_successor(
         &mut self,

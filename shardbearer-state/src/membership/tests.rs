@@ -206,6 +206,29 @@ fn golden_stories() {
 }
 
 /// It was to give its seat away, another had it already, and then it stays: seen under chaos, where the fourth stayed for ever.
+/// An order of two, which came of a drain right after somebody else had started again, does not survive the loss of one.
+#[test]
+fn a_seat_is_kept_while_somebody_may_soon_be_there_to_take_it() {
+    for engine in ["raft", "chain"] {
+        for (silent_ms, what) in [(0, "has just started"), (2_500, "was heard a moment ago")] {
+            let mut world = World::new(3, 1, engine, 1);
+            let (a, d) = (world.id("a"), world.id("d"));
+            world.facts.seen.insert(d, Seen { silent_ms, up_for_ms: 0 });
+            let drain =
+                MemberChange::Stand { radiant: a, standing: Standing::Draining { to: RadiantId::NONE } };
+            world.topology = carry_out(&world.topology, &drain).expect("allowed").0;
+            let done = world.rest();
+            let kept = "radiant a keeps its seat in order 1 until radiant d has been up for a while";
+            assert!(done.iter().all(|line| line.starts_with("blocked: ")), "{engine}, {what}: {done:#?}");
+            assert!(done.iter().any(|line| line.contains(kept)), "{engine}, {what}: {done:#?}");
+            world.facts.seen.insert(d, up());
+            world.rest();
+            let size = |order: &Order| order.members.len() == 3 && !order.members.contains(&a);
+            assert!(world.topology.orders.iter().all(size), "{engine}: {:?}", world.topology.orders);
+        }
+    }
+}
+
 #[test]
 fn a_chain_with_a_member_too_many_gives_one_up() {
     let mut world = World::new(3, 1, "chain", 1);
