@@ -170,7 +170,7 @@ pub const KEYS: &[Key] = &[
         "storage",
         "reserve_mib",
         "256",
-        "Free disk space below which the orders of this radiant refuse writes that add data; deletes and reads go on.",
+        "Free disk space below which the orders of this radiant refuse writes that add data; deletes and reads go on. A quarter of it, and 64 MiB at most, is set aside for what was taken before.",
     ),
     key(
         "limits",
