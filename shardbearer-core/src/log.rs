@@ -111,7 +111,8 @@ pub trait LogStore: Send + Sync {
     /// Orders of which anything is stored, ascending.
     fn orders(&self) -> Vec<OrderId>;
 
-    /// Forgets everything about an order, its hard state included. For orders this radiant has left.
+    /// Forgets everything about an order, its hard state included. For orders this radiant has left. Durable when it returns,
+    /// so it may block for the disk.
     fn remove(&self, order: OrderId) -> Result<(), LogError>;
 
     /// Bytes on disk.

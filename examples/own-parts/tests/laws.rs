@@ -125,7 +125,7 @@ fn counted_storage(folder: &Path) -> Counted<dyn StorageEngine> {
 }
 
 fn counted_log(folder: &Path) -> Counted<dyn LogStore> {
-    let small = LogOptions { segment_bytes: 64 << 10, cache_bytes: 8 << 10, queue_bytes_max: 1 << 20 };
+    let small = LogOptions { segment_bytes: 64 << 10, cache_bytes: 8 << 10, ..LogOptions::default() };
     Counted::before(SegmentedLog::open(folder, small).expect("it opens"))
 }
 

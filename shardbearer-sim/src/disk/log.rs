@@ -100,7 +100,8 @@ impl LogState {
 
     fn settle(&mut self, count: usize, flaw: Option<Flaw>) -> Vec<LogDone> {
         let mut done = Vec::new();
-        for (order, change, report) in self.pending.drain(..count) {
+        // Fewer are left if an order was removed meanwhile.
+        for (order, change, report) in self.pending.drain(..count.min(self.pending.len())) {
             change.settle(order, &mut self.durable, flaw);
             done.extend(report);
         }
@@ -296,7 +297,17 @@ impl LogStore for SimLog {
     fn remove(&self, order: OrderId) -> Result<(), LogError> {
         self.check()?;
         lock(&self.disk.state).log.live.remove(&order);
-        self.enqueue(order, Change::Remove, None);
+        // Durable when it returns, and so is all before it.
+        let done = {
+            let mut state = lock(&self.disk.state);
+            if state.trouble == Trouble::Failing {
+                return Err(LogError::Io("the disk fails".into()));
+            }
+            state.log.pending.push_back((order, Change::Remove, None));
+            let count = state.log.pending.len();
+            state.log.settle(count, self.disk.flaw)
+        };
+        self.life.spawn("log-removed", async move { done.into_iter().for_each(|report| report(Ok(()))) });
         Ok(())
     }
 

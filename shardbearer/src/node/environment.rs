@@ -22,9 +22,8 @@ use super::home;
 use crate::bootstrap::{Beacons, GrpcBeacons};
 use crate::config::Config;
 use crate::gateway::Entrance;
-use crate::storage;
-use crate::storage::ballast::free_bytes;
 use crate::storage::log::LogOptions;
+use crate::storage::{self, ballast};
 use crate::transport::{GrpcTransport, Links, Membership, PeerService, Stranger};
 use crate::world::Real;
 
@@ -143,6 +142,7 @@ impl Environment for Machine {
         let options = LogOptions {
             segment_bytes: config.storage.log_segment_mib << 20,
             cache_bytes: usize::try_from(config.storage.log_cache_mib << 20).unwrap_or(usize::MAX),
+            keep_free_bytes: ballast::kept_bytes(config.storage.reserve_mib << 20),
             ..LogOptions::default()
         };
         let log = home::open_log(log, options)?;
@@ -154,7 +154,7 @@ impl Environment for Machine {
     }
 
     fn disk_free(&self, folder: &Path) -> Option<u64> {
-        free_bytes(folder)
+        ballast::free_bytes(folder)
     }
 }
 

@@ -36,6 +36,9 @@ pub(super) struct Folders {
     images: PathBuf,
 }
 
+/// Begins the name of a file that is there while all of an order is being dropped; its number ends it.
+const FORGETTING: &str = "forgetting-";
+
 /// Log and data of a radiant.
 pub(super) struct Home {
     pub(super) stores: Stores,
@@ -143,7 +146,9 @@ impl Folders {
         let (world, config) = (environment.world(), config.clone());
         let opened = world.block(move || {
             let stores = environment.open(&config, &self.log, &self.data)?;
-            Ok::<_, String>(Home { stores, images: self.images })
+            let home = Home { stores, images: self.images };
+            home.finish_forgetting()?;
+            Ok::<_, String>(home)
         });
         let opened = opened.await.ok_or_else(|| NodeError::Home("opening log and data failed".into()))?;
         opened.map_err(NodeError::Home)
@@ -156,10 +161,44 @@ impl Home {
         self.images.join(format!("o{order}"))
     }
 
-    /// Drops log, data and images of an order. Blocks for the disk.
+    /// Drops log, data and images of an order: all of it, or, if that is interrupted, the rest at the next start. Blocks for the
+    /// disk.
+    ///
+    /// It may have to be taken up again by who has a seat in the order once more, and would find a log without its data.
+    /// So a file says that it was begun, from before the first step until all of it is durable.
     pub(super) fn forget(&self, order: OrderId) -> Result<(), String> {
+        let begun = self.root().join(format!("{FORGETTING}{order}"));
+        let fail = |error: std::io::Error| format!("cannot use {}: {error}", begun.display());
+        let settled = || std::fs::File::open(self.root()).and_then(|root| root.sync_all());
+        std::fs::File::create(&begun)
+            .and_then(|file| file.sync_all())
+            .and_then(|()| settled())
+            .map_err(fail)?;
+        self.drop_all(order)?;
+        std::fs::remove_file(&begun).and_then(|()| settled()).map_err(fail)
+    }
+
+    /// What was being forgotten when the radiant ended is forgotten now, before anybody looks for it.
+    fn finish_forgetting(&self) -> Result<(), String> {
+        let fail = |error: std::io::Error| format!("cannot read {}: {error}", self.root().display());
+        for entry in std::fs::read_dir(self.root()).map_err(fail)? {
+            let name = entry.map_err(fail)?.file_name();
+            let order = name.to_str().and_then(|name| name.strip_prefix(FORGETTING)?.parse().ok());
+            if let Some(order) = order.map(OrderId) {
+                tracing::info!(%order, "what was left here of it is dropped");
+                self.forget(order)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The data directory.
+    fn root(&self) -> &Path {
+        self.images.parent().unwrap_or(Path::new("."))
+    }
+
+    fn drop_all(&self, order: OrderId) -> Result<(), String> {
         let Stores { log, storage, .. } = &self.stores;
-        // The log last: it has the promises that were made, and whoever finds it here again drops the rest first.
         let spaces = storage.spaces().map_err(|error| error.to_string())?;
         for space in spaces.into_iter().filter(|space| space.order() == order) {
             storage.drop_space(space).map_err(|error| error.to_string())?;
@@ -194,7 +233,45 @@ pub(super) async fn measure(cluster: Arc<Cluster>, home: Arc<Home>) {
 
 #[cfg(test)]
 mod tests {
+    use shardbearer_core::log::LogWrite;
+
     use super::*;
+    use crate::storage;
+
+    #[test]
+    fn what_was_being_forgotten_is_forgotten_at_the_next_start() {
+        let root = tempfile::tempdir().expect("a folder");
+        let images = root.path().join("images");
+        let home = || {
+            let folder = root.path().join("log");
+            std::fs::create_dir_all(&folder).expect("a folder");
+            let log = open_log(&folder, LogOptions { segment_bytes: 1 << 16, ..LogOptions::default() });
+            let log = log.expect("opens");
+            let storage = storage::open("memory", &root.path().join("data"), 1 << 20).expect("opens");
+            let closing = log.clone();
+            let stores = Stores { log, storage, close: Box::new(move || closing.close()) };
+            Home { stores, images: images.clone() }
+        };
+        let (gone, stays) = (OrderId(2), OrderId(3));
+        let first = home();
+        for order in [gone, stays] {
+            let (done, durable) = std::sync::mpsc::channel();
+            let report = Box::new(move |outcome| drop(done.send(outcome)));
+            first.stores.log.write(order, vec![LogWrite::Hard("vote".into())], report).expect("taken");
+            durable.recv().expect("told").expect("durable");
+        }
+        // As a kill right after the data had gone leaves it.
+        std::fs::write(root.path().join("forgetting-2"), "").expect("written");
+        first.close();
+        drop(first);
+        let next = home();
+        next.finish_forgetting().expect("dropped");
+        assert_eq!(next.stores.log.orders(), [stays]);
+        assert!(!root.path().join("forgetting-2").exists());
+        next.close();
+        drop(next);
+        assert_eq!(home().stores.log.orders(), [stays], "durably");
+    }
 
     #[test]
     fn a_log_that_lost_its_segments_is_not_begun_anew() {

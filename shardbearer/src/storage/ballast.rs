@@ -36,6 +36,16 @@ pub fn free_bytes(folder: &Path) -> Option<u64> {
     Some(found.f_bavail.saturating_mul(found.f_frsize))
 }
 
+/// What is set aside where so many bytes are kept in reserve.
+fn bytes_of(reserve: u64) -> u64 {
+    (reserve / 4).min(BYTES_MAX)
+}
+
+/// Bytes that everything else has to leave free there, so that commits find what was set aside once it is given back.
+pub fn kept_bytes(reserve: u64) -> u64 {
+    if reserve == 0 { 0 } else { bytes_of(reserve) + COMMIT_BYTES }
+}
+
 /// What is set aside on one disk.
 struct Ballast {
     folder: PathBuf,
@@ -49,6 +59,8 @@ struct Ballast {
 #[derive(Default)]
 struct State {
     there: bool,
+    /// The file system does not know how to.
+    unable: bool,
     closing: bool,
 }
 
@@ -83,12 +95,13 @@ impl Ballast {
     /// Sets the room aside if the disk has it to spare.
     fn set_aside(&self, state: &mut State) {
         let spare = free_bytes(&self.folder).is_some_and(|free| free >= self.reserve + self.bytes);
-        if state.there || !spare {
+        if state.there || state.unable || !spare {
             return;
         }
         match allocate(&self.path(), self.bytes) {
             Ok(()) => state.there = true,
             Err(error) => {
+                state.unable = error.kind() == io::ErrorKind::Unsupported;
                 tracing::debug!(%error, "no room is set aside");
                 let _ = std::fs::remove_file(self.path());
             }
@@ -124,10 +137,10 @@ impl Sheltered {
         folder: &Path,
         reserve: u64,
     ) -> Result<Sheltered, StorageError> {
-        let bytes = (reserve / 4).min(BYTES_MAX);
+        let bytes = bytes_of(reserve);
         // Of another length if the reserve was another when it was made.
         let there = folder.join(NAME).metadata().is_ok_and(|found| found.len() == bytes);
-        let state = Mutex::new(State { there, closing: false });
+        let state = Mutex::new(State { there, ..State::default() });
         let ballast =
             Arc::new(Ballast { folder: folder.to_owned(), bytes, reserve, state, changed: Condvar::new() });
         let kept = ballast.clone();

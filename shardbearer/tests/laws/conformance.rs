@@ -11,8 +11,12 @@ use shardbearer_core::storage::{StorageEngine, StorageError};
 use shardbearer_sim::conformance::{self, Subject};
 
 /// Small enough that segments change, payloads leave the cache, and old segments are given back.
-const SMALL: LogOptions =
-    LogOptions { segment_bytes: 64 << 10, cache_bytes: 8 << 10, queue_bytes_max: 1 << 20 };
+const SMALL: LogOptions = LogOptions {
+    segment_bytes: 64 << 10,
+    cache_bytes: 8 << 10,
+    queue_bytes_max: 1 << 20,
+    keep_free_bytes: 0,
+};
 
 const CACHE_BYTES: u64 = 8 << 20;
 

@@ -48,11 +48,18 @@ pub struct LogOptions {
     pub cache_bytes: usize,
     /// Bytes that may wait for the writer before it refuses more.
     pub queue_bytes_max: usize,
+    /// Bytes of the disk that are left to others: no segment is made ready out of them.
+    pub keep_free_bytes: u64,
 }
 
 impl Default for LogOptions {
     fn default() -> Self {
-        LogOptions { segment_bytes: 64 << 20, cache_bytes: 64 << 20, queue_bytes_max: 256 << 20 }
+        LogOptions {
+            segment_bytes: 64 << 20,
+            cache_bytes: 64 << 20,
+            queue_bytes_max: 256 << 20,
+            keep_free_bytes: 0,
+        }
     }
 }
 
@@ -209,10 +216,12 @@ impl LogStore for SegmentedLog {
             log.release(segments);
         }
         state.queue_bytes += body.len();
-        state.queue.push(Queued { body, serials: Vec::new(), done: None });
+        let (done, durable) = std::sync::mpsc::sync_channel(1);
+        let done: LogDone = Box::new(move |outcome| drop(done.send(outcome)));
+        state.queue.push(Queued { body, serials: Vec::new(), done: Some(done) });
         drop(state);
         self.shared.arrived.notify_one();
-        Ok(())
+        durable.recv().unwrap_or_else(|_| Err(LogError::Io("the log closed".into())))
     }
 
     fn disk_bytes(&self) -> u64 {

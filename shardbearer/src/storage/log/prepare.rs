@@ -1,11 +1,12 @@
 //! The thread that prepares the next segment while the present one is written.
 
+use std::io;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Duration;
 
 use super::Shared;
 use super::segment::{Pace, Prepared};
-use crate::storage::background;
+use crate::storage::{background, ballast};
 
 /// How long to wait before asking a full disk again.
 pub(super) const FULL_PAUSE: Duration = Duration::from_millis(500);
@@ -20,7 +21,10 @@ pub(super) fn prepare_all(shared: &Shared, asked: &Receiver<()>, ready: &SyncSen
         loop {
             number += 1;
             let name = format!("next-{number}");
-            match shared.directory.prepare(&name, shared.options.segment_bytes, || pace(shared)) {
+            let room = room(shared);
+            match room
+                .and_then(|()| shared.directory.prepare(&name, shared.options.segment_bytes, || pace(shared)))
+            {
                 Ok(prepared) => {
                     shared.state.lock().disk_full = false;
                     if ready.send(prepared).is_err() {
@@ -51,6 +55,15 @@ pub(super) fn prepare_all(shared: &Shared, asked: &Receiver<()>, ready: &SyncSen
     }
 }
 
+/// An error if the next segment would take what others need more.
+fn room(shared: &Shared) -> io::Result<()> {
+    let needed = shared.options.segment_bytes + shared.options.keep_free_bytes;
+    match ballast::free_bytes(shared.directory.path()) {
+        Some(free) if free < needed => Err(io::ErrorKind::StorageFull.into()),
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// Gently while half of the segment in use is still to be written.
 fn pace(shared: &Shared) -> Pace {
     let state = shared.state.lock();
@@ -62,6 +75,6 @@ fn pace(shared: &Shared) -> Pace {
 }
 
 /// Whether room that is made elsewhere mends it.
-fn is_full(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

@@ -16,7 +16,8 @@ const ORDER: OrderId = OrderId(2);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn small() -> LogOptions {
-    LogOptions { segment_bytes: 64 << 10, cache_bytes: 4 << 10, queue_bytes_max: 1 << 20 }
+    let options = LogOptions { segment_bytes: 64 << 10, cache_bytes: 4 << 10, ..LogOptions::default() };
+    LogOptions { queue_bytes_max: 1 << 20, ..options }
 }
 
 fn append(index: u64, payload: &[u8]) -> LogWrite {

@@ -193,7 +193,7 @@ impl Member {
     }
 
     pub async fn open_on(&mut self, applier: Arc<dyn Applier>) {
-        let options = LogOptions { segment_bytes: 1 << 20, cache_bytes: 64 << 10, queue_bytes_max: 16 << 20 };
+        let options = LogOptions { segment_bytes: 1 << 20, cache_bytes: 64 << 10, ..LogOptions::default() };
         let log = SegmentedLog::open(&self.folder.join("log"), options).expect("the log opens");
         let (world, real) = Real::create();
         let context = EngineContext {
