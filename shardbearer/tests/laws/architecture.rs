@@ -33,8 +33,8 @@ const CRATES: &[Crate] = &[
     Crate {
         name: "shardbearer-state",
         ours: &["shardbearer-core"],
-        // JSON and base64 for the lines of a history, which tests and the CLI share.
-        others: Some(&["base64", "bytes", "serde_json", "thiserror"]),
+        // JSON and base64 for the lines of a history, which tests and the CLI share; short replies that sessions remember.
+        others: Some(&["base64", "bytes", "serde_json", "smallvec", "thiserror"]),
         never: &["tokio", "prost", "rand"],
     },
     Crate {
