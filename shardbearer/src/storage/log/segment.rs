@@ -48,7 +48,7 @@ fn fill(file: &mut File, bytes: u64, mut pace: impl FnMut() -> Pace) -> io::Resu
             Pace::Gently => {
                 let since = Instant::now();
                 file.write_all(&zeros[..part])?;
-                file.sync_data()?;
+                file.sync_all()?;
                 std::thread::sleep(since.elapsed().min(REST_MAX));
             }
             Pace::Stop => return Err(io::ErrorKind::Interrupted.into()),
