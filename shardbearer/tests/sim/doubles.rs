@@ -86,7 +86,7 @@ const DOUBLES: &[Double] = &[
         defects: disk(Flaw::ChecksNothing),
         profile: "data",
         operated: false,
-        seeds: 6..60,
+        seeds: 19..60,
         words: &["applied the same and differ", "says that replicas held different"],
     },
     Double {
