@@ -40,7 +40,8 @@ pub const LAWS: &[Law<dyn LogStore>] = laws! {
         a_removed_order_stays_forgotten
         random_writes_and_restarts_agree_with_a_model;
     Crash:
-        everything_acknowledged_survives_the_death_of_the_process;
+        everything_acknowledged_survives_the_death_of_the_process
+        a_removed_order_stays_forgotten_whenever_the_process_dies;
 };
 
 /// Runs all laws; panics with what is broken.
@@ -308,10 +309,27 @@ fn a_removed_order_stays_forgotten(subject: &Logs<'_>, place: &str) -> Result<()
     let log = (subject.open)(place);
     write(&*log, ORDER, vec![append(1, "a"), hard("vote")])?;
     log.remove(ORDER)?;
-    // The next write is durable with everything before it.
     write(&*log, OTHER, vec![append(1, "other")])?;
     drop(log);
     let log = (subject.open)(place);
+    ensure_eq!(log.orders(), [OTHER], "orders");
+    ensure_eq!(log.bounds(ORDER), Bounds::default(), "bounds");
+    Ok(())
+}
+
+fn a_removed_order_stays_forgotten_whenever_the_process_dies(
+    subject: &Logs<'_>,
+    place: &str,
+) -> Result<(), Broken> {
+    let Some(crash) = subject.crash else { return Ok(()) };
+    let log = (subject.open)(place);
+    write(&*log, OTHER, vec![append(1, "other")])?;
+    write(&*log, ORDER, vec![append(1, "a"), hard("vote")])?;
+    log.remove(ORDER)?;
+    // Nothing is written after it that would bring it to the disk.
+    let copy = format!("{place}-died");
+    crash(place, &copy);
+    let log = (subject.open)(&copy);
     ensure_eq!(log.orders(), [OTHER], "orders");
     ensure_eq!(log.bounds(ORDER), Bounds::default(), "bounds");
     Ok(())

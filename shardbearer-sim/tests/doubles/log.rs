@@ -20,6 +20,7 @@ enum Flaw {
     LosesTheHardStateWhenClosed,
     LosesEverythingWhenKilled,
     BringsRemovedOrdersBack,
+    RemovesWhenClosed,
     RemovesOnlyEntries,
     BornWithAnOrder,
     EndInclusive,
@@ -42,6 +43,7 @@ const FLAWS: &[(Flaw, &str)] = &[
     (Flaw::LosesTheHardStateWhenClosed, "everything_acknowledged_is_there_when_opened_again"),
     (Flaw::LosesEverythingWhenKilled, "everything_acknowledged_survives_the_death_of_the_process"),
     (Flaw::BringsRemovedOrdersBack, "a_removed_order_stays_forgotten"),
+    (Flaw::RemovesWhenClosed, "a_removed_order_stays_forgotten_whenever_the_process_dies"),
     (Flaw::RemovesOnlyEntries, "a_removed_order_is_forgotten"),
     (Flaw::BornWithAnOrder, "a_new_log_is_empty"),
     (Flaw::EndInclusive, "what_was_appended_is_readable_at_once"),
@@ -135,9 +137,12 @@ struct Double {
 
 impl Drop for Double {
     fn drop(&mut self) {
-        if self.flaw == Flaw::BringsRemovedOrdersBack {
-            let removed = std::mem::take(&mut *self.removed.lock().expect("nobody panicked"));
-            self.orders.lock().expect("nobody panicked").extend(removed);
+        let removed = std::mem::take(&mut *self.removed.lock().expect("nobody panicked"));
+        let mut orders = self.orders.lock().expect("nobody panicked");
+        match self.flaw {
+            Flaw::BringsRemovedOrdersBack => orders.extend(removed),
+            Flaw::RemovesWhenClosed => removed.iter().for_each(|(order, _)| drop(orders.remove(order))),
+            _ => {}
         }
     }
 }
@@ -209,6 +214,9 @@ impl LogStore for Double {
         if let Some(log) = orders.remove(&self.order(order)) {
             if self.flaw == Flaw::RemovesOnlyEntries {
                 orders.insert(order, Log { hard: log.hard.clone(), ..Log::default() });
+            }
+            if self.flaw == Flaw::RemovesWhenClosed {
+                orders.insert(order, log.clone());
             }
             self.removed.lock().expect("nobody panicked").push((order, log));
         }

@@ -205,7 +205,6 @@ fn golden_stories() {
     }
 }
 
-/// It was to give its seat away, another had it already, and then it stays: seen under chaos, where the fourth stayed for ever.
 /// An order of two, which came of a drain right after somebody else had started again, does not survive the loss of one.
 #[test]
 fn a_seat_is_kept_while_somebody_may_soon_be_there_to_take_it() {
@@ -229,6 +228,7 @@ fn a_seat_is_kept_while_somebody_may_soon_be_there_to_take_it() {
     }
 }
 
+/// It was to give its seat away, another had it already, and then it stays: seen under chaos, where the fourth stayed for ever.
 #[test]
 fn a_chain_with_a_member_too_many_gives_one_up() {
     let mut world = World::new(3, 1, "chain", 1);

@@ -147,6 +147,9 @@ impl Environment for Machine {
         };
         let log = home::open_log(log, options)?;
         let (cache, reserve) = (config.storage.cache_mib << 20, config.storage.reserve_mib << 20);
+        if reserve == 0 {
+            ballast::give_up(&config.radiant.data_dir);
+        }
         let storage = storage::open_with_reserve(&config.storage.engine, data, cache, reserve);
         let storage = storage.map_err(|error| error.to_string())?;
         let closing = log.clone();

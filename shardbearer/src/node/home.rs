@@ -12,11 +12,13 @@
 //! are made before it enters a cluster, and have to be there ever after; and once the log has its first segment, before
 //! anything is written to it, a file beside it says so, so that an emptied folder is not taken for a new one.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use shardbearer_core::ids::OrderId;
 
 use super::NodeError;
@@ -43,6 +45,8 @@ const FORGETTING: &str = "forgetting-";
 pub(super) struct Home {
     pub(super) stores: Stores,
     images: PathBuf,
+    /// Orders of which not all is forgotten that was to be.
+    forgetting: Mutex<BTreeSet<OrderId>>,
 }
 
 impl Home {
@@ -146,7 +150,7 @@ impl Folders {
         let (world, config) = (environment.world(), config.clone());
         let opened = world.block(move || {
             let stores = environment.open(&config, &self.log, &self.data)?;
-            let home = Home { stores, images: self.images };
+            let home = Home { stores, images: self.images, forgetting: Mutex::default() };
             home.finish_forgetting()?;
             Ok::<_, String>(home)
         });
@@ -167,6 +171,7 @@ impl Home {
     /// It may have to be taken up again by who has a seat in the order once more, and would find a log without its data.
     /// So a file says that it was begun, from before the first step until all of it is durable.
     pub(super) fn forget(&self, order: OrderId) -> Result<(), String> {
+        self.forgetting.lock().insert(order);
         let begun = self.root().join(format!("{FORGETTING}{order}"));
         let fail = |error: std::io::Error| format!("cannot use {}: {error}", begun.display());
         let settled = || std::fs::File::open(self.root()).and_then(|root| root.sync_all());
@@ -175,7 +180,14 @@ impl Home {
             .and_then(|()| settled())
             .map_err(fail)?;
         self.drop_all(order)?;
-        std::fs::remove_file(&begun).and_then(|()| settled()).map_err(fail)
+        std::fs::remove_file(&begun).and_then(|()| settled()).map_err(fail)?;
+        self.forgetting.lock().remove(&order);
+        Ok(())
+    }
+
+    /// The orders of which that failed half-way. Until it is done nothing of them may begin anew: the next start would drop that.
+    pub(super) fn half_forgotten(&self) -> BTreeSet<OrderId> {
+        self.forgetting.lock().clone()
     }
 
     /// What was being forgotten when the radiant ended is forgotten now, before anybody looks for it.
@@ -250,7 +262,7 @@ mod tests {
             let storage = storage::open("memory", &root.path().join("data"), 1 << 20).expect("opens");
             let closing = log.clone();
             let stores = Stores { log, storage, close: Box::new(move || closing.close()) };
-            Home { stores, images: images.clone() }
+            Home { stores, images: images.clone(), forgetting: Mutex::default() }
         };
         let (gone, stays) = (OrderId(2), OrderId(3));
         let first = home();
@@ -265,9 +277,17 @@ mod tests {
         first.close();
         drop(first);
         let next = home();
+        assert_eq!(next.half_forgotten(), [].into());
         next.finish_forgetting().expect("dropped");
         assert_eq!(next.stores.log.orders(), [stays]);
         assert!(!root.path().join("forgetting-2").exists());
+        assert_eq!(next.half_forgotten(), [].into());
+        // Something is where the file should be.
+        std::fs::create_dir(root.path().join("forgetting-3")).expect("a folder");
+        next.forget(stays).expect_err("it cannot be begun");
+        assert_eq!(next.half_forgotten(), [stays].into());
+        assert_eq!(next.stores.log.orders(), [stays]);
+        std::fs::remove_dir(root.path().join("forgetting-3")).expect("removable");
         next.close();
         drop(next);
         assert_eq!(home().stores.log.orders(), [stays], "durably");

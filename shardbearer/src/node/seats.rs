@@ -112,6 +112,9 @@ impl Seats {
     /// or it is dropped.
     async fn begin(&self, order: &OrderConfig, topology: &Topology) -> Result<(), String> {
         self.shut(order.id).await;
+        if self.home.half_forgotten().contains(&order.id) {
+            self.forget(order.id).await?;
+        }
         let mut kept = self.generation(order.id)?;
         if let Some(Beginning { generation, first, .. }) = self.beginning(order)? {
             self.survive(order, generation, Some(first)).await?;
@@ -186,6 +189,7 @@ impl Seats {
         let spaces = stores.storage.spaces().map_err(|error| error.to_string())?;
         let mut kept: BTreeSet<OrderId> = spaces.into_iter().map(|space| space.order()).collect();
         kept.extend(stores.log.orders());
+        kept.extend(self.home.half_forgotten());
         kept.extend(self.cluster.orders.all().iter().map(|order| order.id()));
         kept.extend(self.cluster.control().map(|_| OrderId::CONTROL));
         Ok(kept)

@@ -5,8 +5,9 @@
 //! one disk has all of them, the cluster. So a file of nothing but room is kept beside the data, which is removed right before a
 //! commit that would find none. It is made anew once there is room for it and for the reserve.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -34,6 +35,16 @@ const PERIOD: Duration = Duration::from_secs(1);
 pub fn free_bytes(folder: &Path) -> Option<u64> {
     let found = rustix::fs::statvfs(folder).ok()?;
     Some(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
+/// Gives up what was set aside in a folder in which nothing is to be any more.
+pub fn give_up(folder: &Path) {
+    match std::fs::remove_file(folder.join(NAME)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(%error, "{} is not needed any more, and cannot be removed", folder.join(NAME).display());
+        }
+        Ok(()) | Err(_) => {}
+    }
 }
 
 /// What is set aside where so many bytes are kept in reserve.
@@ -69,13 +80,14 @@ impl Ballast {
         self.folder.join(NAME)
     }
 
+    /// Makes sure that a commit finds room.
+    fn give_way(&self) {
+        self.give_back(&mut self.state.lock(), COMMIT_BYTES);
+    }
+
     /// Gives the room back if less than `need` is free.
-    fn give_way(&self, need: u64) {
-        if free_bytes(&self.folder).is_none_or(|free| free >= need) {
-            return;
-        }
-        let mut state = self.state.lock();
-        if !state.there {
+    fn give_back(&self, state: &mut State, need: u64) {
+        if !state.there || free_bytes(&self.folder).is_none_or(|free| free >= need) {
             return;
         }
         match std::fs::remove_file(self.path()) {
@@ -138,8 +150,9 @@ impl Sheltered {
         reserve: u64,
     ) -> Result<Sheltered, StorageError> {
         let bytes = bytes_of(reserve);
-        // Of another length if the reserve was another when it was made.
-        let there = folder.join(NAME).metadata().is_ok_and(|found| found.len() == bytes);
+        // Of another length if the reserve was another when it was made, and without its blocks if it is a copy.
+        let whole = |found: Metadata| found.len() == bytes && found.blocks() * 512 >= bytes;
+        let there = folder.join(NAME).metadata().is_ok_and(whole);
         let state = Mutex::new(State { there, ..State::default() });
         let ballast =
             Arc::new(Ballast { folder: folder.to_owned(), bytes, reserve, state, changed: Condvar::new() });
@@ -175,7 +188,7 @@ impl StorageEngine for Sheltered {
     }
 
     fn commit(&self, batch: Batch, durability: Durability) -> Result<(), StorageError> {
-        self.ballast.give_way(COMMIT_BYTES);
+        self.ballast.give_way();
         self.below.commit(batch, durability)
     }
 
@@ -192,7 +205,7 @@ impl StorageEngine for Sheltered {
     }
 
     fn drop_space(&self, space: Space) -> Result<(), StorageError> {
-        self.ballast.give_way(COMMIT_BYTES);
+        self.ballast.give_way();
         self.below.drop_space(space)
     }
 
@@ -219,17 +232,22 @@ mod tests {
         let sheltered = Sheltered::new(rows, folder.path(), 8 << 20).expect("starts");
         let set_aside = || folder.path().join(NAME).metadata().ok().map(|found| found.len());
         let end = Instant::now() + Duration::from_secs(20);
-        let becomes = |wanted: Option<u64>| {
-            while set_aside() != wanted || sheltered.ballast.state.lock().there != wanted.is_some() {
-                assert!(Instant::now() < end, "{:?} and not {wanted:?}", set_aside());
-                std::thread::yield_now();
+        // Held, so that the keeper does not make it again at once.
+        let mut state = loop {
+            let state = sheltered.ballast.state.lock();
+            if state.there {
+                break state;
             }
+            drop(state);
+            assert!(Instant::now() < end, "nothing is set aside");
+            std::thread::yield_now();
         };
-        becomes(Some(2 << 20));
-        sheltered.ballast.give_way(0);
+        sheltered.ballast.give_back(&mut state, 0);
         assert_eq!(set_aside(), Some(2 << 20), "there is room");
         // More than any disk has.
-        sheltered.ballast.give_way(u64::MAX);
-        becomes(Some(2 << 20));
+        sheltered.ballast.give_back(&mut state, u64::MAX);
+        assert_eq!((set_aside(), state.there), (None, false));
+        sheltered.ballast.set_aside(&mut state);
+        assert_eq!((set_aside(), state.there), (Some(2 << 20), true));
     }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use shardbearer::storage::ballast::Sheltered;
 use shardbearer::storage::fjall::Fjall;
 use shardbearer::storage::log::{LogOptions, SegmentedLog};
 use shardbearer_core::log::LogStore;
@@ -90,6 +91,14 @@ fn fjall_keeps_them_with_nothing_above_it_too() {
 #[test]
 fn fjall_keeps_the_laws_of_storages_where_spaces_share_a_place() {
     check_storage(|dir| Arc::new(Fjall::with(dir, CACHE_BYTES, 1).expect("opens")));
+}
+
+#[test]
+fn memory_keeps_them_where_room_is_set_aside() {
+    check_storage(|dir| {
+        let below = shardbearer::storage::open("memory", dir, CACHE_BYTES).expect("opens");
+        Arc::new(Sheltered::new(below, dir, 4 << 20).expect("starts"))
+    });
 }
 
 #[test]

@@ -243,7 +243,7 @@ impl Cluster {
 
     /// Looks at the invariants until one is broken.
     pub async fn watch(&self) {
-        let mut invariants = invariants::all();
+        let mut invariants = invariants::all(self.shape.defects.unwatched);
         loop {
             let broken = invariants.iter_mut().find_map(|invariant| invariant.look(self).err());
             if let Some(why) = broken {

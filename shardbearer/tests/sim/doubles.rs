@@ -23,9 +23,11 @@ pub struct Defects {
     pub disk: Option<Flaw>,
     pub engine: Option<Defect>,
     pub beacons: Option<BeaconLie>,
+    /// Nobody looks at the rows of replicas from outside, so that only the radiants themselves can notice something.
+    pub unwatched: bool,
 }
 
-const NONE: Defects = Defects { disk: None, engine: None, beacons: None };
+const NONE: Defects = Defects { disk: None, engine: None, beacons: None, unwatched: false };
 
 const fn disk(flaw: Flaw) -> Defects {
     Defects { disk: Some(flaw), ..NONE }
@@ -79,7 +81,15 @@ const DOUBLES: &[Double] = &[
         profile: "calm",
         operated: false,
         seeds: 0..10,
-        words: &["applied the same and differ", "says that replicas held different"],
+        words: &["applied the same and differ"],
+    },
+    Double {
+        name: "the same, where radiants have to find out by themselves",
+        defects: Defects { unwatched: true, ..disk(Flaw::LosesRows) },
+        profile: "calm",
+        operated: false,
+        seeds: 0..10,
+        words: &["says that replicas held different"],
     },
     Double {
         name: "data without checksums, of which a bit turns",
@@ -87,7 +97,7 @@ const DOUBLES: &[Double] = &[
         profile: "data",
         operated: false,
         seeds: 19..60,
-        words: &["applied the same and differ", "says that replicas held different"],
+        words: &["applied the same and differ"],
     },
     Double {
         name: "an order that forgets who asked, so that a repeated request applies twice",
@@ -111,7 +121,7 @@ const DOUBLES: &[Double] = &[
         profile: "crash",
         operated: false,
         seeds: 0..40,
-        words: &["applied the same and differ", "says that replicas held different"],
+        words: &["applied the same and differ"],
     },
     Double {
         name: "images that omit a key",
@@ -119,7 +129,7 @@ const DOUBLES: &[Double] = &[
         profile: "crash",
         operated: false,
         seeds: 0..40,
-        words: &["applied the same and differ", "says that replicas held different"],
+        words: &["applied the same and differ"],
     },
     Double {
         name: "a herald that answers reads without asking whether it still is one",

@@ -33,9 +33,10 @@ pub trait Invariant: Send {
     fn look(&mut self, cluster: &Cluster) -> Result<(), String>;
 }
 
-/// All of them.
-pub fn all() -> Vec<Box<dyn Invariant>> {
-    vec![
+/// All of them, but for the one that compares the rows of replicas if nobody is to look at those.
+pub fn all(unwatched: bool) -> Vec<Box<dyn Invariant>> {
+    let rows: Option<Box<dyn Invariant>> = (!unwatched).then(|| Box::new(same_rows::SameRows) as _);
+    let mut all: Vec<Box<dyn Invariant>> = vec![
         Box::new(radiants::RadiantsStay),
         Box::new(one_cluster::OneCluster::default()),
         Box::new(one_configuration::OneConfiguration::default()),
@@ -43,7 +44,8 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(one_herald::OneHerald::default()),
         Box::new(logs::Logs::default()),
         Box::new(purged::Purged),
-        Box::new(same_rows::SameRows),
         Box::new(held::HeldTheSame),
-    ]
+    ];
+    all.extend(rows);
+    all
 }
