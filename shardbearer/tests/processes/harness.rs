@@ -218,9 +218,10 @@ impl Cluster {
         }
     }
 
-    /// Whether every order is led by the radiant that should lead it. Not if nobody can be asked.
+    /// Whether every order is led by the radiant that should lead it. Not if nobody can be asked just now.
     pub async fn leads_as_preferred(&self) -> bool {
-        let Ok(client) = self.connect().await else { return false };
+        let connected = tokio::time::timeout(Duration::from_secs(2), self.connect()).await;
+        let Ok(Ok(client)) = connected else { return false };
         let topology = client.topology();
         let status = self.radiants[0].status().await.unwrap_or_default();
         topology.orders.iter().all(|order| {

@@ -24,6 +24,9 @@ const REACHED_MAX: Duration = Duration::from_secs(2);
 /// How many calls are then tried, one after the other.
 const CALLS_TRIED: usize = 5;
 
+/// Of the end of each radiant's log, where a cluster does not find back.
+const LINES_SHOWN: usize = 80;
+
 /// How notes of failed calls begin.
 const ERROR: &str = "error:";
 
@@ -316,6 +319,7 @@ impl Scene<'_> {
             }
             if start.elapsed() > PATIENCE {
                 self.tally.falls_short("full: a radiant that runs does not find back without a restart");
+                self.show().await;
                 for radiant in which.iter().copied() {
                     if self.stage.cluster.radiants[radiant].runs() {
                         self.stage.kill(radiant);
@@ -327,6 +331,16 @@ impl Scene<'_> {
             sleep(Duration::from_millis(100)).await;
         }
         self.tally.note("full: every radiant leads again");
+    }
+
+    /// What there is to see of a cluster that is not well.
+    async fn show(&self) {
+        for radiant in &self.stage.cluster.radiants {
+            let log = radiant.log();
+            let last = log.lines().count().saturating_sub(LINES_SHOWN);
+            println!("{}: {:#}", radiant.name, radiant.status().await.unwrap_or_default());
+            log.lines().skip(last).for_each(|line| println!("{}: {line}", radiant.name));
+        }
     }
 
     /// Takes leave of a radiant that has ended by itself, in order: its last words.
