@@ -117,8 +117,8 @@ pub struct Star {
 struct Ray {
     /// It has everything up to here, durably.
     have: u64,
-    /// When entries were sent that it did not confirm yet.
-    sent: Option<u64>,
+    /// Entries or a snapshot are on their way to it.
+    busy: bool,
     /// When it was last heard.
     heard: Option<u64>,
 }
@@ -131,7 +131,7 @@ impl Protocol for Star {
             return Err("a star has the members it was founded with".into());
         };
         let last = durable.log.last().index;
-        let ray = Ray { have: 0, sent: None, heard: None };
+        let ray = Ray { have: 0, busy: false, heard: None };
         let others = members.iter().filter(|member| **member != boot.me);
         Ok(Star {
             rays: others.map(|member| (*member, ray)).collect(),
@@ -162,7 +162,8 @@ impl Protocol for Star {
             Input::Receive { from, message: Say::Have { upto }, .. } if self.leads_or_will() => {
                 if let Some(ray) = self.rays.get_mut(&from) {
                     // It may say less than before: what was lost on the way is sent from there again.
-                    *ray = Ray { have: upto.min(self.durable), sent: None, heard: Some(self.tick) };
+                    *ray = Ray { have: upto.min(self.durable), busy: false, heard: Some(self.tick) };
+                    ready.delivered(from);
                 }
                 self.advance(ready);
                 self.send_all(false, ready);
@@ -200,7 +201,7 @@ impl Protocol for Star {
                 self.commit = self.commit.max(applied.position.index);
                 self.tell(ready);
             }
-            Input::Campaign | Input::Applied { .. } => {}
+            Input::Campaign | Input::Applied { .. } | Input::GivenUp { .. } => {}
         }
     }
 
@@ -247,13 +248,11 @@ impl Star {
         }
     }
 
-    /// Sends what is durable here to whoever does not have it: at most one message with entries on its way to each.
-    /// With a beat also to those who have everything, and again what seems to be lost.
+    /// Sends what is durable here to whoever does not have it: at most one message with entries on its way to each, which the
+    /// driver repeats until it is told that it arrived. With a beat also to those who have everything.
     fn send_all(&mut self, beat: bool, ready: &mut Ready<Say>) {
-        let patience = 2 * self.boot.ticks.heartbeat;
         for (member, ray) in &mut self.rays {
-            let lost = ray.sent.is_some_and(|sent| self.tick - sent >= patience);
-            let due = ray.have < self.durable && (ray.sent.is_none() || lost);
+            let due = ray.have < self.durable && !ray.busy;
             if !beat && !due {
                 continue;
             }
@@ -262,13 +261,11 @@ impl Star {
                 ready.snapshot(*member); // the log does not reach back so far
                 ready.send_now(*member, say);
             } else if due {
-                ready.send_entries(*member, say, ray.have + 1..self.durable + 1);
+                ready.deliver(*member, say, ray.have + 1..self.durable + 1);
             } else {
                 ready.send_now(*member, say);
             }
-            if due {
-                ray.sent = Some(self.tick);
-            }
+            ray.busy |= due;
         }
     }
 

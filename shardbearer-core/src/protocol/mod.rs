@@ -7,17 +7,19 @@
 //! ```
 //!
 //! One driver (`shardbearer::engine::driver`) turns any `Protocol` into a
-//! [`ConsensusEngine`](crate::engine::ConsensusEngine). What an author therefore never writes: timers, retries of
-//! clients, connections, the order of fsync and send, the transfer of snapshots, the table of who waits for what,
-//! the compaction of the log. What an author must not use: a clock, randomness but [`Boot::seed`], any IO, any
+//! [`ConsensusEngine`](crate::engine::ConsensusEngine). What an author therefore never writes: timers, retries
+//! (of clients, or of what one member says to another), connections, the order of fsync and send, the transfer of snapshots,
+//! the table of who waits for what and until when, the compaction of the log. What an author must not use: a clock, randomness but [`Boot::seed`], any IO, any
 //! collection whose order differs from run to run. The same inputs give the same [`Ready`], always.
 //!
 //! **Entries stay outside.** A protocol knows where its log begins and ends and which term wrote what ([`Terms`]);
 //! it never holds what is in the entries. A message names a range of the sender's log, the driver attaches what of
 //! it fits into one frame, and the receiver gets message and entries together.
 //!
-//! This file has the inputs and the trait, [`ready`] the outputs, [`terms`] the outline of a log.
+//! This file has the inputs and the trait, [`ready`] the outputs, [`terms`] the outline of a log. [`Letters`] is the part of a driver
+//! that sends again.
 
+mod letters;
 pub mod ready;
 pub mod terms;
 
@@ -25,7 +27,8 @@ use std::fmt::Debug;
 
 use bytes::{Bytes, BytesMut};
 
-pub use self::ready::{Answer, Envelope, Persist, Ready};
+pub use self::letters::Letters;
+pub use self::ready::{Answer, Envelope, Persist, Ready, Standing};
 pub use self::terms::Terms;
 use crate::engine::{Applied, Start};
 use crate::ids::{Epoch, OrderId, RadiantId};
@@ -158,6 +161,12 @@ pub enum Input<M> {
     /// ([`Answer::Read`]). One ticket stands for all who wait.
     ReadBarrier {
         /// Under which to answer.
+        ticket: Ticket,
+    },
+    /// Nobody waits under this ticket any more: its time was over before it was answered, or before its proposal was
+    /// appended. What is asked for it stands no longer, and an answer would reach nobody.
+    GivenUp {
+        /// The ticket.
         ticket: Ticket,
     },
     /// Somebody wants other members.

@@ -5,6 +5,9 @@
 //! 3. `commit`: the entries are applied once they are durable here as well, and whoever proposed one gets the reply;
 //! 4. `answers`, `snapshots`.
 //!
+//! What may be lost on its way and is still wanted goes into `standing`: it leaves at once as well, and the driver sends it
+//! again, a question after each heartbeat and entries after two, until the protocol says that it arrived, or that it stands no longer.
+//!
 //! Several steps may share one `Ready`: everything in it only adds up.
 
 use std::ops::Range;
@@ -25,6 +28,8 @@ pub struct Ready<M> {
     pub after: Vec<Envelope<M>>,
     /// Messages that promise nothing: they leave at once, even before what they carry is durable here.
     pub now: Vec<Envelope<M>>,
+    /// Messages that promise nothing, leave at once, and are sent again until they have arrived; in order.
+    pub standing: Vec<Standing<M>>,
     /// Entries up to this index are committed; 0 says nothing new. Never beyond the log's end.
     pub commit: u64,
     /// To those who wait.
@@ -60,6 +65,36 @@ pub struct Envelope<M> {
     pub entries: Range<u64>,
 }
 
+/// A change of what the driver sends again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing<M> {
+    /// A question that is asked for whoever waits under the ticket. It stands until the peer was heard, or until nobody waits
+    /// under the ticket any more: see [`Input::GivenUp`](super::Input::GivenUp).
+    Ask {
+        /// For whom it is asked.
+        ticket: Ticket,
+        /// Who is asked.
+        to: RadiantId,
+        /// What.
+        message: M,
+    },
+    /// The question of this ticket to this peer stands no longer.
+    Heard {
+        /// The ticket.
+        ticket: Ticket,
+        /// Who was asked.
+        from: RadiantId,
+    },
+    /// Entries for a peer, in the place of those that stood for it. What of them the log still has is read anew each time;
+    /// they stand no longer once the log is cut under their end, or forgot their beginning.
+    Deliver(Envelope<M>),
+    /// What stood for a peer arrived, or does not matter any more.
+    Delivered {
+        /// The peer.
+        to: RadiantId,
+    },
+}
+
 /// The end of a wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -79,6 +114,7 @@ impl<M> Default for Ready<M> {
             persist: Vec::new(),
             after: Vec::new(),
             now: Vec::new(),
+            standing: Vec::new(),
             commit: 0,
             answers: Vec::new(),
             snapshots: Vec::new(),
@@ -117,6 +153,26 @@ impl<M> Ready<M> {
         self.now.push(Envelope { to, message, entries });
     }
 
+    /// Asks a peer for whoever waits under the ticket, again and again until it is [`Ready::heard`].
+    pub fn ask(&mut self, ticket: Ticket, to: RadiantId, message: M) {
+        self.standing.push(Standing::Ask { ticket, to, message });
+    }
+
+    /// The peer answered the ticket's question.
+    pub fn heard(&mut self, ticket: Ticket, from: RadiantId) {
+        self.standing.push(Standing::Heard { ticket, from });
+    }
+
+    /// Sends entries, again and again until they are [`Ready::delivered`] or others are to be.
+    pub fn deliver(&mut self, to: RadiantId, message: M, entries: Range<u64>) {
+        self.standing.push(Standing::Deliver(Envelope { to, message, entries }));
+    }
+
+    /// What stood for a peer arrived, or does not matter any more.
+    pub fn delivered(&mut self, to: RadiantId) {
+        self.standing.push(Standing::Delivered { to });
+    }
+
     /// Entries up to this index are committed.
     pub fn commit(&mut self, upto: u64) {
         self.commit = self.commit.max(upto);
@@ -141,10 +197,11 @@ impl<M> Ready<M> {
 
     /// Whether nothing is asked for.
     pub fn is_empty(&self) -> bool {
-        let Ready { persist, after, now, commit, answers, snapshots } = self;
+        let Ready { persist, after, now, standing, commit, answers, snapshots } = self;
         persist.is_empty()
             && after.is_empty()
             && now.is_empty()
+            && standing.is_empty()
             && *commit == 0
             && answers.is_empty()
             && snapshots.is_empty()

@@ -18,9 +18,14 @@ use crate::lock;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Turned {
     Entry(OrderId, LogPos),
+    /// With the hard state that it was: a later one is whole.
+    Hard(OrderId, Bytes),
     /// With the value that it had: another one that is written there is whole.
     Row(Space, Bytes, Bytes),
 }
+
+/// How many entries of an order's end count as its last.
+const LATE: u64 = 20;
 
 /// What every reader of a damaged place is told.
 const CHECKSUM: &str = "a checksum does not match on the disk";
@@ -37,11 +42,29 @@ impl Disk {
         let State { rng, log, storage, turned, .. } = &mut *state;
         let place = match kept {
             Kept::Log => {
-                let entries = log.durable_positions();
-                (!entries.is_empty()).then(|| {
-                    let (order, position) = entries[rng.random_range(0..entries.len())];
-                    Turned::Entry(order, position)
-                })
+                let (entries, hard) = (log.durable_positions(), log.durable_hard());
+                match rng.random_range(0..5) {
+                    0 | 1 if !hard.is_empty() => {
+                        let (order, hard) = hard[rng.random_range(0..hard.len())].clone();
+                        self.universe.trace.cover("bit turned in a hard state");
+                        Some(Turned::Hard(order, hard))
+                    }
+                    // Of an order's last, which those who lag behind are sent.
+                    2 | 3 if !entries.is_empty() => {
+                        let (order, position) = entries[rng.random_range(0..entries.len())];
+                        let last = entries.iter().filter(|(of, _)| *of == order).next_back();
+                        let back = rng.random_range(0..LATE);
+                        let late = last.map_or(position, |(_, last)| *last);
+                        let found = entries
+                            .iter()
+                            .find(|(of, at)| *of == order && at.index == late.index.saturating_sub(back));
+                        Some(Turned::Entry(order, found.map_or(late, |(_, at)| *at)))
+                    }
+                    _ => (!entries.is_empty()).then(|| {
+                        let (order, position) = entries[rng.random_range(0..entries.len())];
+                        Turned::Entry(order, position)
+                    }),
+                }
             }
             Kept::Data => {
                 let spaces: Vec<_> = storage.durable().iter().filter(|(_, rows)| !rows.is_empty()).collect();
@@ -94,15 +117,23 @@ impl Disk {
     /// Of an entry that is damaged.
     pub fn read_log(&self) -> Result<(), LogError> {
         let state = lock(&self.state);
-        let Some(Turned::Entry(order, position)) = &state.turned else { return Ok(()) };
-        let (order, position) = (*order, *position);
-        let there = state.log.durable(order).1.iter().any(|record| record.position == position);
+        let (refused, error) = match &state.turned {
+            Some(Turned::Entry(order, position)) => {
+                let there = state.log.durable(*order).1.iter().any(|record| record.position == *position);
+                let entry = format!("entry {} of order {order}", position.index);
+                (there.then_some("start refused for a damaged log"), damaged(&entry))
+            }
+            Some(Turned::Hard(order, was)) => {
+                let there = state.log.durable_hard().contains(&(*order, was.clone()));
+                let hard = format!("the hard state of order {order}");
+                (there.then_some("start refused for a damaged hard state"), damaged(&hard))
+            }
+            Some(Turned::Row(..)) | None => return Ok(()),
+        };
         drop(state);
-        if !there {
-            return Ok(());
-        }
-        self.universe.trace.cover("start refused for a damaged log");
-        Err(damaged(order, position))
+        let Some(refused) = refused else { return Ok(()) };
+        self.universe.trace.cover(refused);
+        Err(error)
     }
 
     /// Looks at entries that are read.
@@ -112,7 +143,7 @@ impl Disk {
             return Ok(());
         }
         self.universe.trace.cover("turned bit met in the log");
-        Err(damaged(order, *at))
+        Err(damaged(&format!("entry {} of order {order}", at.index)))
     }
 
     /// Looks at a row that is read: what a storage makes of a damaged one.
@@ -131,7 +162,7 @@ impl Disk {
     }
 }
 
-fn damaged(order: OrderId, position: LogPos) -> LogError {
-    let what = format!("{CHECKSUM}, in entry {} of order {order}", position.index);
+fn damaged(place: &str) -> LogError {
+    let what = format!("{CHECKSUM}, in {place}");
     LogError::Corrupt { file: "the segment".to_owned(), offset: 0, what }
 }

@@ -98,6 +98,11 @@ impl LogState {
         self.durable.iter().flat_map(entries).collect()
     }
 
+    /// All hard states that are durable, in a stable order.
+    pub(super) fn durable_hard(&self) -> Vec<(OrderId, Bytes)> {
+        self.durable.iter().filter_map(|(order, log)| Some((*order, log.hard.clone()?))).collect()
+    }
+
     fn settle(&mut self, count: usize, flaw: Option<Flaw>) -> Vec<LogDone> {
         let mut done = Vec::new();
         // Fewer are left if an order was removed meanwhile.

@@ -8,7 +8,7 @@ use shardbearer_core::engine::{Applied, Start};
 use shardbearer_core::ids::{OrderId, RadiantId};
 use shardbearer_core::log::LogPos;
 use shardbearer_core::protocol::{
-    Boot, Durable, Entry, Envelope, Payload, Persist, Protocol, Terms, Ticket, Ticks,
+    Boot, Durable, Entry, Envelope, Letters, Payload, Persist, Protocol, Standing, Terms, Ticket, Ticks,
 };
 
 use super::{Flight, Load};
@@ -83,6 +83,9 @@ pub struct Member<P: Protocol> {
     writes: VecDeque<Write<P::Message>>,
     commit: u64,
     tickets: BTreeMap<u64, (u64, Ticket)>,
+    letters: Letters<P::Message>,
+    /// Ticks since the start.
+    tick: u64,
 }
 
 impl<P: Protocol> Member<P> {
@@ -98,6 +101,8 @@ impl<P: Protocol> Member<P> {
             writes: VecDeque::new(),
             commit: 0,
             tickets: BTreeMap::new(),
+            letters: Letters::default(),
+            tick: 0,
         }
     }
 
@@ -129,6 +134,7 @@ impl<P: Protocol> Member<P> {
         self.protocol = None;
         self.writes.clear();
         self.tickets.clear();
+        (self.letters, self.tick) = (Letters::default(), 0);
     }
 
     fn applied_position(&self) -> LogPos {
@@ -166,6 +172,7 @@ impl<P: Protocol> Member<P> {
                 }
                 Persist::Truncate { from } => {
                     self.tickets.split_off(&from);
+                    self.letters.truncated(from);
                     Change::Truncate(from)
                 }
                 Persist::Hard(hard) => Change::Hard(hard),
@@ -189,6 +196,22 @@ impl<P: Protocol> Member<P> {
             Flight { from: self.id, to: envelope.to, load: Load::Message(envelope.message, entries) }
         };
         envelopes.into_iter().map(seal).collect()
+    }
+
+    /// What is sent again from now on, or not any more. Returns what leaves at once.
+    pub(super) fn stand(&mut self, changes: Vec<Standing<P::Message>>) -> Vec<Envelope<P::Message>> {
+        changes.into_iter().filter_map(|change| self.letters.change(change, self.tick)).collect()
+    }
+
+    /// Nobody waits under the ticket any more.
+    pub(super) fn ended(&mut self, ticket: Ticket) {
+        self.letters.ended(ticket);
+    }
+
+    /// Time passes. Returns what is sent again.
+    pub(super) fn ticked(&mut self) -> Vec<Envelope<P::Message>> {
+        self.tick += 1;
+        self.letters.due(self.tick, TICKS.heartbeat)
     }
 
     /// Keeps messages until the last write is durable; gives them back if all are.
@@ -249,6 +272,7 @@ impl<P: Protocol> Member<P> {
         let mut log = self.log.terms.clone();
         if log.install(position) {
             let restart = Change::Restart(position);
+            self.letters.purged(position.index);
             self.log.change(restart.clone()).expect("a restart always fits");
             self.writes.push_back(Write { changes: vec![restart], held: Vec::new() });
         }
@@ -264,6 +288,7 @@ impl<P: Protocol> Member<P> {
         }
         let purge = Change::Purge(upto);
         self.log.change(purge.clone()).ok()?;
+        self.letters.purged(upto.index);
         self.writes.push_back(Write { changes: vec![purge], held: Vec::new() });
         Some(upto)
     }
@@ -272,6 +297,9 @@ impl<P: Protocol> Member<P> {
 impl<P: Protocol + fmt::Debug> fmt::Debug for Member<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?} {:?} {:?} {:?} ", self.protocol, self.log, self.disk, self.tickets)?;
+        if !self.letters.is_empty() {
+            write!(f, "{:?} {} ", self.letters, self.tick)?;
+        }
         for write in &self.writes {
             write!(f, "{:?} {:?} ", write.changes, write.held)?;
         }

@@ -67,6 +67,8 @@ pub enum Event {
     Propose(RadiantId),
     /// A client wants to read at a member.
     Read(RadiantId),
+    /// A client does not wait for its read at a member any longer.
+    GiveUp(RadiantId),
     /// Somebody decided on a configuration and tells a member.
     Configure(RadiantId, Configuration),
     /// A member forgets the log under what it applied.
@@ -167,7 +169,16 @@ impl<P: Protocol + Clone + fmt::Debug> Net<P> {
                 Ok(())
             }
             Event::Deliver(_) | Event::Double(_) | Event::Lose(_) => Ok(()),
-            Event::Tick(id) => self.step(id, Input::Tick),
+            Event::Tick(id) => {
+                self.step(id, Input::Tick)?;
+                if let Some(member) = self.members.get_mut(&id).filter(|member| member.protocol.is_some()) {
+                    let again = member.ticked();
+                    script::tell_envelopes(&again, id, "", &mut self.said);
+                    let flights = member.seal(again);
+                    self.flights.extend(flights.into_iter().filter(|flight| flight.to != id));
+                }
+                Ok(())
+            }
             Event::Persist(id) => match self.members.get_mut(&id).and_then(Member::persisted) {
                 Some((upto, held)) => {
                     self.flights.extend(held);
@@ -194,6 +205,16 @@ impl<P: Protocol + Clone + fmt::Debug> Net<P> {
                 let ticket = self.ticket();
                 self.reads.insert(ticket, Asked { by: id, acknowledged: self.acknowledged });
                 self.step(id, Input::ReadBarrier { ticket })
+            }
+            Event::GiveUp(id) => {
+                let up = self.protocol(id).is_some();
+                let of = |(ticket, asked): (&Ticket, &Asked)| (up && asked.by == id).then_some(*ticket);
+                let Some(ticket) = self.reads.iter().find_map(of) else { return Ok(()) };
+                self.reads.remove(&ticket);
+                if let Some(member) = self.members.get_mut(&id) {
+                    member.ended(ticket);
+                }
+                self.step(id, Input::GivenUp { ticket })
             }
             Event::Configure(id, configuration) => {
                 let ticket = self.ticket();
@@ -253,7 +274,8 @@ impl<P: Protocol + Clone + fmt::Debug> Net<P> {
         let Some(member) = self.members.get_mut(&id) else { return Ok(None) };
         script::tell(&ready, id, &mut self.said);
         member.write(ready.persist)?;
-        let (now, after) = (member.seal(ready.now), member.seal(ready.after));
+        let at_once = [ready.now, member.stand(ready.standing)].concat();
+        let (now, after) = (member.seal(at_once), member.seal(ready.after));
         self.flights.extend(now.into_iter().filter(|flight| flight.to != id));
         self.flights.extend(member.hold(after.into_iter().filter(|flight| flight.to != id).collect()));
         for to in ready.snapshots {
@@ -274,6 +296,9 @@ impl<P: Protocol + Clone + fmt::Debug> Net<P> {
             self.proposals.remove(&ticket);
         }
         for (ticket, answer) in ready.answers {
+            if let Some(member) = self.members.get_mut(&id) {
+                member.ended(ticket);
+            }
             self.hear(id, ticket, answer)?;
         }
         Ok(input)

@@ -9,13 +9,15 @@
 //!
 //! Lines that begin with `>` are what happens, with `#` are for people, the others are what must come of it. Things: `tick N`, `persist N`
 //! (all of its writes), `deliver` (all that is under way, and what comes of it), `deliver A B` (from A to B), `lose A B`,
-//! `crash N`, `restart N`, `propose N`, `read N`, `purge N`, `configure N EPOCH PREVIOUS M M ... [0 LEARNER ...]`, and `status N`.
+//! `crash N`, `restart N`, `propose N`, `read N`, `giveup N`, `purge N`, `configure N EPOCH PREVIOUS M M ... [0 LEARNER ...]`, and `status N`.
 
 use std::fmt::{self, Write};
 
 use shardbearer_core::ids::{Epoch, RadiantId};
 use shardbearer_core::log::LogPos;
-use shardbearer_core::protocol::{Answer, Configuration, Entry, Payload, Persist, Protocol, Ready};
+use shardbearer_core::protocol::{
+    Answer, Configuration, Entry, Envelope, Payload, Persist, Protocol, Ready, Standing,
+};
 
 use super::{Event, Flight, Load, Net};
 use crate::conformance::Broken;
@@ -63,6 +65,7 @@ fn carry_out<P: Protocol + Clone + fmt::Debug>(
         ("restart", [_]) => happen(net, Event::Restart(id), &mut lines)?,
         ("propose", [_]) => happen(net, Event::Propose(id), &mut lines)?,
         ("read", [_]) => happen(net, Event::Read(id), &mut lines)?,
+        ("giveup", [_]) => happen(net, Event::GiveUp(id), &mut lines)?,
         ("purge", [_]) => happen(net, Event::Purge(id), &mut lines)?,
         ("persist", [_]) => {
             for _ in 0..ROUNDS_MAX {
@@ -135,15 +138,15 @@ pub(super) fn tell<M: fmt::Debug>(ready: &Ready<M>, id: RadiantId, lines: &mut V
             Persist::Hard(_) => format!("{id}: hard state"),
         });
     }
-    for (envelopes, when) in [(&ready.now, ""), (&ready.after, " after that")] {
-        for envelope in envelopes {
-            let mut line = format!("{id} -> {}{when}: {:?}", envelope.to, envelope.message);
-            if !envelope.entries.is_empty() {
-                let _ = write!(line, " + {}..{}", envelope.entries.start, envelope.entries.end - 1);
-            }
-            lines.push(line);
+    tell_envelopes(&ready.now, id, "", lines);
+    for standing in &ready.standing {
+        match standing {
+            Standing::Ask { to, message, .. } => lines.push(format!("{id} -> {to}: {message:?}")),
+            Standing::Deliver(envelope) => tell_envelopes(std::slice::from_ref(envelope), id, "", lines),
+            Standing::Heard { .. } | Standing::Delivered { .. } => {}
         }
     }
+    tell_envelopes(&ready.after, id, " after that", lines);
     if ready.commit > 0 {
         lines.push(format!("{id}: commit {}", ready.commit));
     }
@@ -157,6 +160,22 @@ pub(super) fn tell<M: fmt::Debug>(ready: &Ready<M>, id: RadiantId, lines: &mut V
     }
     for to in &ready.snapshots {
         lines.push(format!("{id}: snapshot for {to}"));
+    }
+}
+
+/// Puts messages into words.
+pub(super) fn tell_envelopes<M: fmt::Debug>(
+    envelopes: &[Envelope<M>],
+    id: RadiantId,
+    when: &str,
+    lines: &mut Vec<String>,
+) {
+    for envelope in envelopes {
+        let mut line = format!("{id} -> {}{when}: {:?}", envelope.to, envelope.message);
+        if !envelope.entries.is_empty() {
+            let _ = write!(line, " + {}..{}", envelope.entries.start, envelope.entries.end - 1);
+        }
+        lines.push(line);
     }
 }
 

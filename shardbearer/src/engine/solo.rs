@@ -108,7 +108,11 @@ impl Protocol for Solo {
                 ready.refuse(ticket, Refused::Invalid("engine \"solo\" has one member, for good".into()));
             }
             Input::Receive { message, .. } => match message {},
-            Input::Campaign | Input::Applied { .. } | Input::Purged { .. } | Input::Installed { .. } => {}
+            Input::GivenUp { .. }
+            | Input::Campaign
+            | Input::Applied { .. }
+            | Input::Purged { .. }
+            | Input::Installed { .. } => {}
         }
     }
 

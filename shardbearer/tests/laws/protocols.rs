@@ -70,6 +70,7 @@ impl<const FLAW: u8> Protocol for Flawed<FLAW> {
             Input::ReadBarrier { ticket } => Input::ReadBarrier { ticket },
             Input::Reconfigure { ticket, change } => Input::Reconfigure { ticket, change },
             Input::HandOver { ticket, to } => Input::HandOver { ticket, to },
+            Input::GivenUp { ticket } => Input::GivenUp { ticket },
             Input::Campaign => Input::Campaign,
             Input::Persisted { upto } => Input::Persisted { upto },
             Input::Applied { upto } => Input::Applied { upto },

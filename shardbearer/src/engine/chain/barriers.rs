@@ -19,7 +19,6 @@ use super::{Chain, Say};
 pub(super) struct Barrier {
     pub(super) ticket: Ticket,
     round: u64,
-    asked: u64,
     open: BTreeSet<RadiantId>,
     index: u64,
 }
@@ -37,19 +36,18 @@ impl Chain {
             return ready.refuse(ticket, Refused::Unavailable(why.into()));
         };
         self.round = self.round.wrapping_add(1);
-        let barrier =
-            Barrier { ticket, round: self.round, asked: self.tick, open: self.others().collect(), index };
+        let barrier = Barrier { ticket, round: self.round, open: self.others().collect(), index };
         if barrier.open.is_empty() {
             return ready.answer(ticket, Answer::Read(index));
         }
-        self.ask(&barrier, ready);
-        self.barriers.push(barrier);
-    }
-
-    fn ask(&self, barrier: &Barrier, ready: &mut Ready<Say>) {
         for member in &barrier.open {
-            ready.send_now(*member, Say::Confirm { epoch: self.configuration.epoch, round: barrier.round });
+            ready.ask(
+                ticket,
+                *member,
+                Say::Confirm { epoch: self.configuration.epoch, round: barrier.round },
+            );
         }
+        self.barriers.push(barrier);
     }
 
     /// The end of the tail's log, if this is the tail and all of its log is known to be the head's.
@@ -68,32 +66,18 @@ impl Chain {
     ) {
         let needs_end = !self.is_head() && self.tail() == Some(from);
         if needs_end && last.is_none() {
-            return; // asked again with the next beat
+            return; // it is asked again
         }
         let Some(at) = self.barriers.iter().position(|barrier| barrier.round == round) else { return };
         let Some(barrier) = self.barriers.get_mut(at) else { return };
         barrier.open.remove(&from);
+        ready.heard(barrier.ticket, from);
         if needs_end {
             barrier.index = barrier.index.max(last.unwrap_or_default());
         }
         if barrier.open.is_empty() {
             let barrier = self.barriers.remove(at);
             ready.answer(barrier.ticket, Answer::Read(barrier.index));
-        }
-    }
-
-    /// Asks again whoever did not answer, and gives up what takes too long.
-    pub(super) fn tend_barriers(&mut self, ready: &mut Ready<Say>) {
-        let patience = 4 * self.ticks.election_max;
-        let tick = self.tick;
-        for barrier in self.barriers.extract_if(.., |barrier| tick.saturating_sub(barrier.asked) > patience) {
-            let why = "a member of the chain does not answer";
-            ready.refuse(barrier.ticket, Refused::Unavailable(why.into()));
-        }
-        if tick.is_multiple_of(self.ticks.heartbeat) {
-            for barrier in &self.barriers {
-                self.ask(barrier, ready);
-            }
         }
     }
 }

@@ -91,6 +91,9 @@ impl Chain {
 
     fn adopt(&mut self, configuration: Configuration, ready: &mut Ready<Say>) {
         let stayed = self.position().is_some() && configuration.previous == self.configuration.epoch;
+        if let Some(successor) = self.successor() {
+            ready.delivered(successor); // what is on its way is of the old epoch
+        }
         let old = std::mem::replace(&mut self.configuration, configuration);
         self.complete = self.complete && stayed && self.position().is_some();
         self.save(ready);

@@ -1,8 +1,8 @@
 //! Entries down the chain, acknowledgements up.
 //!
-//! One message with entries is on its way to the successor at a time; the acknowledgement that it arrived, which promises
-//! nothing durable, lets the next go. Beats go down from the head all the time and come back from the tail; they carry the
-//! same message, so whatever was lost is sent again with them.
+//! One message with entries is on its way to the successor at a time, which the driver repeats until it arrives; the
+//! acknowledgement that it did, which promises nothing durable, lets the next go. Beats go down from the head all the time and
+//! come back from the tail; they are the same message without entries.
 
 use shardbearer_core::log::LogPos;
 use shardbearer_core::protocol::{Entry, Ready};
@@ -88,7 +88,8 @@ impl Chain {
     pub(super) fn acknowledged(&mut self, matched: u64, commit: u64, beat: u64, ready: &mut Ready<Say>) {
         let matched = matched.min(self.sendable());
         if matched >= self.below.next {
-            (self.below.next, self.below.since) = (matched + 1, None);
+            self.below.next = matched + 1;
+            self.arrived(ready);
         }
         self.below.matched = self.below.matched.max(matched);
         if self.is_tail() {
@@ -112,12 +113,12 @@ impl Chain {
     /// The successor's log is another, or shorter than it was taken for.
     pub(super) fn rejected(&mut self, back: u64, ready: &mut Ready<Say>) {
         self.below.next = back.min(self.sendable()) + 1;
+        self.arrived(ready);
         if self.log.term(self.below.next - 1).is_some() {
-            self.below.since = None;
             self.pump(ready);
         } else if let Some(successor) = self.successor() {
             // It hears of this member with the next beat; to go on at once would be to be rejected at once.
-            self.below.since = Some(self.tick);
+            self.below.busy = true;
             ready.snapshot(successor);
         }
     }
@@ -133,6 +134,14 @@ impl Chain {
         self.below.next = self.below.next.min(self.log.last().index + 1);
         self.send_up(ready);
         self.advance(ready);
+    }
+
+    /// What was sent to the successor is there, or of no use.
+    fn arrived(&mut self, ready: &mut Ready<Say>) {
+        self.below.busy = false;
+        if let Some(successor) = self.successor() {
+            ready.delivered(successor);
+        }
     }
 
     /// What may be sent on: durable here, and the head's.
@@ -163,7 +172,7 @@ impl Chain {
 
     /// Sends entries on, if there are any and none are on their way.
     fn pump(&mut self, ready: &mut Ready<Say>) {
-        if self.below.since.is_none() && self.below.next <= self.sendable() {
+        if !self.below.busy && self.below.next <= self.sendable() {
             self.send_down(ready);
         }
     }
@@ -180,11 +189,12 @@ impl Chain {
         }
         let prev = known.map_or(self.log.purged(), |term| LogPos { term, index: before });
         let say = Say::Append { epoch: self.configuration.epoch, prev, base, beat: self.beat };
-        let carry = known.is_some() && self.below.since.is_none() && next <= self.sendable();
-        if carry {
-            self.below.since = Some(self.tick);
+        if known.is_some() && !self.below.busy && next <= self.sendable() {
+            self.below.busy = true;
+            ready.deliver(successor, say, next..self.sendable() + 1);
+        } else {
+            ready.send_now(successor, say);
         }
-        ready.send_entries(successor, say, if carry { next..self.sendable() + 1 } else { 0..0 });
     }
 
     /// Tells the predecessor how far it is from here on.

@@ -121,8 +121,8 @@ struct Below {
     matched: u64,
     /// Durable from it to the tail.
     commit: u64,
-    /// Since which tick entries are on their way; one message at a time, and what gathers meanwhile is the next.
-    since: Option<u64>,
+    /// Entries or a snapshot are on their way; one at a time, and what gathers meanwhile is the next.
+    busy: bool,
 }
 
 impl Chain {
@@ -245,6 +245,7 @@ impl Protocol for Chain {
                 }
             }
             Input::ReadBarrier { ticket } => self.read(ticket, ready),
+            Input::GivenUp { ticket } => self.barriers.retain(|barrier| barrier.ticket != ticket),
             Input::Reconfigure { ticket, change: Change::Decided(configuration) } => {
                 self.configure(ticket, configuration, ready);
             }
@@ -293,11 +294,6 @@ impl Chain {
                 self.send_down(ready);
             }
         }
-        let lost = |since: u64| self.tick.saturating_sub(since) >= 2 * self.ticks.heartbeat;
-        if self.below.since.is_some_and(lost) {
-            self.below.since = None;
-        }
-        self.tend_barriers(ready);
         self.advance(ready);
     }
 

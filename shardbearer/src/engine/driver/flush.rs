@@ -23,6 +23,13 @@ impl<P: Protocol> Task<P> {
                 let (to, frame) = self.seal(envelope)?;
                 self.send(to, frame);
             }
+            let now = if ready.standing.is_empty() { 0 } else { self.now() };
+            for change in ready.standing {
+                if let Some(envelope) = self.standing.change(change, now) {
+                    let (to, frame) = self.seal(envelope)?;
+                    self.send(to, frame);
+                }
+            }
             for envelope in ready.after {
                 let (to, frame) = self.seal(envelope)?;
                 self.hold(Held::Frame(to, frame));
@@ -32,6 +39,7 @@ impl<P: Protocol> Task<P> {
             }
             self.commit = self.commit.max(ready.commit);
             for (ticket, answer) in ready.answers {
+                self.standing.ended(ticket);
                 match answer {
                     Answer::Done => self.hold(Held::Done(ticket)),
                     Answer::Read(_) | Answer::Refused(_) | Answer::Unknown(_) => {
@@ -95,6 +103,7 @@ impl<P: Protocol> Task<P> {
                     self.writes.iter_mut().for_each(|write| write.last = write.last.min(last));
                     self.durable = self.durable.min(last);
                     self.waiting.truncated(from);
+                    self.standing.truncated(from);
                     LogWrite::Truncate { from }
                 }
                 Persist::Hard(bytes) => LogWrite::Hard(bytes),
@@ -125,7 +134,7 @@ impl<P: Protocol> Task<P> {
     }
 
     /// A message with its entries as a frame.
-    fn seal(&self, envelope: Envelope<P::Message>) -> Result<(RadiantId, bytes::Bytes), String> {
+    pub(super) fn seal(&self, envelope: Envelope<P::Message>) -> Result<(RadiantId, bytes::Bytes), String> {
         let context = &self.shared.context;
         let records = if envelope.entries.is_empty() {
             Vec::new()

@@ -8,7 +8,7 @@ use shardbearer_core::engine::{Applied, InstallError, Timing};
 use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::RadiantId;
 use shardbearer_core::log::{LogError, LogWrite};
-use shardbearer_core::protocol::{Boot, Durable, Input, Protocol, Ready, Terms, Ticket, Ticks};
+use shardbearer_core::protocol::{Boot, Durable, Input, Letters, Protocol, Ready, Terms, Ticket, Ticks};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Interval, MissedTickBehavior};
 
@@ -55,6 +55,7 @@ pub(super) struct Task<P: Protocol> {
     pub(super) shared: Arc<Shared<P::Message>>,
     pub(super) ready: Ready<P::Message>,
     pub(super) waiting: Waiting,
+    pub(super) standing: Letters<P::Message>,
     /// The log as it is readable.
     pub(super) log: Terms,
     pub(super) writes: VecDeque<Write>,
@@ -110,6 +111,7 @@ impl<P: Protocol> Task<P> {
             shared,
             ready: Ready::default(),
             waiting: Waiting::default(),
+            standing: Letters::default(),
             durable: log.last().index,
             log,
             writes: VecDeque::new(),
@@ -154,7 +156,7 @@ impl<P: Protocol> Task<P> {
                     let now = progress.borrow_and_update().clone();
                     self.progressed(now)?;
                 }
-                _ = ticks.tick() => self.tick(),
+                _ = ticks.tick() => self.tick()?,
                 () = shared.reads_arrived.notified(), if room => self.read(),
                 mail = mailbox.recv() => {
                     let Some(mail) = mail else { return Ok(()) };
@@ -219,10 +221,19 @@ impl<P: Protocol> Task<P> {
         }
     }
 
-    fn tick(&mut self) {
-        self.waiting.expire(self.now());
+    fn tick(&mut self) -> Result<(), String> {
+        let now = self.now();
+        for ticket in self.waiting.expire(now) {
+            self.standing.ended(ticket);
+            self.step(Input::GivenUp { ticket });
+        }
         self.step(Input::Tick);
+        for envelope in self.standing.due(now, nanoseconds(self.shared.context.timing.heartbeat)) {
+            let (to, frame) = self.seal(envelope)?;
+            self.send(to, frame);
+        }
         self.compact();
+        Ok(())
     }
 
     /// The log's thread has come further.
@@ -261,6 +272,7 @@ impl<P: Protocol> Task<P> {
         let position = applied.position;
         let (purged, last) = (self.log.purged(), self.log.last());
         if self.log.install(position) {
+            self.standing.purged(position.index);
             self.writes.iter_mut().for_each(|write| write.last = position.index);
             self.durable = position.index;
             self.write(recover::restart(purged, last, position)).await?;
@@ -308,6 +320,7 @@ impl<P: Protocol> Task<P> {
         let upto = shardbearer_core::log::LogPos { term, index };
         if index > self.log.purged().index {
             self.log.purge(upto);
+            self.standing.purged(upto.index);
             self.write(vec![LogWrite::Purge { upto }]).await?;
             self.step(Input::Purged { upto });
         }

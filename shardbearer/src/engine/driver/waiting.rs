@@ -154,18 +154,24 @@ impl Waiting {
         self.answer(ticket, Answer::Unknown(why.into()));
     }
 
-    /// Ends every wait whose time has come.
-    pub fn expire(&mut self, now: u64) {
+    /// Ends every wait whose time has come. Returns the tickets of which the protocol still holds something.
+    #[must_use]
+    pub fn expire(&mut self, now: u64) -> Vec<Ticket> {
         let late: Vec<Ticket> =
             self.waits.iter().filter(|(_, wait)| wait.until <= now).map(|(ticket, _)| *ticket).collect();
+        let mut given_up = Vec::new();
         for ticket in late {
             if let Some(wait) = self.waits.remove(&ticket) {
+                if !wait.appended {
+                    given_up.push(ticket);
+                }
                 wait.waiter.end_late();
             }
         }
         for behind in self.behind.extract_if(.., |behind| behind.until <= now) {
             Waiter::Reads(behind.replies).end_late();
         }
+        given_up
     }
 
     /// Ends every wait.
@@ -234,7 +240,7 @@ mod tests {
             ("refused though appended", |waiting, ticket| {
                 waiting.answer(ticket, Answer::Refused(Refused::Closed));
             }),
-            ("late", |waiting, _| waiting.expire(u64::MAX)),
+            ("late", |waiting, _| assert_eq!(waiting.expire(u64::MAX), [], "it is in the log")),
             ("closed", |waiting, _| waiting.close()),
         ];
         for (name, happens) in cases {
@@ -278,7 +284,9 @@ mod tests {
         assert_eq!(early.try_recv(), Ok(Ok(at(1, 6))));
         let (ticket, mut late) = enter(&mut waiting);
         waiting.answer(ticket, Answer::Read(9));
-        waiting.expire(u64::MAX);
+        assert_eq!(waiting.expire(u64::MAX), [], "the protocol has answered");
         assert!(matches!(late.try_recv(), Ok(Err(RequestError::Refused(Refused::Unavailable(_))))));
+        let (ticket, _) = enter(&mut waiting);
+        assert_eq!(waiting.expire(u64::MAX), [ticket], "the protocol has not");
     }
 }
