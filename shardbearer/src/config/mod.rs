@@ -203,7 +203,7 @@ impl Default for Consensus {
 
 impl Default for Membership {
     fn default() -> Self {
-        Membership { suspicion_ms: 2_000, down_grace_ms: 30_000 }
+        Membership { suspicion_ms: 1_500, down_grace_ms: 30_000 }
     }
 }
 
