@@ -52,7 +52,7 @@ impl Disk {
                     // Of an order's last, which those who lag behind are sent.
                     2 | 3 if !entries.is_empty() => {
                         let (order, position) = entries[rng.random_range(0..entries.len())];
-                        let last = entries.iter().filter(|(of, _)| *of == order).next_back();
+                        let last = entries.iter().rfind(|(of, _)| *of == order);
                         let back = rng.random_range(0..LATE);
                         let late = last.map_or(position, |(_, last)| *last);
                         let found = entries

@@ -25,15 +25,26 @@ impl Sight<'_> {
         members.into_iter().all(|member| self.is_up(member) && self.is_complete(order, member))
     }
 
-    /// Urgent: a chain stands still while a member is silent.
+    /// Urgent: a chain stands still while a member is silent. Whoever is about to end is left out before, as long as more than
+    /// half of the order's members stay: a cluster that is stopped as a whole keeps its chains as they are.
     pub(super) fn left_out(&mut self, order: &Order) -> Option<Step> {
         if self.kind(order) != Kind::Elsewhere {
             return None;
         }
         let now = order.configuration();
-        let silent: Vec<RadiantId> = now.members.iter().copied().filter(|id| !self.is_up(*id)).collect();
+        let apart = |stays: &dyn Fn(RadiantId) -> bool| -> (Vec<RadiantId>, Vec<RadiantId>) {
+            now.members.iter().copied().partition(|id| stays(*id))
+        };
+        let (mut up, mut silent) = apart(&|id| self.is_up(id));
+        let mut state = "silent";
+        if silent.is_empty() {
+            (up, silent) = apart(&|id| self.is_staying(id));
+            state = "about to end";
+            if 2 * up.len() <= order.roster.size as usize {
+                return None;
+            }
+        }
         let first = *silent.first()?;
-        let up: Vec<RadiantId> = now.members.iter().copied().filter(|id| self.is_up(*id)).collect();
         let Some(members) = self.headed(order, &up) else {
             let lost = names(self.topology, &silent);
             self.blocked(format!(
@@ -43,7 +54,7 @@ impl Sight<'_> {
             return None;
         };
         let learners = now.learners.iter().chain(&silent).copied().collect();
-        let why = format!("{} is silent", name(self.topology, first));
+        let why = format!("{} is {state}", name(self.topology, first));
         Some(Step { change: MemberChange::List { order: order.id, members, learners }, why })
     }
 

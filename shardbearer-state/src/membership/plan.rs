@@ -38,6 +38,8 @@ pub struct Seen {
     pub silent_ms: u64,
     /// For how long it had been heard without a break, if it is not silent.
     pub up_for_ms: u64,
+    /// Whether it says that it is about to end.
+    pub stopping: bool,
 }
 
 /// How far a seat's engine is, as its radiant says.
@@ -118,6 +120,11 @@ impl Sight<'_> {
 
     pub(super) fn is_up(&self, radiant: RadiantId) -> bool {
         self.silent_ms(radiant) < self.facts.suspicion_ms
+    }
+
+    /// Whether it is there to stay.
+    pub(super) fn is_staying(&self, radiant: RadiantId) -> bool {
+        self.is_up(radiant) && self.facts.seen.get(&radiant).is_some_and(|seen| !seen.stopping)
     }
 
     pub(super) fn is_lost(&self, radiant: RadiantId) -> bool {

@@ -104,13 +104,22 @@ impl World {
         }
     }
 
+    fn see(&mut self, name: &str, seen: Seen) -> Vec<String> {
+        self.facts.seen.insert(self.id(name), seen);
+        self.rest()
+    }
+
     fn id(&self, name: &str) -> RadiantId {
         self.topology.radiants.iter().find(|radiant| radiant.name == name).expect("known").id
     }
 }
 
 fn up() -> Seen {
-    Seen { silent_ms: 0, up_for_ms: 60_000 }
+    Seen { up_for_ms: 60_000, ..Seen::default() }
+}
+
+fn silent(silent_ms: u64) -> Seen {
+    Seen { silent_ms, ..Seen::default() }
 }
 
 /// Carries a story out: what happens is at the margin, what the scherald does about it is indented.
@@ -128,15 +137,9 @@ fn tell(script: &str) -> String {
                 world = World::new(number(founders), number(spares), engine, number(orders));
                 world.rest()
             }
-            ["silent", name, ms] => {
-                let silent_ms = ms.parse().expect("milliseconds");
-                world.facts.seen.insert(world.id(name), Seen { silent_ms, up_for_ms: 0 });
-                world.rest()
-            }
-            ["up", name] => {
-                world.facts.seen.insert(world.id(name), up());
-                world.rest()
-            }
+            ["silent", name, ms] => world.see(name, silent(ms.parse().expect("milliseconds"))),
+            ["stopping", name] => world.see(name, Seen { stopping: true, ..Seen::default() }),
+            ["up", name] => world.see(name, up()),
             [act @ ("join" | "drain" | "undrain" | "leave"), name] => {
                 let action = match *act {
                     "join" => Action::Join,
@@ -155,7 +158,7 @@ fn tell(script: &str) -> String {
                     let names = names(&world.topology, &order.members);
                     let behind = self::names(&world.topology, &order.roster.learners);
                     let behind = if behind.is_empty() { behind } else { format!("; behind: {behind}") };
-                    let led = names_of(&world.topology, order.preferred_herald);
+                    let led = names(&world.topology, &[order.preferred_herald]);
                     format!("order {}: {names}, led by {led}{behind}", order.id)
                 });
                 orders.collect()
@@ -167,10 +170,6 @@ fn tell(script: &str) -> String {
         }
     }
     told
-}
-
-fn names_of(topology: &Topology, id: RadiantId) -> String {
-    names(topology, &[id])
 }
 
 /// What is said beforehand, and what then happens.
@@ -196,6 +195,7 @@ fn asked(world: &mut World, name: &str, action: Action) -> Vec<String> {
 fn golden_stories() {
     for script in [
         include_str!("scripts/chain_loses_and_takes_back"),
+        include_str!("scripts/chain_is_stopped_and_started"),
         include_str!("scripts/dead_radiant_replaced"),
         include_str!("scripts/drain_leave_join"),
         include_str!("scripts/what_cannot_be_done"),
@@ -212,7 +212,7 @@ fn a_seat_is_kept_while_somebody_may_soon_be_there_to_take_it() {
         for (silent_ms, what) in [(0, "has just started"), (2_500, "was heard a moment ago")] {
             let mut world = World::new(3, 1, engine, 1);
             let (a, d) = (world.id("a"), world.id("d"));
-            world.facts.seen.insert(d, Seen { silent_ms, up_for_ms: 0 });
+            world.facts.seen.insert(d, silent(silent_ms));
             let drain =
                 MemberChange::Stand { radiant: a, standing: Standing::Draining { to: RadiantId::NONE } };
             world.topology = carry_out(&world.topology, &drain).expect("allowed").0;
@@ -360,7 +360,7 @@ proptest! {
         for happening in happenings {
             match happening {
                 Happening::Silent(id, silent_ms) => {
-                    world.facts.seen.insert(RadiantId(id), Seen { silent_ms, up_for_ms: 0 });
+                    world.facts.seen.insert(RadiantId(id), silent(silent_ms));
                 }
                 Happening::Up(id) => {
                     world.facts.seen.insert(RadiantId(id), up());

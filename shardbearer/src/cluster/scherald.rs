@@ -166,10 +166,12 @@ fn facts(cluster: &Cluster, topology: &Topology, since_ns: u64) -> Facts {
         let heard = cluster.peers.of(radiant.id).unwrap_or_default();
         let silent_ns = now.saturating_sub(heard.at_ns.max(since_ns));
         let seen = match radiant.id == cluster.me {
-            true => Seen { silent_ms: 0, up_for_ms: u64::MAX },
-            false => {
-                Seen { silent_ms: silent_ns / 1_000_000, up_for_ms: cluster.peers.up_for_ms(radiant.id, now) }
-            }
+            true => Seen { up_for_ms: u64::MAX, ..Seen::default() },
+            false => Seen {
+                silent_ms: silent_ns / 1_000_000,
+                up_for_ms: cluster.peers.up_for_ms(radiant.id, now),
+                stopping: heard.status.stopping,
+            },
         };
         facts.seen.insert(radiant.id, seen);
         facts.free_bytes.insert(radiant.id, heard.status.disk_free_bytes);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use shardbearer_core::engine::{ConsensusEngine, EngineStatus};
 use shardbearer_core::error::RequestError;
 use shardbearer_core::ids::{OrderId, RadiantId};
+use shardbearer_state::membership::plan::Kind;
 
 use super::home::Home;
 use crate::cluster::Cluster;
@@ -13,6 +14,12 @@ use crate::leads::Lead;
 
 /// For all leads together; whoever has not taken one by then gets it by election.
 const HAND_OVER_MAX: Duration = Duration::from_secs(2);
+
+/// For all chains together: one order after the other is given another list, and those that come back are waited for.
+const LEFT_OUT_MAX: Duration = Duration::from_secs(5);
+
+/// How often it is looked who else stays.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// How long one member has to take a lead before the next is asked.
 const TAKE_MAX: Duration = Duration::from_millis(600);
@@ -28,13 +35,43 @@ pub(super) async fn hand_leads_over(cluster: &Cluster) {
         give_away(cluster, engine.as_ref()).await;
         see_successor(cluster, *order, engine.as_ref()).await;
     });
-    let all = futures_util::future::join_all(handing);
-    if tokio::time::timeout(HAND_OVER_MAX, all).await.is_err() {
+    let leads = tokio::time::timeout(HAND_OVER_MAX, futures_util::future::join_all(handing));
+    let chains = engines.iter().map(|(order, engine)| async {
+        be_left_out(cluster, *order, engine.as_ref()).await;
+        see_successor(cluster, *order, engine.as_ref()).await;
+    });
+    let chains = tokio::time::timeout(LEFT_OUT_MAX, futures_util::future::join_all(chains));
+    let (leads, chains) = tokio::join!(leads, chains);
+    if leads.is_err() {
         tracing::warn!("not every lead was taken over in time; the others elect");
+    }
+    if chains.is_err() {
+        tracing::warn!("not every chain left this radiant out in time; the scherald does when it is silent");
     }
     // Whoever leads nothing must not be elected either, nor ask for elections because nobody talks to it any more.
     let idle = engines.iter().filter(|(_, engine)| !engine.status().leading);
     futures_util::future::join_all(idle.map(|(_, engine)| engine.close())).await;
+}
+
+/// Where a chain would stand still without this radiant, waits until the scherald has left it out, as it does with those who say
+/// that they are about to end, if enough others stay.
+async fn be_left_out(cluster: &Cluster, order: OrderId, engine: &dyn ConsensusEngine) {
+    let me = cluster.me;
+    loop {
+        let (status, topology) = (engine.status(), cluster.map.topology());
+        let Some(order) = topology.order(order) else { return };
+        let now = cluster.world.monotonic_ns();
+        // Those behind the tail are taken back first.
+        let others = order.seats().filter(|seat| *seat != me);
+        let staying = others.filter(|seat| cluster.peers.is_staying(*seat, now)).count();
+        let decided_elsewhere = cluster.membership.kind(&order.engine) == Kind::Elsewhere;
+        let is_member = decided_elsewhere && status.members.contains(&me) && !status.closed;
+        if !is_member || 2 * staying <= order.roster.size as usize {
+            return;
+        }
+        // Others may say meanwhile that they end as well.
+        let _ = tokio::time::timeout(LOOK_AGAIN, engine.changed(status.version)).await;
+    }
 }
 
 /// Waits until it is known here who leads now: what the doors have taken in is sent there, and once they close nobody

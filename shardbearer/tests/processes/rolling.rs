@@ -22,6 +22,8 @@ const STOP_MAX: Duration = Duration::from_secs(8);
 #[derive(Default)]
 struct Tally {
     done: AtomicU64,
+    /// Of any call, in milliseconds: each client writes a key of its own, so the longest time in which a key was not written.
+    longest_ms: AtomicU64,
     over: AtomicBool,
 }
 
@@ -31,7 +33,9 @@ impl Tally {
         eventually("clients go on", || self.done.load(Ordering::Relaxed) >= goal).await;
     }
 
-    fn goes_on(&self) -> bool {
+    fn goes_on(&self, since: Instant) -> bool {
+        let took_ms = u64::try_from(since.elapsed().as_millis()).unwrap();
+        self.longest_ms.fetch_max(took_ms, Ordering::Relaxed);
         self.done.fetch_add(1, Ordering::Relaxed);
         !self.over.load(Ordering::Relaxed)
     }
@@ -76,8 +80,9 @@ async fn resp_client(tally: Arc<Tally>, doors: Vec<String>, number: usize) -> (S
     let counter = format!("rolling-resp-{number}");
     let mut client = Wanderer { doors, at: number, connection: None };
     for count in 1.. {
+        let start = Instant::now();
         assert_eq!(client.call(&["INCR", &counter]).await, Reply::Integer(count));
-        if !tally.goes_on() {
+        if !tally.goes_on(start) {
             return (counter, u64::try_from(count).unwrap());
         }
     }
@@ -87,9 +92,10 @@ async fn resp_client(tally: Arc<Tally>, doors: Vec<String>, number: usize) -> (S
 async fn native_client(tally: Arc<Tally>, client: Client, number: usize) -> (String, u64) {
     let counter = format!("rolling-native-{number}");
     for count in 1.. {
+        let start = Instant::now();
         let told = client.increment(counter.clone(), 1).await;
         assert_eq!(told.expect("no call fails").value, count, "{counter}");
-        if !tally.goes_on() {
+        if !tally.goes_on(start) {
             return (counter, u64::try_from(count).unwrap());
         }
     }
@@ -98,7 +104,27 @@ async fn native_client(tally: Arc<Tally>, client: Client, number: usize) -> (Str
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_client_notices_that_one_radiant_after_the_other_is_restarted() {
-    let mut cluster = Cluster::started(3).await;
+    one_after_the_other("openraft").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_client_of_omnipaxos_notices_it() {
+    one_after_the_other("omnipaxos").await;
+}
+
+/// Whoever stops is left out of its chain before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_client_of_a_chain_notices_it() {
+    one_after_the_other("chain").await;
+}
+
+async fn one_after_the_other(engine: &str) {
+    let mut cluster = Cluster::prepared(3).await;
+    for radiant in &mut cluster.radiants {
+        radiant.settings.push(format!("consensus.engine={engine}"));
+    }
+    cluster.start_all();
+    cluster.ready().await;
     let tally = Arc::new(Tally::default());
     let mut clients = JoinSet::new();
     for number in 0..RESP_CLIENTS {
@@ -118,8 +144,12 @@ async fn no_client_notices_that_one_radiant_after_the_other_is_restarted() {
         assert_eq!(status.code(), Some(0), "{}", radiant.name);
         assert!(start.elapsed() < STOP_MAX, "{} took {:?}", radiant.name, start.elapsed());
         tally.progress().await;
+        let longest_ms = tally.longest_ms.swap(0, Ordering::Relaxed);
+        println!("{} stopped, longest wait of a client: {longest_ms} ms", radiant.name);
         radiant.start();
         cluster.ready().await;
+        let longest_ms = tally.longest_ms.swap(0, Ordering::Relaxed);
+        println!("it is back, longest wait of a client: {longest_ms} ms");
     }
     tally.progress().await;
     tally.over.store(true, Ordering::Relaxed);
