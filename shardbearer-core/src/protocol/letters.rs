@@ -48,11 +48,9 @@ impl<M: Clone> Letters<M> {
         }
     }
 
-    /// Nobody waits under the ticket any more.
-    pub fn ended(&mut self, ticket: Ticket) {
-        if !self.questions.is_empty() {
-            self.questions.retain(|(of, _), _| *of != ticket);
-        }
+    /// Only the questions of tickets under which somebody waits still stand.
+    pub fn keep(&mut self, waits: impl Fn(Ticket) -> bool) {
+        self.questions.retain(|(ticket, _), _| waits(*ticket));
     }
 
     /// The log was cut: what would be read there now is something else.
@@ -64,6 +62,11 @@ impl<M: Clone> Letters<M> {
     /// was sent for may say something else.
     pub fn purged(&mut self, upto: u64) {
         self.parcels.retain(|_, (envelope, _)| envelope.entries.start > upto);
+    }
+
+    /// The log was emptied, and begins anew elsewhere.
+    pub fn emptied(&mut self) {
+        self.parcels.clear();
     }
 
     /// What is to be sent again: it was sent `wait` ago or earlier, entries twice that.
@@ -108,7 +111,7 @@ mod tests {
         assert_eq!(letters.change(Standing::Heard { ticket: Ticket(1), from: PEER }, 11), None);
         assert_eq!(sent(&mut letters, 19), []);
         assert_eq!(sent(&mut letters, 20), [(3, "a"), (2, "b")]);
-        letters.ended(Ticket(1));
+        letters.keep(|ticket| ticket == Ticket(2));
         assert_eq!(sent(&mut letters, 30), [(2, "b")]);
     }
 
@@ -133,5 +136,8 @@ mod tests {
         assert_eq!(letters.due(110, 10), [envelope("take", 3..4)]);
         letters.purged(3);
         assert_eq!(letters.due(130, 10), []);
+        letters.change(Standing::Deliver(envelope("take", 5..6)), 130);
+        letters.emptied();
+        assert_eq!(letters.due(150, 10), []);
     }
 }

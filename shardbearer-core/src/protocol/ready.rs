@@ -128,9 +128,13 @@ impl<M> Ready<M> {
         self.persist.push(Persist::Append(Entry { position, payload }, ticket));
     }
 
-    /// Cuts the log.
+    /// Cuts the log. Entries that an earlier step wanted to send from there are not sent: they would be others by now.
     pub fn truncate(&mut self, from: u64) {
         self.persist.push(Persist::Truncate { from });
+        self.standing.retain(|standing| match standing {
+            Standing::Deliver(envelope) => envelope.entries.end <= from,
+            Standing::Ask { .. } | Standing::Heard { .. } | Standing::Delivered { .. } => true,
+        });
     }
 
     /// Replaces the hard state.
@@ -145,12 +149,7 @@ impl<M> Ready<M> {
 
     /// Sends at once.
     pub fn send_now(&mut self, to: RadiantId, message: M) {
-        self.send_entries(to, message, 0..0);
-    }
-
-    /// Sends at once, with entries.
-    pub fn send_entries(&mut self, to: RadiantId, message: M, entries: Range<u64>) {
-        self.now.push(Envelope { to, message, entries });
+        self.now.push(Envelope { to, message, entries: 0..0 });
     }
 
     /// Asks a peer for whoever waits under the ticket, again and again until it is [`Ready::heard`].

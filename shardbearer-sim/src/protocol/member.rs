@@ -205,13 +205,23 @@ impl<P: Protocol> Member<P> {
 
     /// Nobody waits under the ticket any more.
     pub(super) fn ended(&mut self, ticket: Ticket) {
-        self.letters.ended(ticket);
+        self.letters.keep(|other| other != ticket);
+    }
+
+    /// Whether anything is sent again until it has arrived.
+    pub fn insists(&self) -> bool {
+        !self.letters.is_empty()
     }
 
     /// Time passes. Returns what is sent again.
     pub(super) fn ticked(&mut self) -> Vec<Envelope<P::Message>> {
         self.tick += 1;
         self.letters.due(self.tick, TICKS.heartbeat)
+    }
+
+    /// Everything that is sent again, now.
+    pub(super) fn again(&mut self) -> Vec<Envelope<P::Message>> {
+        self.letters.due(self.tick, 0)
     }
 
     /// Keeps messages until the last write is durable; gives them back if all are.
@@ -272,7 +282,7 @@ impl<P: Protocol> Member<P> {
         let mut log = self.log.terms.clone();
         if log.install(position) {
             let restart = Change::Restart(position);
-            self.letters.purged(position.index);
+            self.letters.emptied();
             self.log.change(restart.clone()).expect("a restart always fits");
             self.writes.push_back(Write { changes: vec![restart], held: Vec::new() });
         }

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use shardbearer_core::engine::Start;
 use shardbearer_core::ids::RadiantId;
 use shardbearer_core::protocol::{
-    Answer, Change, Configuration, Entry, Input, Payload, Protocol, Ready, Ticket,
+    Answer, Change, Configuration, Entry, Envelope, Input, Payload, Protocol, Ready, Ticket,
 };
 
 pub use self::member::Member;
@@ -57,6 +57,8 @@ pub enum Event {
     Lose(usize),
     /// Time passes for a member.
     Tick(RadiantId),
+    /// A member sends again all that has not arrived as far as it knows.
+    Again(RadiantId),
     /// The oldest write of a member becomes durable.
     Persist(RadiantId),
     /// A member loses its power, and with it what is not durable.
@@ -171,12 +173,11 @@ impl<P: Protocol + Clone + fmt::Debug> Net<P> {
             Event::Deliver(_) | Event::Double(_) | Event::Lose(_) => Ok(()),
             Event::Tick(id) => {
                 self.step(id, Input::Tick)?;
-                if let Some(member) = self.members.get_mut(&id).filter(|member| member.protocol.is_some()) {
-                    let again = member.ticked();
-                    script::tell_envelopes(&again, id, "", &mut self.said);
-                    let flights = member.seal(again);
-                    self.flights.extend(flights.into_iter().filter(|flight| flight.to != id));
-                }
+                self.repeat(id, Member::ticked);
+                Ok(())
+            }
+            Event::Again(id) => {
+                self.repeat(id, Member::again);
                 Ok(())
             }
             Event::Persist(id) => match self.members.get_mut(&id).and_then(Member::persisted) {
@@ -224,6 +225,15 @@ impl<P: Protocol + Clone + fmt::Debug> Net<P> {
                 Some(upto) => self.step(id, Input::Purged { upto }),
                 None => Ok(()),
             },
+        }
+    }
+
+    fn repeat(&mut self, id: RadiantId, what: impl Fn(&mut Member<P>) -> Vec<Envelope<P::Message>>) {
+        if let Some(member) = self.members.get_mut(&id).filter(|member| member.protocol.is_some()) {
+            let again = what(member);
+            script::tell_envelopes(&again, id, "", &mut self.said);
+            let flights = member.seal(again);
+            self.flights.extend(flights.into_iter().filter(|flight| flight.to != id));
         }
     }
 

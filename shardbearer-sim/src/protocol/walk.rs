@@ -73,6 +73,7 @@ pub(crate) fn choose<P: Protocol + Clone + fmt::Debug>(
         () if within(60) => Event::Propose(id),
         () if within(40) => Event::Read(id),
         () if within(8) => Event::GiveUp(id),
+        () if within(20) => Event::Again(id),
         () if within(200) => Event::Tick(id),
         () if within(220) => Event::Persist(id),
         () => Event::Deliver(any),

@@ -104,7 +104,7 @@ pub fn ask(topology: &Topology, facts: &Facts, radiant: RadiantId, action: Actio
 /// Whoever is up does at once what the configuration asks of it.
 fn pretend(topology: &Topology, facts: &mut Facts) {
     for seen in facts.seen.values_mut().filter(|seen| seen.silent_ms < facts.suspicion_ms) {
-        seen.up_for_ms = u64::MAX;
+        (seen.up_for_ms, seen.stopping) = (u64::MAX, false);
     }
     for order in &topology.orders {
         let term = order.configuration().epoch.0;

@@ -25,8 +25,8 @@ impl Sight<'_> {
         members.into_iter().all(|member| self.is_up(member) && self.is_complete(order, member))
     }
 
-    /// Urgent: a chain stands still while a member is silent. Whoever is about to end is left out before, as long as more than
-    /// half of the order's members stay: a cluster that is stopped as a whole keeps its chains as they are.
+    /// Urgent: a chain stands still while a member is silent. Whoever is about to end is left out before, if more than half of
+    /// the order's members stay, as they do not where a cluster is stopped as a whole, and all of them hold what was acknowledged.
     pub(super) fn left_out(&mut self, order: &Order) -> Option<Step> {
         if self.kind(order) != Kind::Elsewhere {
             return None;
@@ -40,7 +40,8 @@ impl Sight<'_> {
         if silent.is_empty() {
             (up, silent) = apart(&|id| self.is_staying(id));
             state = "about to end";
-            if 2 * up.len() <= order.roster.size as usize {
+            let enough = 2 * up.len() > order.roster.size as usize;
+            if !enough || !up.iter().all(|id| self.is_complete(order, *id)) {
                 return None;
             }
         }

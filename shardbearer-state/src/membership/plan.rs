@@ -132,7 +132,8 @@ impl Sight<'_> {
     }
 
     pub(super) fn is_steady(&self, radiant: RadiantId) -> bool {
-        self.is_up(radiant) && self.facts.seen.get(&radiant).is_some_and(|seen| seen.up_for_ms >= STEADY_MS)
+        self.is_staying(radiant)
+            && self.facts.seen.get(&radiant).is_some_and(|seen| seen.up_for_ms >= STEADY_MS)
     }
 
     pub(super) fn standing(&self, radiant: RadiantId) -> Standing {

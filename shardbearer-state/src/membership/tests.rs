@@ -138,7 +138,7 @@ fn tell(script: &str) -> String {
                 world.rest()
             }
             ["silent", name, ms] => world.see(name, silent(ms.parse().expect("milliseconds"))),
-            ["stopping", name] => world.see(name, Seen { stopping: true, ..Seen::default() }),
+            ["stopping", name] => world.see(name, Seen { stopping: true, ..up() }),
             ["up", name] => world.see(name, up()),
             [act @ ("join" | "drain" | "undrain" | "leave"), name] => {
                 let action = match *act {
@@ -158,7 +158,7 @@ fn tell(script: &str) -> String {
                     let names = names(&world.topology, &order.members);
                     let behind = self::names(&world.topology, &order.roster.learners);
                     let behind = if behind.is_empty() { behind } else { format!("; behind: {behind}") };
-                    let led = names(&world.topology, &[order.preferred_herald]);
+                    let led = self::names(&world.topology, &[order.preferred_herald]);
                     format!("order {}: {names}, led by {led}{behind}", order.id)
                 });
                 orders.collect()
@@ -330,7 +330,7 @@ fn what_no_change_may_do() {
 #[derive(Clone, Debug)]
 enum Happening {
     Silent(u64, u64),
-    Up(u64),
+    Up(u64, bool),
     Stand(u64, Standing),
 }
 
@@ -343,7 +343,7 @@ fn happening() -> impl Strategy<Value = Happening> {
     ];
     prop_oneof![
         (1..7_u64, prop_oneof![Just(3_000_u64), Just(40_000)]).prop_map(|(id, ms)| Happening::Silent(id, ms)),
-        (1..7_u64).prop_map(Happening::Up),
+        (1..7_u64, any::<bool>()).prop_map(|(id, stopping)| Happening::Up(id, stopping)),
         (1..7_u64, standing).prop_map(|(id, standing)| Happening::Stand(id, standing)),
     ]
 }
@@ -362,8 +362,8 @@ proptest! {
                 Happening::Silent(id, silent_ms) => {
                     world.facts.seen.insert(RadiantId(id), silent(silent_ms));
                 }
-                Happening::Up(id) => {
-                    world.facts.seen.insert(RadiantId(id), up());
+                Happening::Up(id, stopping) => {
+                    world.facts.seen.insert(RadiantId(id), Seen { stopping, ..up() });
                 }
                 Happening::Stand(id, standing) => {
                     let change = MemberChange::Stand { radiant: RadiantId(id), standing };

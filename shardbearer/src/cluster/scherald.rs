@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use shardbearer_core::control::{Change, ControlCommand, ControlReply};
@@ -165,8 +166,9 @@ fn facts(cluster: &Cluster, topology: &Topology, since_ns: u64) -> Facts {
     for radiant in &topology.radiants {
         let heard = cluster.peers.of(radiant.id).unwrap_or_default();
         let silent_ns = now.saturating_sub(heard.at_ns.max(since_ns));
+        let stopping = cluster.stopping.load(Ordering::Relaxed);
         let seen = match radiant.id == cluster.me {
-            true => Seen { up_for_ms: u64::MAX, ..Seen::default() },
+            true => Seen { up_for_ms: u64::MAX, stopping, ..Seen::default() },
             false => Seen {
                 silent_ms: silent_ns / 1_000_000,
                 up_for_ms: cluster.peers.up_for_ms(radiant.id, now),

@@ -177,9 +177,9 @@ fn consensus(config: &Config, engines: &Engines) -> Result<(), Broken> {
 fn membership(config: &Config) -> Result<(), Broken> {
     let membership = &config.membership;
     // Radiants say a few times a second that they live; and who stands for election is not to be left out for it.
-    let least = (2 * config.consensus.election_timeout_ms).max(1_000);
+    let least = (config.consensus.election_timeout_ms * 3 / 2).max(1_000);
     if membership.suspicion_ms < least {
-        let why = format!("must be at least {least}: 1000, and twice election_timeout_ms");
+        let why = format!("must be at least {least}: 1000, and one and a half times election_timeout_ms");
         return broken("membership", "suspicion_ms", why);
     }
     if membership.down_grace_ms < membership.suspicion_ms {
@@ -234,7 +234,7 @@ mod tests {
                 "one member, not 3",
             ),
             ("[membership]\nsuspicion_ms = 900", "at least 1000"),
-            ("[membership]\nsuspicion_ms = 2000\n[consensus]\nelection_timeout_ms = 1500", "at least 3000"),
+            ("[membership]\nsuspicion_ms = 2000\n[consensus]\nelection_timeout_ms = 1500", "at least 2250"),
             ("[membership]\ndown_grace_ms = 1500", "at least suspicion_ms"),
             ("[rebalance]\ngain_min_percent = 0", "between 1 and 100"),
             ("[limits]\nvalue_bytes_max = 100000000", "between"),

@@ -116,7 +116,7 @@ pub const KEYS: &[Key] = &[
         "membership",
         "suspicion_ms",
         "2000",
-        "Silence after which a member of a `chain` is left out of it by the control order, so that the others go on; it is taken back once it has caught up. At least twice election_timeout_ms, so that no short pause counts as a failure.",
+        "Silence after which a member of a `chain` is left out of it by the control order, so that the others go on; it is taken back once it has caught up. At least one and a half times election_timeout_ms, so that no short pause counts as a failure.",
     ),
     key(
         "membership",

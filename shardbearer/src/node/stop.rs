@@ -36,9 +36,11 @@ pub(super) async fn hand_leads_over(cluster: &Cluster) {
         see_successor(cluster, *order, engine.as_ref()).await;
     });
     let leads = tokio::time::timeout(HAND_OVER_MAX, futures_util::future::join_all(handing));
-    let chains = engines.iter().map(|(order, engine)| async {
-        be_left_out(cluster, *order, engine.as_ref()).await;
-        see_successor(cluster, *order, engine.as_ref()).await;
+    let chains = engines.iter().filter(|(order, _)| is_told_its_members(cluster, *order));
+    let chains = chains.map(|(order, engine)| async {
+        if be_left_out(cluster, *order, engine.as_ref()).await {
+            see_successor(cluster, *order, engine.as_ref()).await;
+        }
     });
     let chains = tokio::time::timeout(LEFT_OUT_MAX, futures_util::future::join_all(chains));
     let (leads, chains) = tokio::join!(leads, chains);
@@ -48,26 +50,39 @@ pub(super) async fn hand_leads_over(cluster: &Cluster) {
     if chains.is_err() {
         tracing::warn!("not every chain left this radiant out in time; the scherald does when it is silent");
     }
-    // Whoever leads nothing must not be elected either, nor ask for elections because nobody talks to it any more.
-    let idle = engines.iter().filter(|(_, engine)| !engine.status().leading);
+    // Whoever leads nothing must not be elected either, nor ask for elections because nobody talks to it any more. A chain has no
+    // elections, and stands still without any of its members: what the doors have taken in is still answered.
+    let idle = engines.iter().filter(|(order, engine)| {
+        let needed = is_told_its_members(cluster, *order) && engine.status().members.contains(&cluster.me);
+        !engine.status().leading && !needed
+    });
     futures_util::future::join_all(idle.map(|(_, engine)| engine.close())).await;
 }
 
+/// Whether an order's members are decided elsewhere, as those of a chain.
+fn is_told_its_members(cluster: &Cluster, order: OrderId) -> bool {
+    let topology = cluster.map.topology();
+    topology.order(order).is_some_and(|order| cluster.membership.kind(&order.engine) == Kind::Elsewhere)
+}
+
 /// Where a chain would stand still without this radiant, waits until the scherald has left it out, as it does with those who say
-/// that they are about to end, if enough others stay.
-async fn be_left_out(cluster: &Cluster, order: OrderId, engine: &dyn ConsensusEngine) {
+/// that they are about to end, if enough others stay. Returns whether it was, or had been.
+async fn be_left_out(cluster: &Cluster, order: OrderId, engine: &dyn ConsensusEngine) -> bool {
     let me = cluster.me;
     loop {
         let (status, topology) = (engine.status(), cluster.map.topology());
-        let Some(order) = topology.order(order) else { return };
+        let Some(order) = topology.order(order) else { return false };
         let now = cluster.world.monotonic_ns();
         // Those behind the tail are taken back first.
         let others = order.seats().filter(|seat| *seat != me);
         let staying = others.filter(|seat| cluster.peers.is_staying(*seat, now)).count();
-        let decided_elsewhere = cluster.membership.kind(&order.engine) == Kind::Elsewhere;
-        let is_member = decided_elsewhere && status.members.contains(&me) && !status.closed;
-        if !is_member || 2 * staying <= order.roster.size as usize {
-            return;
+        // The list that holds may not have been heard of here.
+        let is_member = status.members.contains(&me) || order.configuration().members.contains(&me);
+        if !is_member || status.closed {
+            return !is_member;
+        }
+        if 2 * staying <= order.roster.size as usize {
+            return false;
         }
         // Others may say meanwhile that they end as well.
         let _ = tokio::time::timeout(LOOK_AGAIN, engine.changed(status.version)).await;

@@ -80,9 +80,11 @@ impl Ballast {
         self.folder.join(NAME)
     }
 
-    /// Makes sure that a commit finds room.
+    /// Makes sure that a commit finds room. Whoever keeps the room is not waited for unless it is needed.
     fn give_way(&self) {
-        self.give_back(&mut self.state.lock(), COMMIT_BYTES);
+        if free_bytes(&self.folder).is_some_and(|free| free < COMMIT_BYTES) {
+            self.give_back(&mut self.state.lock(), COMMIT_BYTES);
+        }
     }
 
     /// Gives the room back if less than `need` is free.
@@ -153,6 +155,9 @@ impl Sheltered {
         // Of another length if the reserve was another when it was made, and without its blocks if it is a copy.
         let whole = |found: Metadata| found.len() == bytes && found.blocks() * 512 >= bytes;
         let there = folder.join(NAME).metadata().is_ok_and(whole);
+        if !there {
+            give_up(folder);
+        }
         let state = Mutex::new(State { there, ..State::default() });
         let ballast =
             Arc::new(Ballast { folder: folder.to_owned(), bytes, reserve, state, changed: Condvar::new() });

@@ -104,7 +104,7 @@ pub struct Chain {
     below: Below,
     /// Ticks since the start.
     tick: u64,
-    /// On the head: counts ticks, from a number that no earlier start used. On others: the newest from there.
+    /// On the head: counts ticks, from a number that no earlier start used. On others: what came from there last.
     beat: u64,
     /// The newest beat that came back from the tail.
     echo: Option<u64>,

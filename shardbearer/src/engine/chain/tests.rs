@@ -36,6 +36,7 @@ fn golden_traces() {
         include_str!("scripts/head_replaced"),
         include_str!("scripts/newcomer_far_behind"),
         include_str!("scripts/learner_behind_the_tail"),
+        include_str!("scripts/read_given_up"),
     ] {
         let founders = vec![ONE, TWO, THREE];
         let mut starts = vec![Start::Found(founders); 3];
@@ -158,7 +159,9 @@ fn disturb(net: &mut Net<Chain>, rng: &mut StdRng) -> Result<(), shardbearer_sim
             8..10 => Event::Crash(id),
             10..16 => Event::Restart(id),
             16..18 => Event::Purge(id),
-            18..26 => Event::Propose(id),
+            18..20 => Event::Again(id),
+            20..21 => Event::GiveUp(id),
+            21..26 => Event::Propose(id),
             26..32 => Event::Read(id),
             32..50 => Event::Tick(id),
             50..70 => Event::Persist(id),

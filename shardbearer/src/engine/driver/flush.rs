@@ -39,7 +39,6 @@ impl<P: Protocol> Task<P> {
             }
             self.commit = self.commit.max(ready.commit);
             for (ticket, answer) in ready.answers {
-                self.standing.ended(ticket);
                 match answer {
                     Answer::Done => self.hold(Held::Done(ticket)),
                     Answer::Read(_) | Answer::Refused(_) | Answer::Unknown(_) => {

@@ -224,10 +224,10 @@ impl<P: Protocol> Task<P> {
     fn tick(&mut self) -> Result<(), String> {
         let now = self.now();
         for ticket in self.waiting.expire(now) {
-            self.standing.ended(ticket);
             self.step(Input::GivenUp { ticket });
         }
         self.step(Input::Tick);
+        self.standing.keep(|ticket| self.waiting.waits(ticket));
         for envelope in self.standing.due(now, nanoseconds(self.shared.context.timing.heartbeat)) {
             let (to, frame) = self.seal(envelope)?;
             self.send(to, frame);
@@ -272,7 +272,7 @@ impl<P: Protocol> Task<P> {
         let position = applied.position;
         let (purged, last) = (self.log.purged(), self.log.last());
         if self.log.install(position) {
-            self.standing.purged(position.index);
+            self.standing.emptied();
             self.writes.iter_mut().for_each(|write| write.last = position.index);
             self.durable = position.index;
             self.write(recover::restart(purged, last, position)).await?;
@@ -310,6 +310,8 @@ impl<P: Protocol> Task<P> {
     }
 
     async fn purge(&mut self, persistent: &Applied) -> Result<(), String> {
+        // What is to be sent from there is known as such before it is forgotten.
+        self.flush().await?;
         self.compacting = false;
         let limits = self.shared.context.limits;
         let entries = persistent.position.index.saturating_sub(self.log.purged().index);

@@ -68,6 +68,11 @@ impl Waiting {
         ticket
     }
 
+    /// Whether somebody waits under a ticket.
+    pub fn waits(&self, ticket: Ticket) -> bool {
+        self.waits.contains_key(&ticket)
+    }
+
     /// How many tickets are out.
     pub fn len(&self) -> usize {
         self.waits.len()
@@ -154,7 +159,7 @@ impl Waiting {
         self.answer(ticket, Answer::Unknown(why.into()));
     }
 
-    /// Ends every wait whose time has come. Returns the tickets of which the protocol still holds something.
+    /// Ends every wait whose time has come. Returns the tickets of which the protocol may still hold something.
     #[must_use]
     pub fn expire(&mut self, now: u64) -> Vec<Ticket> {
         let late: Vec<Ticket> =
