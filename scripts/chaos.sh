@@ -67,6 +67,9 @@ while (($#)); do
     esac
     shift 2
 done
+if [ -n "${CHAOS_MEMBERS:-}" ] && [[ ,${CHAOS_FAULTS:-}, == *,member,* ]]; then
+    fail '--members and the fault "member" would drain two radiants at once: what is left does not survive the next fault'
+fi
 case $engine in
 openraft | omnipaxos | chain) ;;
 *) fail "no engine '$engine'" ;;
