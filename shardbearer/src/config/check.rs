@@ -235,7 +235,7 @@ mod tests {
             ),
             ("[membership]\nsuspicion_ms = 900", "at least 1000"),
             ("[membership]\nsuspicion_ms = 2000\n[consensus]\nelection_timeout_ms = 1500", "at least 2250"),
-            ("[membership]\ndown_grace_ms = 1500", "at least suspicion_ms"),
+            ("[membership]\ndown_grace_ms = 1400", "at least suspicion_ms"),
             ("[rebalance]\ngain_min_percent = 0", "between 1 and 100"),
             ("[limits]\nvalue_bytes_max = 100000000", "between"),
         ];

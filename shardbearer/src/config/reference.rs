@@ -115,7 +115,7 @@ pub const KEYS: &[Key] = &[
     key(
         "membership",
         "suspicion_ms",
-        "2000",
+        "1500",
         "Silence after which a member of a `chain` is left out of it by the control order, so that the others go on; it is taken back once it has caught up. At least one and a half times election_timeout_ms, so that no short pause counts as a failure.",
     ),
     key(
