@@ -259,7 +259,14 @@ fn nonsense_is_no_panic<P: Protocol + Clone + Debug>(subject: &Subject<P>) -> Re
                 },
             };
             member.step(input, &mut Ready::default());
-            for input in [Input::Tick, Input::ReadBarrier { ticket: Ticket(rng.random()) }, Input::Tick] {
+            let (asked, given_up) = (Ticket(rng.random()), Ticket(rng.random()));
+            for input in [
+                Input::Tick,
+                Input::ReadBarrier { ticket: asked },
+                Input::GivenUp { ticket: given_up },
+                Input::GivenUp { ticket: asked },
+                Input::Tick,
+            ] {
                 member.step(input, &mut Ready::default());
             }
             drop(member.status());

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use shardbearer::engine::chain::Chain;
-use shardbearer_core::protocol::{Boot, Durable, Input, Message, Protocol, Ready, Status};
+use shardbearer_core::protocol::{Boot, Durable, Input, Message, Protocol, Ready, Standing, Status};
 use shardbearer_sim::conformance::protocol::{Subject, laws};
 use shardbearer_sim::conformance::suite::caught;
 
@@ -93,6 +93,12 @@ impl<const FLAW: u8> Protocol for Flawed<FLAW> {
         if !whim {
             ready.now.extend(inner.now.into_iter().map(said));
         }
+        ready.standing.extend(inner.standing.into_iter().map(|standing| match standing {
+            Standing::Ask { ticket, to, message } => Standing::Ask { ticket, to, message: Say(message) },
+            Standing::Heard { ticket, from } => Standing::Heard { ticket, from },
+            Standing::Deliver(envelope) => Standing::Deliver(said(envelope)),
+            Standing::Delivered { to } => Standing::Delivered { to },
+        }));
         ready.after.extend(inner.after.into_iter().map(said));
         ready.answers.append(&mut inner.answers);
         ready.snapshots.append(&mut inner.snapshots);
