@@ -278,27 +278,38 @@ fn unreachable_means_that_it_never_arrived(subject: &Subject<'_>) -> Result<(), 
             ));
         }
         let (mut answered, mut unreachable) = (0, 0);
-        for (asked, call) in calls {
-            let times = |body| lab.desk(TWO).times(body);
-            match call.await.map_err(|error| Broken(error.to_string()))? {
+        let mut judge = |asked: &Frame, result| {
+            let times = lab.desk(TWO).times(&asked.body);
+            match result {
                 Ok(answer) => {
-                    ensure!(
-                        answer == echo(ONE, &asked) && times(&asked.body) == 1,
-                        "{answer:?} to {asked:?}"
-                    );
+                    ensure!(answer == echo(ONE, asked) && times == 1, "{answer:?} to {asked:?}");
                     answered += 1;
                 }
                 Err(CallError::Unreachable { why, .. }) => {
                     unreachable += 1;
-                    ensure_eq!(times(&asked.body), 0, "deliveries of a request that was unreachable ({why})");
+                    ensure_eq!(times, 0, "deliveries of a request that was unreachable ({why})");
                 }
                 Err(CallError::Unknown { .. }) => {
-                    ensure!(times(&asked.body) <= 1, "{asked:?} was delivered {} times", times(&asked.body));
+                    ensure!(times <= 1, "{asked:?} was delivered {times} times");
                 }
             }
+            Ok(unreachable)
+        };
+        for (asked, call) in calls {
+            judge(&asked, call.await.map_err(|error| Broken(error.to_string()))?)?;
+        }
+        // It may take a while until it is known here that the other has gone.
+        let (start, requests) = (Instant::now(), subject.requests().collect::<Vec<_>>());
+        for (number, channel) in (0..).zip(requests.into_iter().cycle()) {
+            let asked = frame(channel, ECHO, format!("{channel:?}, long after the end {number}"));
+            let result = lab.way(ONE).call(TWO, asked.clone(), Duration::from_secs(1)).await;
+            if judge(&asked, result)? > 0 {
+                break;
+            }
+            let late = start.elapsed() > PATIENCE;
+            ensure!(!late, "nobody who called after that was told that the other is unreachable");
         }
         ensure!(answered > 0, "no call was answered before the other went away");
-        ensure!(unreachable > 0, "nobody who called after that was told that the other is unreachable");
         Ok(())
     })
 }
