@@ -8,9 +8,10 @@
 //!
 //! One driver (`shardbearer::engine::driver`) turns any `Protocol` into a
 //! [`ConsensusEngine`](crate::engine::ConsensusEngine). What an author therefore never writes: timers, retries
-//! (of clients, or of what one member says to another), connections, the order of fsync and send, the transfer of snapshots,
-//! the table of who waits for what and until when, the compaction of the log. What an author must not use: a clock, randomness but [`Boot::seed`], any IO, any
-//! collection whose order differs from run to run. The same inputs give the same [`Ready`], always.
+//! (of clients, or of what one member says to another), connections, the order of fsync and send, the transfer of
+//! snapshots, the table of who waits for what and until when, the compaction of the log. What an author must not use: a
+//! clock, randomness but [`Boot::seed`], any IO, any collection whose order differs from run to run. The same inputs give
+//! the same [`Ready`], always.
 //!
 //! **Entries stay outside.** A protocol knows where its log begins and ends and which term wrote what ([`Terms`]);
 //! it never holds what is in the entries. A message names a range of the sender's log, the driver attaches what of

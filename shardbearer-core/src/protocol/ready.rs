@@ -128,13 +128,17 @@ impl<M> Ready<M> {
         self.persist.push(Persist::Append(Entry { position, payload }, ticket));
     }
 
-    /// Cuts the log. Entries that an earlier step wanted to send from there are not sent: they would be others by now.
+    /// Cuts the log. Entries that an earlier step wanted to send from there are not sent: they would be others by now. What
+    /// they were to take the place of does not stand any more either.
     pub fn truncate(&mut self, from: u64) {
         self.persist.push(Persist::Truncate { from });
-        self.standing.retain(|standing| match standing {
-            Standing::Deliver(envelope) => envelope.entries.end <= from,
-            Standing::Ask { .. } | Standing::Heard { .. } | Standing::Delivered { .. } => true,
-        });
+        for standing in &mut self.standing {
+            if let Standing::Deliver(Envelope { to, entries, .. }) = standing
+                && entries.end > from
+            {
+                *standing = Standing::Delivered { to: *to };
+            }
+        }
     }
 
     /// Replaces the hard state.
@@ -204,5 +208,23 @@ impl<M> Ready<M> {
             && *commit == 0
             && answers.is_empty()
             && snapshots.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_later_step_cuts_is_not_sent_and_what_stood_before_it_neither() {
+        let (kept, cut) = (RadiantId(2), RadiantId(3));
+        let mut ready = Ready::default();
+        ready.deliver(kept, "take", 3..5);
+        ready.deliver(cut, "take", 3..6);
+        ready.truncate(5);
+        let stays = Standing::Deliver(Envelope { to: kept, message: "take", entries: 3..5 });
+        assert_eq!(ready.standing, [stays, Standing::Delivered { to: cut }]);
+        ready.deliver(cut, "take", 5..6);
+        assert!(matches!(ready.standing.last(), Some(Standing::Deliver(_))), "the log goes on from there");
     }
 }
