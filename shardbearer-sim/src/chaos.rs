@@ -6,10 +6,11 @@
 mod plan;
 mod profiles;
 
+use crate::disk::points::Point;
 use crate::disk::{Kept, Pace, Trouble};
 use crate::net::Weather;
 
-pub use self::plan::plan;
+pub use self::plan::{Scope, plan};
 pub use self::profiles::{PROFILES, Profile, profile};
 
 /// Something that is done to a cluster. Radiants are counted from 0.
@@ -45,6 +46,8 @@ pub enum Act {
     Fail(usize, Trouble),
     /// Turn a bit in what is kept there, which stays so whoever starts; the radiant may stop.
     Turn(usize, Kept),
+    /// Let it crash when it comes by this point, after it came by so often unharmed.
+    Aim(usize, Point, u32),
     /// Give it a disk that is well and has what was written.
     Mend(usize),
     /// Make its disk full, or give it space.
@@ -86,7 +89,9 @@ impl Act {
     /// Who is damaged from now on (`true`) or no longer, if it lasts until another act ends it.
     pub fn damaged(&self) -> Option<(usize, bool)> {
         Some(match *self {
-            Act::Crash(one) | Act::Stop(one) | Act::Fail(one, _) | Act::Turn(one, _) => (one, true),
+            Act::Crash(one) | Act::Stop(one) | Act::Aim(one, ..) | Act::Fail(one, _) | Act::Turn(one, _) => {
+                (one, true)
+            }
             Act::Start(one) => (one, false),
             Act::Pause(one, begins)
             | Act::Isolate(one, begins)
@@ -146,4 +151,6 @@ pub enum Fault {
     SlowData,
     /// A bit that has turned on the disk, and is still so after restarts.
     TurnedBit,
+    /// A crash right before or right after something is done to the disk.
+    AtAPoint,
 }

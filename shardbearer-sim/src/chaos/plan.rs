@@ -6,18 +6,27 @@ use rand::seq::IndexedRandom;
 
 use super::Fault::{self, *};
 use super::{Act, Profile, Step};
+use crate::disk::points::Point;
 use crate::disk::{Kept, Pace, Trouble};
+
+/// What a plan is for.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope {
+    /// How many radiants may fail while the engines go on.
+    pub tolerated: usize,
+    /// How many there are.
+    pub radiants: usize,
+    /// From when to when faults happen, in milliseconds.
+    pub between_ms: (u64, u64),
+    /// At which points radiants crash, where they do so at points.
+    pub points: &'static [(Point, &'static str)],
+}
 
 /// Draws the steps of a run in which faults happen between two moments. Of engines that tolerate fewer failures than the
 /// profile does damage at once, fewer radiants are damaged: but one always, since every damage heals, and an engine that
 /// tolerates none waits for that.
-pub fn plan(
-    profile: &Profile,
-    tolerated: usize,
-    radiants: usize,
-    (from_ms, to_ms): (u64, u64),
-    rng: &mut StdRng,
-) -> Vec<Step> {
+pub fn plan(profile: &Profile, scope: &Scope, rng: &mut StdRng) -> Vec<Step> {
+    let Scope { tolerated, radiants, between_ms: (from_ms, to_ms), points } = *scope;
     let mut steps = Vec::new();
     if profile.faults.is_empty() {
         return steps;
@@ -32,7 +41,7 @@ pub fn plan(
     while let Some(lane) = (0..lanes).min_by_key(|lane| begins[*lane]).filter(|lane| begins[*lane] < to_ms) {
         let mut now = begins[lane];
         let fault = profile.faults[rng.random_range(0..profile.faults.len())];
-        let lasts = lasts_ms(fault, rng);
+        let lasts = lasts_ms(fault, points, rng);
         if now + lasts >= to_ms {
             begins[lane] = now + pause(rng);
             continue;
@@ -61,6 +70,7 @@ pub fn plan(
             match fault {
                 Swizzle => steps.extend(swizzle(victim, radiants, now, lasts, rng)),
                 FailingData | TurnedBit => steps.extend(ill(fault, victim, now, lasts, rng)),
+                AtAPoint => steps.extend(aimed(points, victim, now, lasts, rng)),
                 _ => steps.extend(plain(fault, victim, other, now, lasts, rng)),
             }
         }
@@ -70,11 +80,18 @@ pub fn plan(
     steps
 }
 
+/// Shortest time in which a radiant is cut off for long, and crashes after that.
+const LONG_MS: u64 = 3_500;
+
+fn takes_long(point: &Point) -> bool {
+    *point.deed.cut_off_ms().end() > 1_000
+}
+
 fn slow(rng: &mut StdRng) -> Pace {
     Pace { sync_ms_min: 20, sync_ms_max: rng.random_range(50..800), stall_every: 100 }
 }
 
-fn lasts_ms(fault: Fault, rng: &mut StdRng) -> u64 {
+fn lasts_ms(fault: Fault, points: &[(Point, &str)], rng: &mut StdRng) -> u64 {
     match fault {
         Crash | Restart | FailingDisk | FailingData => rng.random_range(50..1_500),
         Outage => rng.random_range(3_000..6_000),
@@ -82,6 +99,10 @@ fn lasts_ms(fault: Fault, rng: &mut StdRng) -> u64 {
             rng.random_range(100..3_000)
         }
         TurnedBit => rng.random_range(300..2_000),
+        AtAPoint => match points.choose(rng) {
+            Some((point, _)) if takes_long(point) => rng.random_range(LONG_MS..LONG_MS + 500),
+            Some(_) | None => rng.random_range(800..2_000),
+        },
         Jump => 100,
     }
 }
@@ -130,6 +151,23 @@ fn ill(fault: Fault, victim: usize, now: u64, lasts: u64, rng: &mut StdRng) -> V
     steps
 }
 
+/// A crash at a point that the radiant comes by, or else somewhere when the time is up.
+fn aimed(points: &[(Point, &str)], victim: usize, now: u64, lasts: u64, rng: &mut StdRng) -> Vec<Step> {
+    let fitting = points.iter().filter(|(point, _)| takes_long(point) == (lasts >= LONG_MS));
+    let fitting: Vec<_> = fitting.collect();
+    let Some((point, _)) = fitting.choose(rng).copied().copied() else { return Vec::new() };
+    let aims = now + rng.random_range(point.deed.cut_off_ms());
+    let mut steps = Vec::new();
+    if aims > now {
+        steps.push(Step { at_ms: now, act: Act::Isolate(victim, true) });
+        steps.push(Step { at_ms: aims, act: Act::Isolate(victim, false) });
+    }
+    let spared = rng.random_range(0..point.deed.often());
+    steps.push(Step { at_ms: aims, act: Act::Aim(victim, point, spared) });
+    steps.push(Step { at_ms: now + lasts, act: Act::Start(victim) });
+    steps
+}
+
 fn acts(fault: Fault, victim: usize, other: usize, lasts: u64, rng: &mut StdRng) -> (Act, Option<Act>) {
     match fault {
         Crash | Outage => (Act::Crash(victim), Some(Act::Start(victim))),
@@ -151,7 +189,7 @@ fn acts(fault: Fault, victim: usize, other: usize, lasts: u64, rng: &mut StdRng)
         }
         FullDisk => (Act::Fill(victim, true), Some(Act::Fill(victim, false))),
         SlowData => (Act::PaceData(victim, rng.random_range(20..600)), Some(Act::PaceData(victim, 0))),
-        Swizzle | FailingData | TurnedBit => unreachable!("they have more steps than two"),
+        Swizzle | FailingData | TurnedBit | AtAPoint => unreachable!("they have more steps than two"),
     }
 }
 
@@ -161,6 +199,7 @@ mod tests {
 
     use super::super::{PROFILES, profile};
     use super::*;
+    use crate::disk::points::POINTS;
 
     #[test]
     fn every_profile_makes_plans_that_end_in_time_and_never_damage_two_at_once() {
@@ -183,13 +222,14 @@ mod tests {
 
     /// How many processes are down at once, at most.
     fn most_at_once(profile: &Profile, tolerated: usize, seed: u64) -> i32 {
-        let steps = plan(profile, tolerated, 5, (1_000, 20_000), &mut StdRng::seed_from_u64(seed));
+        let scope = Scope { tolerated, radiants: 5, between_ms: (1_000, 20_000), points: POINTS };
+        let steps = plan(profile, &scope, &mut StdRng::seed_from_u64(seed));
         assert!(!steps.is_empty(), "{} {seed}", profile.name);
         assert!(steps.iter().all(|step| step.at_ms < 20_000));
         let (mut down, mut most) = (0, 0);
         for step in steps {
             down += match step.act {
-                Act::Crash(_) | Act::Stop(_) | Act::Fail(..) | Act::Turn(..) => 1,
+                Act::Crash(_) | Act::Stop(_) | Act::Aim(..) | Act::Fail(..) | Act::Turn(..) => 1,
                 Act::Start(_) => -1,
                 _ => 0,
             };

@@ -114,6 +114,14 @@ pub const PROFILES: &[Profile] = &[
         budget: 1,
         drift_ppm: 20_000,
     },
+    Profile {
+        name: "points",
+        faults: &[AtAPoint],
+        pause_ms: (50, 300),
+        weather: Weather::FAIR,
+        budget: 1,
+        drift_ppm: 0,
+    },
     // For orders of five, which go on with three. Others are damaged one at a time.
     Profile {
         name: "pairs",

@@ -10,6 +10,7 @@ use rand::rngs::StdRng;
 use shardbearer_core::ids::OrderId;
 use shardbearer_core::log::{Bounds, LogDone, LogError, LogPos, LogRecord, LogStore, LogWrite};
 
+use super::points::Deed;
 use super::{Disk, Flaw, Trouble};
 use crate::lock;
 use crate::world::Life;
@@ -150,9 +151,13 @@ impl SimLog {
         Arc::new(SimLog { disk, life })
     }
 
+    fn died() -> LogError {
+        LogError::Poisoned("the radiant is dead".into())
+    }
+
     fn check(&self) -> Result<(), LogError> {
         if self.life.is_dead() {
-            return Err(LogError::Poisoned("the radiant is dead".into()));
+            return Err(SimLog::died());
         }
         let mut state = lock(&self.disk.state);
         let trouble = state.trouble;
@@ -172,7 +177,7 @@ impl SimLog {
     }
 
     /// Syncs until nothing waits.
-    async fn sync(disk: Arc<Disk>) {
+    async fn sync(disk: Arc<Disk>, life: Arc<Life>) {
         loop {
             let count = {
                 let mut state = lock(&disk.state);
@@ -198,7 +203,13 @@ impl SimLog {
                 pending.into_iter().for_each(fail);
                 return;
             }
+            if disk.pass(&life, Deed::SyncLog, false) {
+                return;
+            }
             let done = lock(&disk.state).log.settle(count, disk.flaw);
+            if disk.pass(&life, Deed::SyncLog, true) {
+                return;
+            }
             done.into_iter().for_each(|report| report(Ok(())));
         }
     }
@@ -210,7 +221,7 @@ impl SimLog {
             !std::mem::replace(&mut state.log.syncing, true)
         };
         if start {
-            self.life.spawn("log-sync", SimLog::sync(self.disk.clone()));
+            self.life.spawn("log-sync", SimLog::sync(self.disk.clone(), self.life.clone()));
         }
     }
 }
@@ -218,6 +229,11 @@ impl SimLog {
 impl LogStore for SimLog {
     fn write(&self, order: OrderId, writes: Vec<LogWrite>, done: LogDone) -> Result<(), LogError> {
         self.check()?;
+        let passes =
+            |after| writes.iter().any(|write| self.disk.pass(&self.life, Deed::of_write(write), after));
+        if passes(false) {
+            return Err(SimLog::died());
+        }
         {
             let mut state = lock(&self.disk.state);
             let log = state.log.live.entry(order).or_default();
@@ -243,11 +259,16 @@ impl LogStore for SimLog {
                 LogWrite::Append(_) | LogWrite::Hard(_) => {}
             }
         }
+        let deeds: Vec<Deed> = writes.iter().map(Deed::of_write).collect();
         if self.disk.flaw == Some(Flaw::AcksBeforeDurable) {
             self.enqueue(order, Change::Writes(writes), None);
             self.life.spawn("log-lie", async move { done(Ok(())) });
         } else {
             self.enqueue(order, Change::Writes(writes), Some(done));
+        }
+        // As far as it is written, it may be durable or not.
+        if deeds.into_iter().any(|deed| self.disk.pass(&self.life, deed, true)) {
+            return Err(SimLog::died());
         }
         Ok(())
     }

@@ -6,6 +6,7 @@
 
 mod ill;
 pub mod log;
+pub mod points;
 pub mod storage;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use tokio::sync::Notify;
 
 use self::ill::Turned;
 use self::log::{LogState, SimLog};
+use self::points::Aim;
 use self::storage::{Rows, SimStorage, StorageState};
 use crate::lock;
 use crate::world::{Life, Universe};
@@ -37,6 +39,8 @@ pub enum Flaw {
     LosesRows,
     /// A log that is cut loses the entry before the cut too.
     CutsTooMuch,
+    /// Of the first batch that a crash takes back half stays.
+    TearsBatches,
     /// Data have no checksums: a bit that turned is given back as it is.
     ChecksNothing,
 }
@@ -101,6 +105,7 @@ struct State {
     data_ms_max: u64,
     free_bytes: u64,
     lie: Option<Lie>,
+    aim: Option<Aim>,
     log: LogState,
     storage: StorageState,
 }
@@ -128,6 +133,7 @@ impl Disk {
             data_ms_max: 0,
             free_bytes: PLENTY,
             lie: None,
+            aim: None,
             log: LogState::default(),
             storage: StorageState::default(),
         };
@@ -156,10 +162,11 @@ impl Disk {
         let mut state = lock(&self.state);
         let State { rng, log, storage, trouble, .. } = &mut *state;
         let (kept, lost) = log.crash(rng, self.flaw);
-        let (batches_kept, batches_lost) = storage.crash(rng);
+        let (batches_kept, batches_lost) = storage.crash(rng, self.flaw);
         if *trouble != Trouble::NoRoom {
             *trouble = Trouble::None;
         }
+        state.aim = None;
         drop(state);
         if lost > 0 {
             self.universe.trace.cover("unsynced log writes lost");

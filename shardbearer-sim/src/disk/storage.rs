@@ -9,6 +9,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use shardbearer_core::storage::{Batch, Durability, KeyRange, Space, StorageEngine, StorageError, View};
 
+use super::points::Deed;
 use super::{Disk, Flaw, Lie, Trouble};
 use crate::lock;
 use crate::world::Life;
@@ -61,10 +62,18 @@ impl StorageState {
     }
 
     /// Keeps a prefix of what was not synced. Returns how many batches were kept and lost.
-    pub(super) fn crash(&mut self, rng: &mut StdRng) -> (usize, usize) {
+    pub(super) fn crash(&mut self, rng: &mut StdRng, flaw: Option<Flaw>) -> (usize, usize) {
         let total = self.unsynced.len();
         let kept = rng.random_range(0..=total);
         self.settle(kept);
+        if let Some(torn) = self.unsynced.pop_front().filter(|_| flaw == Some(Flaw::TearsBatches)) {
+            let half = torn.len() / 2;
+            let mut kept = Batch::default();
+            for (space, key, value) in torn.into_rows().take(half) {
+                kept.set(space, key, value);
+            }
+            apply(&mut self.durable, &kept);
+        }
         self.unsynced.clear();
         self.live = self.durable.clone();
         self.since_room = 0;
@@ -92,7 +101,17 @@ impl SimStorage {
     }
 
     fn check(&self) -> Result<(), StorageError> {
-        if self.life.is_dead() { Err(StorageError::Io("the radiant is dead".into())) } else { Ok(()) }
+        if self.life.is_dead() { Err(SimStorage::died()) } else { Ok(()) }
+    }
+
+    fn died() -> StorageError {
+        StorageError::Io("the radiant is dead".into())
+    }
+
+    /// Comes by a point at which the machine may crash.
+    fn pass(&self, deed: Option<Deed>, after: bool) -> Result<(), StorageError> {
+        let struck = deed.is_some_and(|deed| self.disk.pass(&self.life, deed, after));
+        if struck { Err(SimStorage::died()) } else { Ok(()) }
     }
 
     /// Why nothing can be written at the moment.
@@ -132,6 +151,8 @@ impl StorageEngine for SimStorage {
 
     fn commit(&self, batch: Batch, durability: Durability) -> Result<(), StorageError> {
         self.check()?;
+        let deed = Deed::of_commit(&batch, durability);
+        self.pass(deed, false)?;
         let failure = self.unwritable();
         let mut state = lock(&self.disk.state);
         let super::State { rng, storage, data_ms_max, .. } = &mut *state;
@@ -153,7 +174,8 @@ impl StorageEngine for SimStorage {
             Durability::Buffered => storage.unsynced.len().saturating_sub(UNSYNCED_MAX),
         };
         storage.settle(count);
-        Ok(())
+        drop(state);
+        self.pass(deed, true)
     }
 
     fn is_full(&self) -> bool {
@@ -170,12 +192,15 @@ impl StorageEngine for SimStorage {
         if let Some(failure) = self.unwritable() {
             return Err(failure);
         }
+        let deed = self.disk.installs(space.order()).then_some(Deed::EmptySpace);
+        self.pass(deed, false)?;
         let mut state = lock(&self.disk.state);
         let storage = &mut state.storage;
         Arc::make_mut(&mut storage.live).remove(&space);
         Arc::make_mut(&mut storage.durable).remove(&space);
         storage.unsynced.iter_mut().for_each(|batch| batch.forget_space(space));
-        Ok(())
+        drop(state);
+        self.pass(deed, true)
     }
 
     fn spaces(&self) -> Result<Vec<Space>, StorageError> {

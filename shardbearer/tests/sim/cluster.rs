@@ -221,6 +221,7 @@ impl Cluster {
             Act::PaceData(one, ms_max) => self.machines[one].disk.set_data_pace(ms_max),
             Act::Fail(one, trouble) => self.machines[one].fail(trouble),
             Act::Turn(one, kept) => self.machines[one].turn(kept),
+            Act::Aim(one, point, spared) => self.machines[one].disk.aim(point, spared),
             Act::Mend(one) => self.machines[one].disk.mend(),
             Act::Fill(one, full) => self.machines[one].disk.set_full(full),
             Act::Weather(weather) => self.net.set_weather(weather),

@@ -13,6 +13,7 @@ const KNOWN: &[&str] = &[
     "clock that drifts",
     "clog",
     "crash",
+    "crash at a point",
     "crash during the founding",
     "cut between two",
     "damaged byte met",

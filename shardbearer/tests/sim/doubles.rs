@@ -92,6 +92,14 @@ const DOUBLES: &[Double] = &[
         words: &["says that replicas held different"],
     },
     Double {
+        name: "a storage that keeps half of a batch",
+        defects: disk(Flaw::TearsBatches),
+        profile: "points",
+        operated: false,
+        seeds: 0..20,
+        words: &["applied the same and differ"],
+    },
+    Double {
         name: "data without checksums, of which a bit turns",
         defects: disk(Flaw::ChecksNothing),
         profile: "data",
@@ -264,9 +272,8 @@ fn notice(double: &Double) -> Result<(), String> {
     let profile = chaos::profile(double.profile).expect("one of the profiles");
     for seed in double.seeds.clone() {
         let Double { defects, operated, .. } = *double;
-        let Err(broken) = run(&Scenario { seed, profile, mix: &MIXES[0], defects, operated }) else {
-            continue;
-        };
+        let scenario = Scenario { profile, mix: &MIXES[0], defects, operated, ..Scenario::of(seed) };
+        let Err(broken) = run(&scenario) else { continue };
         println!("{}: noticed with seed {seed}: {}", double.name, broken.what);
         return match double.words.iter().any(|words| broken.what.contains(words)) {
             true => Ok(()),

@@ -143,7 +143,7 @@ impl Machine {
         let mut process = self.process.lock();
         let process = process.as_mut()?;
         let running = process.running()?;
-        if process.result.lock().is_some() {
+        if process.result.lock().is_some() || process.life.is_dead() {
             return None;
         }
         Some((running, process.life.clone()))

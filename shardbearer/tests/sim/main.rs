@@ -15,6 +15,7 @@ mod machine;
 mod mixes;
 mod observer;
 mod operator;
+mod points;
 mod run;
 mod scenes;
 mod transport;
@@ -43,6 +44,9 @@ fn one_seed() {
     }
     if let Ok(name) = std::env::var("SIM_MIX") {
         scenario.mix = mixes::mix(&name).unwrap_or_else(|| panic!("there is no mix {name}"));
+    }
+    if let Ok(name) = std::env::var("SIM_POINT") {
+        scenario.points = points::point(&name).unwrap_or_else(|| panic!("there is no point '{name}'"));
     }
     scenario.operated = std::env::var_os("SIM_OPERATOR").is_some();
     // A trace in a file is of one run.
@@ -124,8 +128,7 @@ fn many_seeds_with_an_operator() {
     let count = number("SIM_OPERATED").unwrap_or(OPERATED);
     let twice = number("SIM_TWICE").unwrap_or(1);
     let covered = sweep(first..first + count, |seed| {
-        // So that a few meet all profiles and most engines.
-        let scenario = Scenario { operated: true, ..Scenario::of(10 * seed) };
+        let scenario = Scenario { operated: true, ..Scenario::of(seed) };
         checked(&scenario, seed.is_multiple_of(twice))
     });
     println!("{count} seeds with an operator");

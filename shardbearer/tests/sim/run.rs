@@ -9,7 +9,8 @@ use rand::Rng;
 use shardbearer::engine::Engines;
 use shardbearer_core::ids::OrderId;
 use shardbearer_core::kv::{Command, Condition, Reply};
-use shardbearer_sim::chaos::{PROFILES, Profile, plan};
+use shardbearer_sim::chaos::{PROFILES, Profile, Scope, plan};
+use shardbearer_sim::disk::points::{POINTS, Point};
 use shardbearer_sim::history::{Answer, Ask, Judge, Revisions};
 use shardbearer_sim::world::{Clock, Life, Universe, block_on};
 use shardbearer_state::history::{Options, check};
@@ -42,15 +43,18 @@ pub struct Scenario {
     pub defects: Defects,
     /// Whether an operator changes members and moves shards meanwhile.
     pub operated: bool,
+    /// At which points radiants crash, in the profile that has them crash there.
+    pub points: &'static [(Point, &'static str)],
 }
 
 impl Scenario {
     /// The scenario that a seed stands for.
     pub fn of(seed: u64) -> Scenario {
-        let profile = &PROFILES[(seed % PROFILES.len() as u64) as usize];
-        // Each profile meets each mix.
-        let mix = &MIXES[(seed / PROFILES.len() as u64 % MIXES.len() as u64) as usize];
-        Scenario { seed, profile, mix, defects: Defects::default(), operated: false }
+        let (profiles, mixes) = (PROFILES.len() as u64, MIXES.len() as u64);
+        // Each profile meets each mix, and even a few seeds meet many of both.
+        let profile = &PROFILES[(seed % profiles) as usize];
+        let mix = &MIXES[((seed % profiles + seed / profiles) % mixes) as usize];
+        Scenario { seed, profile, mix, defects: Defects::default(), operated: false, points: POINTS }
     }
 }
 
@@ -71,8 +75,12 @@ impl Scenario {
     pub fn again(&self) -> String {
         let Scenario { seed, profile: Profile { name: profile, .. }, mix: Mix { name: mix, .. }, .. } = self;
         let operated = if self.operated { " SIM_OPERATOR=1" } else { "" };
+        let point = match self.points {
+            [(_, only)] => format!(" SIM_POINT='{only}'"),
+            _ => String::new(),
+        };
         format!(
-            "again: SIM_SEED={seed} SIM_PROFILE={profile} SIM_MIX={mix}{operated} \
+            "again: SIM_SEED={seed} SIM_PROFILE={profile} SIM_MIX={mix}{operated}{point} \
              cargo test -p shardbearer --test sim -- --nocapture one_seed"
         )
     }
@@ -177,7 +185,9 @@ async fn live(cluster: &Arc<Cluster>, scenario: &Scenario) -> Result<(), String>
         if rng.random_bool(0.4) { rng.random_range(100..1_000) } else { rng.random_range(1_000..4_000) };
     let Scenario { profile, mix, .. } = scenario;
     let tolerated = mix.tolerates(&Engines::default(), scenario.replication());
-    let steps = plan(profile, tolerated, RADIANTS, (from, SAFETY_MS), &mut rng);
+    let between_ms = (from, SAFETY_MS);
+    let scope = Scope { tolerated, radiants: RADIANTS, between_ms, points: scenario.points };
+    let steps = plan(profile, &scope, &mut rng);
     let start = Instant::now();
     for (at, one) in starts {
         tokio::time::sleep_until(start + Duration::from_millis(at)).await;
