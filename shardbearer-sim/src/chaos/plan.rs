@@ -83,8 +83,9 @@ pub fn plan(profile: &Profile, scope: &Scope, rng: &mut StdRng) -> Vec<Step> {
 /// Shortest time in which a radiant is cut off for long, and crashes after that.
 const LONG_MS: u64 = 3_500;
 
-fn takes_long(point: &Point) -> bool {
-    *point.deed.cut_off_ms().end() > 1_000
+fn takes_long(point: &Point, rng: &mut StdRng) -> bool {
+    let either = point.deed.cut_off_ms(false).is_some() && rng.random_bool(0.5);
+    point.deed.cut_off_ms(true).is_some() && !either
 }
 
 fn slow(rng: &mut StdRng) -> Pace {
@@ -100,8 +101,8 @@ fn lasts_ms(fault: Fault, points: &[(Point, &str)], rng: &mut StdRng) -> u64 {
         }
         TurnedBit => rng.random_range(300..2_000),
         AtAPoint => match points.choose(rng) {
-            Some((point, _)) if takes_long(point) => rng.random_range(LONG_MS..LONG_MS + 500),
-            Some(_) | None => rng.random_range(800..2_000),
+            Some((point, _)) if takes_long(point, rng) => rng.random_range(LONG_MS..LONG_MS + 500),
+            Some(_) | None => rng.random_range(1_000..2_000),
         },
         Jump => 100,
     }
@@ -153,10 +154,10 @@ fn ill(fault: Fault, victim: usize, now: u64, lasts: u64, rng: &mut StdRng) -> V
 
 /// A crash at a point that the radiant comes by, or else somewhere when the time is up.
 fn aimed(points: &[(Point, &str)], victim: usize, now: u64, lasts: u64, rng: &mut StdRng) -> Vec<Step> {
-    let fitting = points.iter().filter(|(point, _)| takes_long(point) == (lasts >= LONG_MS));
-    let fitting: Vec<_> = fitting.collect();
-    let Some((point, _)) = fitting.choose(rng).copied().copied() else { return Vec::new() };
-    let aims = now + rng.random_range(point.deed.cut_off_ms());
+    let cut_off = |point: Point| Some((point, point.deed.cut_off_ms(lasts >= LONG_MS)?));
+    let fitting: Vec<_> = points.iter().filter_map(|(point, _)| cut_off(*point)).collect();
+    let Some((point, cut_off_ms)) = fitting.choose(rng).cloned() else { return Vec::new() };
+    let aims = now + rng.random_range(cut_off_ms);
     let mut steps = Vec::new();
     if aims > now {
         steps.push(Step { at_ms: now, act: Act::Isolate(victim, true) });

@@ -92,13 +92,16 @@ const fn after(deed: Deed) -> Point {
 
 impl Deed {
     /// For how many milliseconds a radiant has to be cut off before, for it to have cause: to have written what nobody else
-    /// has, or to lag so far behind that others have compacted their logs.
-    pub fn cut_off_ms(self) -> RangeInclusive<u64> {
-        match self {
-            Deed::BeginInstall | Deed::EmptySpace | Deed::EndInstall => 2_500..=2_500,
-            // Soon there are entries of another leader; late there is an image instead, but a chain without it.
-            Deed::Truncate => 500..=2_500,
-            _ => 0..=0,
+    /// has, or to lag so far behind that others have compacted their logs. `None` where that much, or that little, is no
+    /// use.
+    pub fn cut_off_ms(self, long: bool) -> Option<RangeInclusive<u64>> {
+        match (self, long) {
+            (Deed::BeginInstall | Deed::EmptySpace | Deed::EndInstall, long) => long.then_some(2_500..=2_500),
+            // Soon there are a few entries of another leader, late there is an image instead: but by then a chain has gone
+            // on without it.
+            (Deed::Truncate, false) => Some(600..=800),
+            (Deed::Truncate, true) => Some(2_500..=2_500),
+            (_, long) => (!long).then_some(0..=0),
         }
     }
 

@@ -29,8 +29,13 @@ use crate::engine::Engines;
 
 /// How often it looks.
 const LOOK: Duration = Duration::from_millis(200);
+/// Changes of one look at most. Each order needs a change of its own where one radiant is silent; more of them wait for the
+/// next look, so that nothing that goes to and fro takes all its time.
+const STEPS_MAX: usize = 64;
 /// When it did not look for so long, the process stood still, and what it last heard says nothing about others.
 const STOOD_STILL_NS: u64 = 1_000_000_000;
+/// In which everybody who is up is heard: three pulses. Far below any time after which somebody counts as silent.
+const JUST_NOW_NS: u64 = 600_000_000;
 /// For an operator's request to be brought to the scherald and decided.
 const DEADLINE: Duration = Duration::from_secs(8);
 /// How often a request is looked at again, because the configuration became another meanwhile.
@@ -98,7 +103,7 @@ pub async fn run(cluster: Arc<Cluster>, seat: Arc<ControlSeat>) {
             return;
         }
         if watch.goes_on(&cluster, status.leading) {
-            watch.step(&cluster, &seat).await;
+            watch.steps(&cluster, &seat).await;
         } else {
             cluster.blockers.lock().clear();
         }
@@ -106,7 +111,7 @@ pub async fn run(cluster: Arc<Cluster>, seat: Arc<ControlSeat>) {
     }
 }
 
-/// Since when there is somebody who looks.
+/// Looks also while another is the scherald: everybody hears everybody, so a new one need not wait to know who is silent.
 #[derive(Default)]
 struct Watch {
     /// Nobody who was heard before counts as silent for longer than this (monotonic, ns).
@@ -119,18 +124,33 @@ struct Watch {
 impl Watch {
     fn goes_on(&mut self, cluster: &Cluster, leading: bool) -> bool {
         let now = cluster.world.monotonic_ns();
-        if !self.leading || now.saturating_sub(self.looked_ns) > STOOD_STILL_NS {
+        let stood_still = now.saturating_sub(self.looked_ns) > STOOD_STILL_NS;
+        // Whoever hears nobody is the one who is cut off.
+        if stood_still || !hears_most_seats(cluster, now) {
             self.since_ns = now;
+        }
+        if stood_still || !self.leading {
             self.shards = Spread::default();
         }
         (self.leading, self.looked_ns) = (leading, now);
         leading
     }
 
-    async fn step(&mut self, cluster: &Cluster, seat: &ControlSeat) {
-        let topology = cluster.map.topology();
+    /// One change after the other, each on top of the one before, until there is none to be made now.
+    async fn steps(&mut self, cluster: &Cluster, seat: &ControlSeat) {
+        let of_shards = self.shards.step(cluster, seat).await;
+        for _ in 0..STEPS_MAX {
+            if !self.step(cluster, seat, &of_shards).await {
+                return;
+            }
+        }
+    }
+
+    /// Whether something was changed.
+    async fn step(&mut self, cluster: &Cluster, seat: &ControlSeat, of_shards: &[String]) -> bool {
+        let topology = in_force(cluster, seat);
         let mut plan = plan::next(&topology, &facts(cluster, &topology, self.since_ns));
-        plan.blockers.extend(self.shards.step(cluster, seat).await);
+        plan.blockers.extend_from_slice(of_shards);
         {
             let mut blockers = cluster.blockers.lock();
             for blocker in plan.blockers.iter().filter(|blocker| !blockers.contains(blocker)) {
@@ -138,7 +158,7 @@ impl Watch {
             }
             *blockers = plan.blockers;
         }
-        let Some(step) = plan.step else { return };
+        let Some(step) = plan.step else { return false };
         let command = ControlCommand {
             who: "scherald".into(),
             why: step.why,
@@ -150,12 +170,24 @@ impl Watch {
                 tracing::info!(%epoch, "members change, because {}", command.why);
                 // Whoever has a seat in the control order looks at once.
                 cluster.hurry.notify_one();
+                return true;
             }
             // What was looked at is not what is in force any more: the next look shows it.
             Ok(ControlReply::Refused(why)) => tracing::debug!("members do not change: {why}"),
             Err(error) => tracing::debug!("members do not change: {error}"),
         }
+        false
     }
+}
+
+/// Whether most of those who have a seat in the control order were heard just now.
+fn hears_most_seats(cluster: &Cluster, now_ns: u64) -> bool {
+    let topology = cluster.map.topology();
+    let Some(control) = topology.order(OrderId::CONTROL) else { return false };
+    let heard_ns = |seat| cluster.peers.of(seat).map_or(0, |heard| heard.at_ns);
+    let heard =
+        |seat: &&RadiantId| **seat == cluster.me || now_ns.saturating_sub(heard_ns(**seat)) < JUST_NOW_NS;
+    control.members.iter().filter(heard).count() * 2 > control.members.len()
 }
 
 /// What is seen from here. Nobody counts as silent for longer than since `since_ns`.

@@ -179,6 +179,15 @@ impl Cluster {
         cluster
     }
 
+    /// Three radiants that serve, with this engine for their data.
+    pub async fn of(engine: &str) -> Cluster {
+        let mut cluster = Cluster::prepared(3).await;
+        cluster.set(&format!("consensus.engine={engine}"));
+        cluster.start_all();
+        cluster.ready().await;
+        cluster
+    }
+
     pub fn start_all(&mut self) {
         for radiant in &mut self.radiants {
             radiant.start();

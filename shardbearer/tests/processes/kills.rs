@@ -94,10 +94,7 @@ async fn all_are_killed_at_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn other_engines_lose_nothing_either() {
     for engine in ["omnipaxos", "chain"] {
-        let mut cluster = Cluster::prepared(3).await;
-        cluster.set(&format!("consensus.engine={engine}"));
-        cluster.start_all();
-        cluster.ready().await;
+        let mut cluster = Cluster::of(engine).await;
         let start = Instant::now();
         let load = Load::start(&cluster, CLIENTS, engine).await;
         kill_in_turn(&mut cluster, &load, 1).await;

@@ -119,12 +119,7 @@ async fn no_client_of_a_chain_notices_it() {
 }
 
 async fn one_after_the_other(engine: &str) {
-    let mut cluster = Cluster::prepared(3).await;
-    for radiant in &mut cluster.radiants {
-        radiant.settings.push(format!("consensus.engine={engine}"));
-    }
-    cluster.start_all();
-    cluster.ready().await;
+    let mut cluster = Cluster::of(engine).await;
     let tally = Arc::new(Tally::default());
     let mut clients = JoinSet::new();
     for number in 0..RESP_CLIENTS {

@@ -216,7 +216,7 @@ const DOUBLES: &[Double] = &[
         defects: engine(Defect::Decides(Whim::OfTheDeposed)),
         profile: "pairs",
         operated: true,
-        seeds: 4..20,
+        seeds: 26..60,
         words: &["took effect in epoch"],
     },
     Double {
