@@ -72,10 +72,10 @@ pub const POINTS: &[(Point, &str)] = &[
     (after(Deed::BeginInstall), "crash after an image is begun"),
     (before(Deed::EndInstall), "crash before an image is in place"),
     (after(Deed::EndInstall), "crash after an image is in place"),
-    (before(Deed::Apply), "crash before rows are changed"),
-    (after(Deed::Apply), "crash after rows are changed"),
     (before(Deed::Decide), "crash before a decision is applied"),
     (after(Deed::Decide), "crash after a decision is applied"),
+    (before(Deed::Apply), "crash before rows are changed"),
+    (after(Deed::Apply), "crash after rows are changed"),
     (before(Deed::Advance), "crash before a position is kept"),
     (after(Deed::Advance), "crash after a position is kept"),
     (before(Deed::SyncData), "crash before a sync of the data"),
@@ -134,7 +134,7 @@ impl Deed {
             Durability::Buffered if batch.iter().any(|(space, ..)| matches!(space, Space::Shard { .. })) => {
                 Some(Deed::Apply)
             }
-            Durability::Buffered if batch.iter().any(|(space, ..)| space.order() == OrderId::CONTROL) => {
+            Durability::Buffered if batch.iter().any(|(space, key, _)| is_decision(space, key)) => {
                 Some(Deed::Decide)
             }
             Durability::Buffered => Some(Deed::Advance),
@@ -144,6 +144,11 @@ impl Deed {
 
 /// Where an order notes that an image takes the place of its rows, see `shardbearer::order::install`.
 const INSTALLING: &[u8] = b"\xffinstalling";
+
+/// What begins with this byte is the applier's own.
+fn is_decision(space: Space, key: &[u8]) -> bool {
+    space == Space::Order(OrderId::CONTROL) && key.first() != Some(&0xff)
+}
 
 fn is_install(space: Space, key: &[u8]) -> bool {
     matches!(space, Space::Order(_)) && key == INSTALLING

@@ -18,7 +18,7 @@ use shardbearer_core::topology::Topology;
 use shardbearer_proto::pb;
 use shardbearer_state::membership::ask::{self, Action, Answer};
 use shardbearer_state::membership::capacity::{Capacity, Carries};
-use shardbearer_state::membership::plan::{self, Facts, Kind, Seen};
+use shardbearer_state::membership::plan::{self, Facts, Kind, Plan, Seen};
 use shardbearer_state::placement::rebalance::Rest;
 
 use super::Cluster;
@@ -29,13 +29,12 @@ use crate::engine::Engines;
 
 /// How often it looks.
 const LOOK: Duration = Duration::from_millis(200);
-/// Changes of one look at most. Each order needs a change of its own where one radiant is silent; more of them wait for the
-/// next look, so that nothing that goes to and fro takes all its time.
+/// Changes of one look at most: it ends sooner when it has taken as long as there is between two.
 const STEPS_MAX: usize = 64;
 /// When it did not look for so long, the process stood still, and what it last heard says nothing about others.
 const STOOD_STILL_NS: u64 = 1_000_000_000;
-/// In which everybody who is up is heard: three pulses. Far below any time after which somebody counts as silent.
-const JUST_NOW_NS: u64 = 600_000_000;
+/// In which everybody who is up is heard as a rule: three pulses.
+const JUST_NOW_MS: u64 = 600;
 /// For an operator's request to be brought to the scherald and decided.
 const DEADLINE: Duration = Duration::from_secs(8);
 /// How often a request is looked at again, because the configuration became another meanwhile.
@@ -136,29 +135,46 @@ impl Watch {
         leading
     }
 
-    /// One change after the other, each on top of the one before, until there is none to be made now.
+    /// The changes of one look. Where members are decided here, as those of chains are, one order after the other: none waits
+    /// for the next look because another was first.
     async fn steps(&mut self, cluster: &Cluster, seat: &ControlSeat) {
-        let of_shards = self.shards.step(cluster, seat).await;
+        let begun_ns = self.looked_ns;
+        let (mut blockers, mut changed) = (Vec::new(), false);
         for _ in 0..STEPS_MAX {
-            if !self.step(cluster, seat, &of_shards).await {
-                return;
+            let (step, found) = self.step(cluster, seat).await;
+            blockers = found;
+            changed |= step != Step::None;
+            let now = cluster.world.monotonic_ns();
+            // If the process stood still meanwhile, nothing that was heard before is worth anything.
+            if step != Step::List || now.saturating_sub(self.looked_ns) > STOOD_STILL_NS {
+                break;
+            }
+            self.looked_ns = now;
+            if now.saturating_sub(begun_ns) > LOOK.as_nanos() as u64 {
+                break;
             }
         }
+        if changed {
+            // Whoever has a seat in the control order looks at once.
+            cluster.hurry.notify_one();
+        }
+        blockers.extend(self.shards.step(cluster, seat).await);
+        let mut known = cluster.blockers.lock();
+        for blocker in blockers.iter().filter(|blocker| !known.contains(blocker)) {
+            tracing::warn!("{blocker}");
+        }
+        *known = blockers;
     }
 
-    /// Whether something was changed.
-    async fn step(&mut self, cluster: &Cluster, seat: &ControlSeat, of_shards: &[String]) -> bool {
+    /// What was changed, and what should be and cannot.
+    async fn step(&mut self, cluster: &Cluster, seat: &ControlSeat) -> (Step, Vec<String>) {
         let topology = in_force(cluster, seat);
-        let mut plan = plan::next(&topology, &facts(cluster, &topology, self.since_ns));
-        plan.blockers.extend_from_slice(of_shards);
-        {
-            let mut blockers = cluster.blockers.lock();
-            for blocker in plan.blockers.iter().filter(|blocker| !blockers.contains(blocker)) {
-                tracing::warn!("{blocker}");
-            }
-            *blockers = plan.blockers;
-        }
-        let Some(step) = plan.step else { return false };
+        let Plan { step, blockers } = plan::next(&topology, &facts(cluster, &topology, self.since_ns));
+        let Some(step) = step else { return (Step::None, blockers) };
+        let done = match step.change {
+            MemberChange::List { .. } => Step::List,
+            _ => Step::Other,
+        };
         let command = ControlCommand {
             who: "scherald".into(),
             why: step.why,
@@ -168,25 +184,36 @@ impl Watch {
         match seat.propose(&command).await {
             Ok(ControlReply::Changed { epoch, .. }) => {
                 tracing::info!(%epoch, "members change, because {}", command.why);
-                // Whoever has a seat in the control order looks at once.
-                cluster.hurry.notify_one();
-                return true;
+                return (done, blockers);
             }
             // What was looked at is not what is in force any more: the next look shows it.
             Ok(ControlReply::Refused(why)) => tracing::debug!("members do not change: {why}"),
             Err(error) => tracing::debug!("members do not change: {error}"),
         }
-        false
+        (Step::None, blockers)
     }
 }
 
-/// Whether most of those who have a seat in the control order were heard just now.
+/// What a step changed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    None,
+    /// The members of an order that takes them from here: done.
+    List,
+    /// Something that others carry out, or that they have to hear of first.
+    Other,
+}
+
+/// Whether most of those who have a seat in the control order were heard just now: well within the time after which somebody
+/// counts as silent.
 fn hears_most_seats(cluster: &Cluster, now_ns: u64) -> bool {
     let topology = cluster.map.topology();
     let Some(control) = topology.order(OrderId::CONTROL) else { return false };
-    let heard_ns = |seat| cluster.peers.of(seat).map_or(0, |heard| heard.at_ns);
-    let heard =
-        |seat: &&RadiantId| **seat == cluster.me || now_ns.saturating_sub(heard_ns(**seat)) < JUST_NOW_NS;
+    let within_ns = JUST_NOW_MS.max(cluster.membership.suspicion_ms / 2) * 1_000_000;
+    let heard = |seat: &&RadiantId| {
+        let heard = cluster.peers.of(**seat).map(|heard| heard.at_ns);
+        **seat == cluster.me || heard.is_some_and(|at_ns| now_ns.saturating_sub(at_ns) < within_ns)
+    };
     control.members.iter().filter(heard).count() * 2 > control.members.len()
 }
 
@@ -239,6 +266,8 @@ pub(super) async fn answer(
         if answer.done || request.dry_run || in_force(cluster, seat).epoch == topology.epoch {
             return Ok(answer);
         }
+        // Whoever makes several changes in one look is first until that is over.
+        tokio::time::sleep(LOOK).await;
     }
     attempt(cluster, seat, request, &in_force(cluster, seat)).await
 }

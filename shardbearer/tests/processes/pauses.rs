@@ -8,6 +8,7 @@ use shardbearer_state::placement::{SLOTS, slot_of};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::desk::Desk;
 use super::harness::{Cluster, PATIENCE, eventually};
 use super::resp::{Connection, Reply};
 
@@ -136,6 +137,8 @@ async fn served_again_soon(engine: &str, killed_max: Duration) {
         let mut pulse = Pulse::start(&doors).await;
         cluster.radiants[index].start();
         cluster.ready().await;
+        // It has its seats again: a chain had gone on without it.
+        Desk::at(&cluster).await.settled(PATIENCE).await;
         cluster.led_as_preferred().await;
         pulse.beats(3).await;
         let pause = pulse.end().await;

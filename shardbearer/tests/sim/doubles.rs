@@ -97,7 +97,7 @@ const DOUBLES: &[Double] = &[
         profile: "points",
         operated: false,
         seeds: 0..20,
-        words: &["applied the same and differ"],
+        words: &["applied the same and differ", "something else than epoch"],
     },
     Double {
         name: "data without checksums, of which a bit turns",

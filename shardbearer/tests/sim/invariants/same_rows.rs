@@ -39,7 +39,8 @@ pub fn positions(cluster: &Cluster) -> Result<BTreeMap<OrderId, usize>, String> 
     Ok(positions)
 }
 
-/// The applied position of an order on a machine, and a digest of its rows; `None` where it has none.
+/// The applied position of an order on a machine, and a digest of its rows; `None` where it has none, or where an image is
+/// just taking their place.
 fn digest(machine: &Machine, order: OrderId) -> Option<(Bytes, u64)> {
     let spaces = machine.disk.rows_of(order);
     let mut position = None;
@@ -48,6 +49,7 @@ fn digest(machine: &Machine, order: OrderId) -> Option<(Bytes, u64)> {
         for (key, value) in rows.iter() {
             // The applier's own rows, see `order/applier.rs`: of them only the position is the same everywhere.
             match (space, key.as_ref()) {
+                (Space::Order(_), b"\xffinstalling") => return None,
                 (Space::Order(_), b"\xffapplied") => position = Some(value.clone()),
                 (Space::Order(_), [0xff, ..]) => {}
                 _ => (space, key, value).hash(&mut digest),
