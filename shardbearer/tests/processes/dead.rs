@@ -72,6 +72,19 @@ impl Islands {
         doors
     }
 
+    /// Waits until somebody says that an order does not serve.
+    async fn said_to_be_down(&self, order: OrderId) {
+        let start = Instant::now();
+        loop {
+            let status = self.desk.status().await.unwrap_or_default();
+            if status.orders.iter().any(|one| one.id == order.0 && one.state == "down") {
+                return;
+            }
+            assert!(start.elapsed() < PATIENCE, "nobody notices: {:?}", status.orders);
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     async fn restart(&mut self, radiant: usize) {
         self.cluster.radiants[radiant].start();
         self.cluster.ready().await;
@@ -170,6 +183,8 @@ async fn exactly_the_keys_of_a_dead_order_wait_and_are_served_when_it_is_back() 
     for (number, key) in keys[1..].iter().flatten().enumerate() {
         living.spawn(live(doors[number % 2].clone(), key.clone(), stop.clone()));
     }
+    // What was on its way to it when it died may have happened or not. Whoever asks once that is known is refused.
+    islands.said_to_be_down(dead).await;
     for (number, key) in keys[0].iter().enumerate() {
         waiting.spawn(wait(doors[number % 2].clone(), key.clone(), stop.clone()));
     }
