@@ -74,7 +74,7 @@ impl Act {
             Act::Fail(_, Trouble::FailingData) => "failing data",
             Act::Fail(_, Trouble::NoRoom) => "no room",
             Act::Fail(_, Trouble::Failing) => "failing disk",
-            Act::Turn(_, Kept::Log) => "bit turned in the log",
+            Act::Turn(_, Kept::Log | Kept::NextRead) => "bit turned in the log",
             Act::Turn(_, Kept::Data) => "bit turned in the data",
             Act::ClogWay(..) => "way clogged alone",
             Act::PaceData(_, longest) if *longest > 0 => "slow data",

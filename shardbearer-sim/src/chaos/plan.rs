@@ -139,7 +139,7 @@ fn swizzle(victim: usize, radiants: usize, now: u64, lasts: u64, rng: &mut StdRn
 /// What is wrong with a disk until it is mended, whoever starts meanwhile.
 fn ill(fault: Fault, victim: usize, now: u64, lasts: u64, rng: &mut StdRng) -> Vec<Step> {
     let begin = match fault {
-        TurnedBit => Act::Turn(victim, *[Kept::Log, Kept::Data].choose(rng).expect("two")),
+        TurnedBit => Act::Turn(victim, *[Kept::Log, Kept::Data, Kept::NextRead].choose(rng).expect("three")),
         _ => Act::Fail(victim, *[Trouble::FailingData, Trouble::NoRoom].choose(rng).expect("two")),
     };
     let mut steps = vec![Step { at_ms: now, act: begin }];

@@ -18,6 +18,8 @@ use crate::lock;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Turned {
     Entry(OrderId, LogPos),
+    /// In the first entry that is read from now on: only then is it known which that is.
+    NextRead,
     /// With the hard state that it was: a later one is whole.
     Hard(OrderId, Bytes),
     /// With the value that it had: another one that is written there is whole.
@@ -66,6 +68,7 @@ impl Disk {
                     }),
                 }
             }
+            Kept::NextRead => Some(Turned::NextRead),
             Kept::Data => {
                 let spaces: Vec<_> = storage.durable().iter().filter(|(_, rows)| !rows.is_empty()).collect();
                 (!spaces.is_empty()).then(|| {
@@ -128,7 +131,7 @@ impl Disk {
                 let hard = format!("the hard state of order {order}");
                 (there.then_some("start refused for a damaged hard state"), damaged(&hard))
             }
-            Some(Turned::Row(..)) | None => return Ok(()),
+            Some(Turned::NextRead | Turned::Row(..)) | None => return Ok(()),
         };
         drop(state);
         let Some(refused) = refused else { return Ok(()) };
@@ -138,7 +141,11 @@ impl Disk {
 
     /// Looks at entries that are read.
     pub(super) fn check_entries(&self, order: OrderId, read: &[LogRecord]) -> Result<(), LogError> {
-        let Some(Turned::Entry(of, at)) = &lock(&self.state).turned else { return Ok(()) };
+        let mut state = lock(&self.state);
+        if let (Some(Turned::NextRead), Some(first)) = (&state.turned, read.first()) {
+            state.turned = Some(Turned::Entry(order, first.position));
+        }
+        let Some(Turned::Entry(of, at)) = &state.turned else { return Ok(()) };
         if *of != order || !read.iter().any(|record| record.position == *at) {
             return Ok(());
         }

@@ -94,6 +94,8 @@ pub enum Kept {
     Log,
     /// Rows.
     Data,
+    /// The entry that is read next, by whoever runs.
+    NextRead,
 }
 
 struct State {

@@ -59,6 +59,7 @@ const KNOWN: &[&str] = &[
     "step-down with pending reads",
     "sync failed",
     "turned bit met in the data",
+    "turned bit met in the log",
     "two damaged at once",
     "unknown outcome",
     "unreadable disk",

@@ -14,7 +14,7 @@ use shardbearer_sim::disk::{Flaw, Lie};
 pub use self::beacons::{Lie as BeaconLie, Lying};
 pub use self::decisions::{Left, Whim};
 pub use self::engines::{Defect, defective};
-use super::mixes::MIXES;
+use super::mixes::mix;
 use super::run::{Scenario, run};
 
 /// What is wrong with a cluster; by default nothing.
@@ -44,8 +44,9 @@ struct Double {
     profile: &'static str,
     /// Whether it shows only where an operator changes things meanwhile.
     operated: bool,
-    /// Within which it has to be noticed. Begins where it is, so that this takes one run.
-    seeds: Range<u64>,
+    /// With which engines, by the name of the mix, and within which seeds it has to be noticed there. They begin where it is,
+    /// so that this takes one run.
+    on: &'static [(&'static str, Range<u64>)],
     /// One of which the verdict contains.
     words: &'static [&'static str],
 }
@@ -56,7 +57,7 @@ const DOUBLES: &[Double] = &[
         defects: disk(Flaw::AcksBeforeDurable),
         profile: "calm",
         operated: false,
-        seeds: 0..10,
+        on: &[("openraft", 0..10), ("omnipaxos", 0..60), ("chain", 0..60)],
         words: &["that is durable on"],
     },
     Double {
@@ -64,7 +65,7 @@ const DOUBLES: &[Double] = &[
         defects: disk(Flaw::ForgetsHardState),
         profile: "all-crash",
         operated: false,
-        seeds: 0..10,
+        on: &[("openraft", 0..10)],
         words: &["two heralds", "that is durable on"],
     },
     Double {
@@ -72,7 +73,7 @@ const DOUBLES: &[Double] = &[
         defects: disk(Flaw::CutsTooMuch),
         profile: "everything",
         operated: false,
-        seeds: 19..100,
+        on: &[("openraft", 19..100)],
         words: &["follows"],
     },
     Double {
@@ -80,7 +81,7 @@ const DOUBLES: &[Double] = &[
         defects: disk(Flaw::LosesRows),
         profile: "calm",
         operated: false,
-        seeds: 0..10,
+        on: &[("openraft", 0..10), ("omnipaxos", 0..60), ("chain", 0..60)],
         words: &["applied the same and differ"],
     },
     Double {
@@ -88,7 +89,7 @@ const DOUBLES: &[Double] = &[
         defects: Defects { unwatched: true, ..disk(Flaw::LosesRows) },
         profile: "calm",
         operated: false,
-        seeds: 0..10,
+        on: &[("openraft", 0..10)],
         words: &["says that replicas held different"],
     },
     Double {
@@ -96,7 +97,7 @@ const DOUBLES: &[Double] = &[
         defects: disk(Flaw::TearsBatches),
         profile: "points",
         operated: false,
-        seeds: 0..20,
+        on: &[("openraft", 0..20)],
         words: &["applied the same and differ", "something else than epoch"],
     },
     Double {
@@ -104,7 +105,7 @@ const DOUBLES: &[Double] = &[
         defects: disk(Flaw::ChecksNothing),
         profile: "data",
         operated: false,
-        seeds: 19..60,
+        on: &[("openraft", 19..60)],
         words: &["applied the same and differ"],
     },
     Double {
@@ -112,7 +113,7 @@ const DOUBLES: &[Double] = &[
         defects: engine(Defect::Forgetful),
         profile: "net",
         operated: false,
-        seeds: 0..10,
+        on: &[("openraft", 0..10), ("omnipaxos", 0..60), ("chain", 0..60)],
         words: &["took effect twice", "should have", "made twice", "nothing explains"],
     },
     Double {
@@ -120,7 +121,7 @@ const DOUBLES: &[Double] = &[
         defects: engine(Defect::AppliesTwice),
         profile: "calm",
         operated: false,
-        seeds: 0..10,
+        on: &[("openraft", 0..10), ("omnipaxos", 0..60), ("chain", 0..60)],
         words: &["was given again"],
     },
     Double {
@@ -128,7 +129,7 @@ const DOUBLES: &[Double] = &[
         defects: engine(Defect::Images(Lie::OmitsSessions)),
         profile: "crash",
         operated: false,
-        seeds: 0..40,
+        on: &[("openraft", 0..40), ("omnipaxos", 0..60), ("chain", 0..60)],
         words: &["applied the same and differ"],
     },
     Double {
@@ -136,7 +137,7 @@ const DOUBLES: &[Double] = &[
         defects: engine(Defect::Images(Lie::OmitsKeys)),
         profile: "crash",
         operated: false,
-        seeds: 0..40,
+        on: &[("openraft", 0..40), ("omnipaxos", 0..60), ("chain", 0..60)],
         words: &["applied the same and differ"],
     },
     Double {
@@ -144,7 +145,7 @@ const DOUBLES: &[Double] = &[
         defects: engine(Defect::Hasty),
         profile: "pause",
         operated: false,
-        seeds: 3..60,
+        on: &[("openraft", 3..60), ("omnipaxos", 0..60), ("chain", 0..60)],
         words: &["was answered before"],
     },
     Double {
@@ -152,7 +153,7 @@ const DOUBLES: &[Double] = &[
         defects: engine(Defect::LongLease),
         profile: "pause",
         operated: false,
-        seeds: 3..70,
+        on: &[("openraft", 3..70)],
         words: &["no order explains", "was answered before"],
     },
     Double {
@@ -160,7 +161,7 @@ const DOUBLES: &[Double] = &[
         defects: engine(Defect::Greedy),
         profile: "calm",
         operated: false,
-        seeds: 0..10,
+        on: &[("openraft", 0..10), ("omnipaxos", 0..60), ("chain", 0..60)],
         words: &["is served by orders"],
     },
     Double {
@@ -168,7 +169,7 @@ const DOUBLES: &[Double] = &[
         defects: engine(Defect::ServesOn),
         profile: "calm",
         operated: true,
-        seeds: 0..10,
+        on: &[("openraft", 0..10)],
         words: &["while order"],
     },
     Double {
@@ -176,7 +177,7 @@ const DOUBLES: &[Double] = &[
         defects: Defects { beacons: Some(BeaconLie::Agree), ..NONE },
         profile: "calm",
         operated: false,
-        seeds: 9..40,
+        on: &[("openraft", 9..40)],
         words: &["two clusters"],
     },
     Double {
@@ -184,7 +185,7 @@ const DOUBLES: &[Double] = &[
         defects: Defects { beacons: Some(BeaconLie::Garble), ..NONE },
         profile: "calm",
         operated: false,
-        seeds: 0..10,
+        on: &[("openraft", 0..10)],
         words: &["is another configuration"],
     },
     Double {
@@ -192,7 +193,7 @@ const DOUBLES: &[Double] = &[
         defects: engine(Defect::PersistsNothing),
         profile: "calm",
         operated: false,
-        seeds: 0..10,
+        on: &[("openraft", 0..10), ("omnipaxos", 0..60), ("chain", 0..60)],
         words: &["is purged up to"],
     },
     Double {
@@ -200,7 +201,7 @@ const DOUBLES: &[Double] = &[
         defects: engine(Defect::AsksTheScherald),
         profile: "calm",
         operated: false,
-        seeds: 0..10,
+        on: &[("openraft", 0..10)],
         words: &["without the control order"],
     },
     Double {
@@ -208,7 +209,7 @@ const DOUBLES: &[Double] = &[
         defects: engine(Defect::Decides(Whim::OldOnes)),
         profile: "calm",
         operated: true,
-        seeds: 0..10,
+        on: &[("openraft", 0..10)],
         words: &["took effect in epoch"],
     },
     Double {
@@ -216,7 +217,7 @@ const DOUBLES: &[Double] = &[
         defects: engine(Defect::Decides(Whim::OfTheDeposed)),
         profile: "pairs",
         operated: true,
-        seeds: 26..60,
+        on: &[("openraft", 26..60)],
         words: &["took effect in epoch"],
     },
     Double {
@@ -224,7 +225,7 @@ const DOUBLES: &[Double] = &[
         defects: engine(Defect::Decides(Whim::TwoAtOnce)),
         profile: "calm",
         operated: true,
-        seeds: 0..10,
+        on: &[("openraft", 0..10)],
         words: &["come at once"],
     },
     Double {
@@ -232,7 +233,7 @@ const DOUBLES: &[Double] = &[
         defects: engine(Defect::Decides(Whim::Unexplained)),
         profile: "calm",
         operated: false,
-        seeds: 0..10,
+        on: &[("openraft", 0..10)],
         words: &["is not explained"],
     },
     Double {
@@ -240,7 +241,7 @@ const DOUBLES: &[Double] = &[
         defects: engine(Defect::ServesEarly),
         profile: "calm",
         operated: true,
-        seeds: 0..10,
+        on: &[("openraft", 0..10)],
         words: &["was committed"],
     },
     Double {
@@ -248,7 +249,7 @@ const DOUBLES: &[Double] = &[
         defects: engine(Defect::DropsEarly),
         profile: "calm",
         operated: true,
-        seeds: 0..10,
+        on: &[("openraft", 0..10)],
         words: &["before the copy was compared"],
     },
 ];
@@ -256,8 +257,12 @@ const DOUBLES: &[Double] = &[
 #[test]
 fn every_broken_double_is_noticed() {
     let wanted = std::env::var("SIM_DOUBLE").unwrap_or_default();
+    let engines = std::env::var("SIM_MIX").unwrap_or_default();
     let doubles = DOUBLES.iter().filter(|double| double.name.contains(&wanted));
-    let unnoticed: Vec<String> = doubles.filter_map(|double| notice(double).err()).collect();
+    let each = doubles.flat_map(|double| double.on.iter().map(move |(mix, seeds)| (double, *mix, seeds)));
+    let each = each.filter(|(_, mix, _)| mix.contains(&engines));
+    let unnoticed: Vec<String> =
+        each.filter_map(|(double, mix, seeds)| notice(double, mix, seeds).err()).collect();
     assert!(unnoticed.is_empty(), "{}", unnoticed.join("\n"));
 }
 
@@ -268,17 +273,21 @@ fn chance_from_elsewhere_is_noticed() {
     assert_ne!(digest(), digest(), "two runs that draw from elsewhere are the same");
 }
 
-fn notice(double: &Double) -> Result<(), String> {
+fn notice(double: &Double, engines: &str, seeds: &Range<u64>) -> Result<(), String> {
     let profile = chaos::profile(double.profile).expect("one of the profiles");
-    for seed in double.seeds.clone() {
+    let mix = mix(engines).expect("one of the mixes");
+    let name = format!("{} ({engines})", double.name);
+    for seed in seeds.clone() {
         let Double { defects, operated, .. } = *double;
-        let scenario = Scenario { profile, mix: &MIXES[0], defects, operated, ..Scenario::of(seed) };
+        let scenario = Scenario { profile, mix, defects, operated, ..Scenario::of(seed) };
         let Err(broken) = run(&scenario) else { continue };
-        println!("{}: noticed with seed {seed}: {}", double.name, broken.what);
+        println!("{name}: noticed with seed {seed}: {}", broken.what);
         return match double.words.iter().any(|words| broken.what.contains(words)) {
             true => Ok(()),
-            false => Err(format!("{}: noticed, but not for what it is: {}", double.name, broken.what)),
+            false => {
+                Err(format!("{name}: noticed with seed {seed}, but not for what it is: {}", broken.what))
+            }
         };
     }
-    Err(format!("{}: not noticed with seeds {:?}", double.name, double.seeds))
+    Err(format!("{name}: not noticed with seeds {seeds:?}"))
 }

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use super::super::disk::Loss;
 use super::super::harness::PATIENCE;
+use super::bystanders::led_by_others;
 use super::gaps::Pulse;
 use super::links::State;
 use super::plan::Fault;
@@ -21,6 +22,8 @@ use super::{crashes, flips, images, one_of, steps};
 const ELECTION_TIMEOUT: Duration = Duration::from_millis(500);
 /// Within which a fault that waits for a call is given up: the radiant does not make it now.
 const REACHED_MAX: Duration = Duration::from_secs(2);
+/// Before a kill, to know what writes take without.
+const CALM: Duration = Duration::from_secs(1);
 /// How many calls are then tried, one after the other.
 const CALLS_TRIED: usize = 5;
 
@@ -119,8 +122,13 @@ impl Scene<'_> {
 
     async fn kill(&mut self, one: usize) {
         self.avoid(&[one]);
+        let others = led_by_others(self, one).await;
+        self.pulse.took(&others);
+        sleep(CALM).await;
+        let calm = self.pulse.took(&others);
         self.stage.kill(one);
         self.hold().await;
+        self.tally.bystanders.felt(calm, self.pulse.took(&others));
         self.stage.start(one);
     }
 

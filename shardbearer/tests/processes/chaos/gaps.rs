@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::super::harness::{Cluster, PATIENCE, http_get};
 use super::super::resp::{Connection, Reply};
 
-const KEYS: usize = 12;
+pub const KEYS: usize = 12;
 /// Between two writes of a key.
 const BEAT: Duration = Duration::from_millis(30);
 /// Between two looks at who leads.
@@ -23,6 +23,13 @@ const LOOK: Duration = Duration::from_millis(250);
 struct Beats {
     written: AtomicU64,
     longest_ms: AtomicU64,
+    /// How long each write took, in µs, since somebody asked.
+    took: Mutex<Vec<u64>>,
+}
+
+/// Of the pulse, by its number.
+pub fn key(number: usize) -> String {
+    format!("pulse-{number}")
 }
 
 /// Radiants that should not be asked.
@@ -45,7 +52,7 @@ impl Pulse {
             let beats = Arc::new(Beats::default());
             keys.push(beats.clone());
             let doors = cluster.resp_doors();
-            tasks.spawn(beat(beats, stop.clone(), avoided.clone(), format!("pulse-{number}"), doors, number));
+            tasks.spawn(beat(beats, stop.clone(), avoided.clone(), key(number), doors, number));
         }
         let heralds = Arc::<AtomicU64>::default();
         let doors = cluster.radiants.iter().map(|radiant| radiant.http.clone()).collect();
@@ -58,6 +65,12 @@ impl Pulse {
         for key in &self.keys {
             key.longest_ms.store(0, Ordering::Relaxed);
         }
+    }
+
+    /// How long each write of these keys took, in µs, since this was asked last. Of others it is forgotten.
+    pub fn took(&self, of: &BTreeSet<usize>) -> Vec<u64> {
+        let all = self.keys.iter().map(|key| std::mem::take(&mut *key.took.lock()));
+        all.enumerate().filter(|(number, _)| of.contains(number)).flat_map(|(_, took)| took).collect()
     }
 
     /// Waits until every key was written so often since; how long that took.
@@ -109,6 +122,7 @@ async fn beat(
         let Ok(mut connection) = Connection::open(&doors[door]).await else { continue };
         while !stop.load(Ordering::Relaxed) && !bad(&avoided) {
             let words = ["SET", &key, "beat"];
+            let asked_at = Instant::now();
             let asked = tokio::select! {
                 biased;
                 // Not to be held up by the pause of a radiant that a client would leave.
@@ -116,6 +130,7 @@ async fn beat(
                 asked = connection.call_within(&words, Duration::from_secs(5)) => asked,
             };
             let Ok(Reply::Simple(_)) = asked else { break };
+            beats.took.lock().push(u64::try_from(asked_at.elapsed().as_micros()).unwrap());
             let pause = u64::try_from(last.elapsed().as_millis()).unwrap();
             beats.longest_ms.fetch_max(pause, Ordering::Relaxed);
             beats.written.fetch_add(1, Ordering::Relaxed);

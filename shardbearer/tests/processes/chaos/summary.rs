@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::bystanders::Bystanders;
 use super::plan::{Fault, Plan};
 
 /// What one kind of fault did.
@@ -33,7 +34,7 @@ pub struct Tally {
     pub faults: BTreeMap<&'static str, Felt>,
     /// What else happened, by what it was.
     pub notes: BTreeMap<String, u64>,
-    /// What should not have happened, whatever clients saw. The gate wants none of it.
+    /// What should not have happened, whatever clients saw. It fails the run.
     pub shortfalls: Vec<String>,
     pub errors: BTreeMap<String, u64>,
     pub operations: usize,
@@ -43,6 +44,7 @@ pub struct Tally {
     pub heralds: u64,
     pub violations: usize,
     pub moves: Moved,
+    pub bystanders: Bystanders,
     /// Orders whose replicas were compared in the end, and their rows.
     pub compared: (usize, u64),
     pub time: Duration,
@@ -118,6 +120,8 @@ impl Tally {
             "moves": {"completed": self.moves.completed, "returned": self.moves.returned, "time": of(&self.moves.times)},
             "compared": {"orders": self.compared.0, "rows": self.compared.1},
             "keys": self.keys, "herald_changes": self.heralds, "violations": self.violations,
+            "keys_led_by_others_at_a_kill": self.bystanders.json(),
+            "shortfalls": self.shortfalls,
             "faults": faults, "notes": self.notes, "errors": self.errors,
         })
     }
@@ -144,6 +148,9 @@ impl fmt::Display for Tally {
         let Moved { completed, returned, times } = &self.moves;
         let (usual, longest) = (ms(median(times)), ms(times.iter().max().copied()));
         writeln!(f, "moves completed {completed}, in {usual}, at most {longest}; returned {returned}")?;
+        if let Some(words) = self.bystanders.words() {
+            writeln!(f, "{words}")?;
+        }
         writeln!(
             f,
             "fault        count   longest gap of a key: median      max   usable again: median      max"

@@ -14,6 +14,7 @@ use shardbearer_core::engine::{
 use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::{OrderId, RadiantId};
 use shardbearer_core::log::LogPos;
+use shardbearer_core::protocol::Configuration;
 use shardbearer_core::storage::StorageError;
 use shardbearer_core::world::World;
 use shardbearer_proto::convert;
@@ -82,6 +83,10 @@ impl EngineFactory for Factory {
 
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
+    }
+
+    fn refuses(&self, members: usize) -> Option<String> {
+        self.inner.refuses(members)
     }
 
     async fn open(&self, mut context: EngineContext) -> Result<Arc<dyn ConsensusEngine>, EngineError> {
@@ -177,6 +182,10 @@ impl ConsensusEngine for Defective {
 
     async fn reconfigure(&self, members: Vec<RadiantId>) -> Result<(), RequestError> {
         self.inner.reconfigure(members).await
+    }
+
+    async fn configure(&self, configuration: Configuration) -> Result<(), RequestError> {
+        self.inner.configure(configuration).await
     }
 
     async fn hand_over(&self, to: RadiantId) -> Result<(), RequestError> {
