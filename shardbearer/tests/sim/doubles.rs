@@ -73,7 +73,7 @@ const DOUBLES: &[Double] = &[
         defects: disk(Flaw::CutsTooMuch),
         profile: "everything",
         operated: false,
-        on: &[("openraft", 19..100)],
+        on: &[("openraft", 20..100)],
         words: &["follows"],
     },
     Double {
@@ -105,7 +105,7 @@ const DOUBLES: &[Double] = &[
         defects: disk(Flaw::ChecksNothing),
         profile: "data",
         operated: false,
-        on: &[("openraft", 19..60)],
+        on: &[("openraft", 59..200)],
         words: &["applied the same and differ"],
     },
     Double {
@@ -145,7 +145,7 @@ const DOUBLES: &[Double] = &[
         defects: engine(Defect::Hasty),
         profile: "pause",
         operated: false,
-        on: &[("openraft", 3..60), ("omnipaxos", 0..60), ("chain", 0..60)],
+        on: &[("openraft", 3..60), ("omnipaxos", 0..60), ("chain", 13..60)],
         words: &["was answered before"],
     },
     Double {
@@ -277,7 +277,9 @@ fn notice(double: &Double, engines: &str, seeds: &Range<u64>) -> Result<(), Stri
     let profile = chaos::profile(double.profile).expect("one of the profiles");
     let mix = mix(engines).expect("one of the mixes");
     let name = format!("{} ({engines})", double.name);
-    for seed in seeds.clone() {
+    // To look for another one.
+    let first = std::env::var("SIM_FIRST").ok().and_then(|first| first.parse().ok()).unwrap_or(seeds.start);
+    for seed in first..seeds.end {
         let Double { defects, operated, .. } = *double;
         let scenario = Scenario { profile, mix, defects, operated, ..Scenario::of(seed) };
         let Err(broken) = run(&scenario) else { continue };
