@@ -14,6 +14,7 @@ use shardbearer_core::storage::{
 
 use super::background;
 use super::keyspaces::{self, Keyspaces, Known, Place};
+use super::memtables::Memtables;
 use super::settle;
 use super::writeback::Writeback;
 
@@ -24,6 +25,7 @@ const JOURNAL_BYTES: u64 = 256 << 20;
 pub struct Fjall {
     database: Database,
     keyspaces: Keyspaces,
+    memtables: Memtables,
     writeback: Writeback,
 }
 
@@ -58,7 +60,7 @@ impl Fjall {
         let writeback = Writeback::start(dir)
             .map_err(|error| StorageError::Io(format!("cannot start the data's writeback: {error}")))?;
         let keyspaces = Keyspaces::open(database.clone(), dir, own_max)?;
-        Ok(Fjall { database, keyspaces, writeback })
+        Ok(Fjall { database, keyspaces, memtables: Memtables::default(), writeback })
     }
 }
 
@@ -110,6 +112,8 @@ impl StorageEngine for Fjall {
         }
         self.writeback.grew(bytes as u64)?;
         writes.commit().map_err(|error| failed(&error))?;
+        let grew = self.memtables.grew(bytes as u64, &self.database, || self.keyspaces.all());
+        grew.map_err(|error| failed(&error))?;
         match durability {
             Durability::Buffered => Ok(()),
             Durability::Synced => self.database.persist(PersistMode::SyncAll).map_err(|error| failed(&error)),

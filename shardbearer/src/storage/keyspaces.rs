@@ -20,7 +20,7 @@ use shardbearer_core::storage::{KeyRange, Space, StorageError};
 use super::fjall::{failed, opening, unwritable};
 use super::{names, settle};
 
-/// Bytes of one keyspace's rows in memory before they are written out.
+/// Bytes of one keyspace's rows in memory before they are written out. All together have another bound ([`super::memtables`]).
 const MEMTABLE_BYTES: u64 = 16 << 20;
 
 /// So many spaces have a keyspace of their own; a cluster as it is founded without being told otherwise has fewer.
@@ -139,6 +139,14 @@ impl Keyspaces {
     /// Those that there are now.
     pub(super) fn known(&self) -> Known {
         self.shared.known.read().clone()
+    }
+
+    /// All keyspaces, each once.
+    pub(super) fn all(&self) -> Vec<Keyspace> {
+        let known = self.known();
+        let shared = known.values().find(|place| place.shared);
+        let own = known.values().filter(|place| !place.shared);
+        own.chain(shared).map(|place| place.keyspace.clone()).collect()
     }
 
     /// That of a space, which is given one if it has none.

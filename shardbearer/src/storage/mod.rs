@@ -9,6 +9,7 @@ pub mod fjall;
 mod keyspaces;
 pub mod log;
 pub mod memory;
+mod memtables;
 mod names;
 mod settle;
 pub mod sled;
