@@ -38,6 +38,9 @@ pub struct Item {
     pub shard: ShardId,
     /// Absent for reads and for commands whose caller takes `Unknown` for an answer.
     pub id: Option<RequestId>,
+    /// Of a command on a whole shard: the slot before which the shard ends as its caller knows it; 0: not said. A shard that
+    /// was split refuses whoever would take a part of it for the whole.
+    pub until: u16,
     /// What to do.
     pub command: Command,
 }
@@ -229,6 +232,13 @@ pub struct Scan {
     pub bytes: u64,
     /// Whether rows come without their values.
     pub keys_only: bool,
+}
+
+impl Item {
+    /// A command of this radiant's own.
+    pub fn of(shard: ShardId, command: Command) -> Item {
+        Item { shard, id: None, until: 0, command }
+    }
 }
 
 impl Command {

@@ -1,4 +1,5 @@
-//! The record of a migration as the control order keeps it: one shard on its way from one order to another.
+//! The record of a migration as the control order keeps it: one shard on its way from one order to another, or a new one on
+//! its way out of the shard that it is split off.
 //!
 //! ```text
 //!   Planned ─▶ Copying ─▶ Frozen ─▶ Serving ─▶ Collected        over
@@ -18,11 +19,13 @@ use crate::rebalancing::Reason;
 pub struct Migration {
     /// The epoch that began it names it.
     pub id: Epoch,
-    /// The shard.
+    /// The shard. Of a split: the new one, of which there is nothing before it is decided.
     pub shard: ShardId,
+    /// Of a split: what it is split off.
+    pub split: Option<Split>,
     /// The order that gives it.
     pub from: OrderId,
-    /// The order that takes it, and whose herald drives.
+    /// The order that takes it, and whose herald drives. Of a split it may be the same.
     pub to: OrderId,
     /// How far it is.
     pub phase: Phase,
@@ -52,6 +55,15 @@ pub struct Migration {
     pub version: u64,
     /// What the driver last said of it.
     pub report: Report,
+}
+
+/// Where a shard is divided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Split {
+    /// The shard that is divided. It keeps its name, its order and its lower slots.
+    pub parent: ShardId,
+    /// The first slot of the new shard.
+    pub at: u16,
 }
 
 /// How far a migration is.
@@ -101,6 +113,13 @@ pub enum MigrationChange {
         /// The shard.
         shard: ShardId,
         /// Where it shall be.
+        to: OrderId,
+    },
+    /// Begins a split, if no migration is under way.
+    Split {
+        /// The shard that is divided, and where.
+        split: Split,
+        /// Where the new shard shall be.
         to: OrderId,
     },
     /// Begins the opposite of one, which is the last. Done already if it is followed by its opposite.
@@ -184,6 +203,16 @@ impl Phase {
 }
 
 impl Migration {
+    /// The shard that the source has: the one that moves, or the one that is split.
+    pub fn source(&self) -> ShardId {
+        self.split.map_or(self.shard, |split| split.parent)
+    }
+
+    /// Of a split the slot from which on rows cross; 0: all rows do.
+    pub fn at(&self) -> u16 {
+        self.split.map_or(0, |split| split.at)
+    }
+
     /// Whether this copy of a record is newer than another.
     pub fn is_newer_than(&self, other: &Migration) -> bool {
         (self.id, self.version) > (other.id, other.version)

@@ -1,39 +1,59 @@
-//! The `slots` scheme: Redis Cluster's 16384 slots, grouped evenly into shards.
+//! The `slots` scheme: Redis Cluster's 16384 slots, grouped into shards.
 //!
 //! The slot of a key is CRC16 (XMODEM) of it, or of its `{hash tag}`, modulo 16384, as the Redis
-//! Cluster specification says. Shard `i` of `n` holds the slots from `i * 16384 / n` on.
+//! Cluster specification says. A table is founded with even slices: slice `i` of `n` begins at slot
+//! `i * 16384 / n`. Each split of a shard adds a cut, at which another shard begins. Shards are numbered in the
+//! order of their slots, so a cut raises the positions of all shards behind it.
+//!
+//! In words: `slots:16384/64` are 64 even slices, `slots:16384/64+100+9000` the same with cuts at two slots.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::placement::ShardingScheme;
 
 /// How many slots there are.
 pub const SLOTS: usize = 16_384;
 
-/// The scheme with so many shards.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The scheme: even slices, and cuts in them.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slots {
-    shards: usize,
+    even: usize,
+    /// Ascending. None of them begins an even slice.
+    cuts: Arc<[u16]>,
 }
 
 impl Slots {
-    /// `None` unless there are 1 to 16384 shards.
+    /// Even slices; `None` unless there are 1 to 16384.
     pub fn new(shards: usize) -> Option<Slots> {
-        (1..=SLOTS).contains(&shards).then_some(Slots { shards })
+        (1..=SLOTS).contains(&shards).then(|| Slots { even: shards, cuts: Arc::default() })
     }
 
     /// The inverse of [`ShardingScheme::describe`], of exactly those words: a scheme has one description.
     pub fn parse(scheme: &str) -> Option<Slots> {
-        let slots = Slots::new(scheme.strip_prefix("slots:16384/")?.parse().ok()?)?;
-        (slots.describe() == scheme).then_some(slots)
+        let mut numbers = scheme.strip_prefix("slots:16384/")?.split('+');
+        let even = Slots::new(numbers.next()?.parse().ok()?)?;
+        let cuts = numbers.map(|slot| slot.parse().ok()).collect::<Option<Vec<u16>>>()?;
+        let ascending = cuts.is_sorted_by(|a, b| a < b);
+        let fit = cuts.iter().all(|slot| even.begins_none(*slot));
+        let slots = Slots { cuts: cuts.into(), ..even };
+        (ascending && fit && slots.describe() == scheme).then_some(slots)
+    }
+
+    /// The scheme with another cut: the shard that holds the slot is two, and the second begins there. `None` if a shard
+    /// begins there already, or there is no such slot.
+    pub fn cut(&self, slot: u16) -> Option<Slots> {
+        let at = self.cuts.binary_search(&slot).err().filter(|_| self.begins_none(slot))?;
+        let mut cuts = self.cuts.to_vec();
+        cuts.insert(at, slot);
+        Some(Slots { even: self.even, cuts: cuts.into() })
     }
 
     /// The shard that holds a slot.
     pub fn shard_of_slot(&self, slot: u16) -> usize {
-        // The inverse of `first`: the last shard that begins at or before the slot.
         let slot = usize::from(slot) % SLOTS;
-        let guess = slot * self.shards / SLOTS;
-        if self.first(guess + 1) <= slot { guess + 1 } else { guess }
+        // As nearly always there are no cuts.
+        self.slice_of(slot) + self.cuts.partition_point(|cut| usize::from(*cut) <= slot)
     }
 
     /// The slots of a shard.
@@ -41,14 +61,47 @@ impl Slots {
         self.first(shard)..self.first(shard + 1)
     }
 
+    /// The slot before which a shard ends, 1 to 16384.
+    pub fn end_of(&self, shard: usize) -> u16 {
+        self.first(shard + 1).min(SLOTS) as u16
+    }
+
+    /// The even slice that holds a slot.
+    fn slice_of(&self, slot: usize) -> usize {
+        // The inverse of `slice`: the last slice that begins at or before the slot.
+        let guess = slot * self.even / SLOTS;
+        if self.slice(guess + 1) <= slot { guess + 1 } else { guess }
+    }
+
+    /// Where an even slice begins.
+    fn slice(&self, slice: usize) -> usize {
+        slice * SLOTS / self.even
+    }
+
+    /// Whether it is a slot at which no even slice begins.
+    fn begins_none(&self, slot: u16) -> bool {
+        let slot = usize::from(slot);
+        slot < SLOTS && self.slice(self.slice_of(slot)) != slot
+    }
+
+    /// The first slot of a shard; of one behind the last, how many slots there are.
     fn first(&self, shard: usize) -> usize {
-        shard * SLOTS / self.shards
+        if self.cuts.is_empty() {
+            return self.slice(shard).min(SLOTS);
+        }
+        // Positions grow with slots: the first slot whose shard is not before this one.
+        let (mut low, mut high) = (0, SLOTS);
+        while low < high {
+            let middle = low.midpoint(high);
+            if self.shard_of_slot(middle as u16) < shard { low = middle + 1 } else { high = middle }
+        }
+        low
     }
 }
 
 impl ShardingScheme for Slots {
     fn shards(&self) -> usize {
-        self.shards
+        self.even + self.cuts.len()
     }
 
     fn shard_of(&self, key: &[u8]) -> usize {
@@ -56,7 +109,8 @@ impl ShardingScheme for Slots {
     }
 
     fn describe(&self) -> String {
-        format!("slots:16384/{}", self.shards)
+        let cuts: String = self.cuts.iter().map(|slot| format!("+{slot}")).collect();
+        format!("slots:16384/{}{cuts}", self.even)
     }
 }
 
@@ -143,6 +197,36 @@ mod tests {
         assert_eq!(Slots::new(0), None);
         for other in ["slots:16384/0", "slots:16384/064", "slots:16384/+64", "slots:16384/64 "] {
             assert_eq!(Slots::parse(other), None, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_cut_makes_two_of_one_and_leaves_the_others() {
+        let mut slots = Slots::new(3).expect("within bounds");
+        for cut in [100, 16_383, 99, 9_000, 1, 5_462] {
+            let before = slots.clone();
+            let position = before.shard_of_slot(cut);
+            let Range { start, end } = before.slots_of(position);
+            slots = slots.cut(cut).expect("nothing begins there");
+            assert_eq!(slots.shards(), before.shards() + 1);
+            assert_eq!(slots.slots_of(position), start..usize::from(cut));
+            assert_eq!(slots.slots_of(position + 1), usize::from(cut)..end);
+            for slot in 0..SLOTS as u16 {
+                let (was, is) = (before.shard_of_slot(slot), slots.shard_of_slot(slot));
+                assert_eq!(is, was + usize::from(was > position || was == position && slot >= cut), "{slot}");
+                assert!(slots.slots_of(is).contains(&usize::from(slot)));
+            }
+            assert_eq!(Slots::parse(&slots.describe()), Some(slots.clone()));
+            assert_eq!(slots.cut(cut), None, "it is cut there already");
+        }
+        assert_eq!(slots.describe(), "slots:16384/3+1+99+100+5462+9000+16383");
+        for no_cut in [0, 5_461, 10_922, 16_384, u16::MAX] {
+            assert_eq!(slots.cut(no_cut), None, "{no_cut}");
+        }
+        for other in
+            ["/3+", "/3+0", "/3+5461", "/3+9+8", "/3+8+8", "/3+16384", "/3+08", "/3++8", "+8", "/3-8"]
+        {
+            assert_eq!(Slots::parse(&format!("slots:16384{other}")), None, "{other:?}");
         }
     }
 }

@@ -17,6 +17,7 @@
 //! Numbers are big-endian, so that keys sort by them. Every row begins with a format version.
 //! Decoding is total: bytes that make no sense are `None`, never a panic.
 
+mod cut;
 mod meta;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -24,6 +25,7 @@ use shardbearer_core::ids::{Epoch, SessionId, ShardId};
 use shardbearer_core::kv::{Progress, Record};
 use shardbearer_core::storage::KeyRange;
 
+pub use self::cut::{Cut, Stage};
 pub use self::meta::{ShardMeta, decode_meta, encode_meta};
 
 const VERSION: u8 = 1;

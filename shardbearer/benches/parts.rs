@@ -35,7 +35,7 @@ fn put(number: u64) -> Item {
     };
     let id =
         RequestId { session: SessionId(1), number: number + 1, unanswered_from: number + 1, retry: false };
-    Item { shard: SHARD, id: Some(id), command }
+    Item { shard: SHARD, id: Some(id), until: 0, command }
 }
 
 fn entry(first: u64) -> Entry {
@@ -55,7 +55,7 @@ fn apply(criterion: &mut Criterion) {
         stored.commit(batch);
         replies
     };
-    let adopt = Item { shard: SHARD, id: None, command: Command::Adopt { epoch: 1 } };
+    let adopt = Item::of(SHARD, Command::Adopt { epoch: 1 });
     applied(Entry { time_ms: 0, items: vec![adopt] });
     let mut next = 0;
     let mut another = || {

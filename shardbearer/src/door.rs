@@ -15,6 +15,7 @@ use shardbearer_proto::convert::client_may_send;
 use tokio::time::Instant;
 
 use crate::kv::{Call, CallResult, Door, Request, Target};
+use crate::map::{Extent, extents_of};
 use crate::router::Router;
 use crate::sessions::Sessions;
 
@@ -38,11 +39,11 @@ impl DataDoor {
     fn item(&self, table: &str, call: Call) -> Result<Item, RequestError> {
         let Call { id, target, command } = call;
         client_may_send(&command, self.value_bytes_max).map_err(Refused::Invalid)?;
-        let shard = match target {
-            Target::Shard(shard) => shard,
-            Target::Key | Target::Table => self.shard_of(table, &command)?,
+        let (shard, until) = match target {
+            Target::Shard(Extent { shard, until }) => (shard, until),
+            Target::Key | Target::Table => (self.shard_of(table, &command)?, 0),
         };
-        Ok(Item { shard, id, command })
+        Ok(Item { shard, id, until, command })
     }
 
     fn shard_of(&self, table: &str, command: &Command) -> Result<ShardId, RequestError> {
@@ -63,8 +64,32 @@ impl DataDoor {
         Ok(shard)
     }
 
-    /// Carries out calls of which each concerns one shard.
+    /// Carries out calls of which each concerns one shard, or what has become of it.
     async fn single(&self, table: &str, calls: Vec<Call>, deadline: Duration) -> Vec<CallResult> {
+        let whole = |call: &Call| match call.target {
+            Target::Shard(extent) if is_of_whole(&call.command) => Some((extent, call.command.clone())),
+            Target::Shard(_) | Target::Key | Target::Table => None,
+        };
+        let wholes: Vec<_> = calls.iter().map(whole).collect();
+        let end = Instant::now() + deadline;
+        let mut results = self.attempt(table, calls, deadline).await;
+        for (result, whole) in results.iter_mut().zip(wholes) {
+            let Some((known, command)) = whole else { continue };
+            if !matches!(result, Err(RequestError::Refused(Refused::WrongOrder { .. }))) {
+                continue;
+            }
+            // It was split while this was on its way: all that came of it is asked, with what time is left.
+            let extents = self.router.map.extents(known);
+            if extents != [known] {
+                let left = end.saturating_duration_since(Instant::now());
+                *result = Box::pin(self.all_of(table, &extents, &command, left)).await;
+            }
+        }
+        results
+    }
+
+    /// Carries out calls of which each concerns one shard.
+    async fn attempt(&self, table: &str, calls: Vec<Call>, deadline: Duration) -> Vec<CallResult> {
         let count = calls.len();
         let (mut items, mut tickets) = (Vec::with_capacity(count), Vec::with_capacity(count));
         // Of those that are no items, by their place.
@@ -101,11 +126,21 @@ impl DataDoor {
         let Some(described) = topology.table(table) else {
             return Err(Refused::Invalid(format!("there is no table {table:?}")).into());
         };
-        let shards: Vec<ShardId> = described.shards.iter().map(|shard| shard.id).collect();
+        self.all_of(table, &extents_of(described), command, deadline).await
+    }
+
+    /// A command for every one of these shards.
+    async fn all_of(
+        &self,
+        table: &str,
+        shards: &[Extent],
+        command: &Command,
+        deadline: Duration,
+    ) -> CallResult {
         match command {
-            Command::Scan(scan) => self.scan(table, &shards, scan, deadline).await,
-            Command::Count => self.count(table, &shards, deadline).await,
-            Command::Clear => self.clear(table, &shards, deadline).await,
+            Command::Scan(scan) => self.scan(table, shards, scan, deadline).await,
+            Command::Count => self.count(table, shards, deadline).await,
+            Command::Clear => self.clear(table, shards, deadline).await,
             _ => Err(Refused::Invalid("this command concerns a key, not a table".into()).into()),
         }
     }
@@ -113,16 +148,16 @@ impl DataDoor {
     async fn each(
         &self,
         table: &str,
-        shards: &[ShardId],
+        shards: &[Extent],
         command: Command,
         deadline: Duration,
     ) -> Vec<CallResult> {
         let call =
-            |shard: &ShardId| Call { id: None, target: Target::Shard(*shard), command: command.clone() };
+            |extent: &Extent| Call { id: None, target: Target::Shard(*extent), command: command.clone() };
         self.single(table, shards.iter().map(call).collect(), deadline).await
     }
 
-    async fn count(&self, table: &str, shards: &[ShardId], deadline: Duration) -> CallResult {
+    async fn count(&self, table: &str, shards: &[Extent], deadline: Duration) -> CallResult {
         let (mut rows, mut bytes) = (0, 0);
         for result in self.each(table, shards, Command::Count, deadline).await {
             if let Reply::Count { rows: more_rows, bytes: more_bytes } = result? {
@@ -133,7 +168,7 @@ impl DataDoor {
         Ok(Reply::Count { rows, bytes })
     }
 
-    async fn clear(&self, table: &str, shards: &[ShardId], deadline: Duration) -> CallResult {
+    async fn clear(&self, table: &str, shards: &[Extent], deadline: Duration) -> CallResult {
         let mut any = false;
         for result in self.each(table, shards, Command::Clear, deadline).await {
             any |= matches!(result?, Reply::Touched { changed: true });
@@ -143,7 +178,7 @@ impl DataDoor {
 
     /// Merges the shards' pages in key order. Rows behind the end of a page that has more behind it are not
     /// settled yet: the next page will bring them.
-    async fn scan(&self, table: &str, shards: &[ShardId], scan: &Scan, deadline: Duration) -> CallResult {
+    async fn scan(&self, table: &str, shards: &[Extent], scan: &Scan, deadline: Duration) -> CallResult {
         let rows_max = bounded(scan.limit as usize, limits::PAGE_ROWS_MAX);
         let bytes_max = bounded(usize::try_from(scan.bytes).unwrap_or(usize::MAX), limits::PAGE_BYTES_MAX);
         let share = |whole: usize, least: usize| (whole * 2 / shards.len().max(1)).max(least.min(whole));
@@ -180,6 +215,11 @@ impl DataDoor {
         rows.truncate(count);
         Ok(Reply::Page { more: settled.is_some() || rows.len() < total, rows })
     }
+}
+
+/// Whether a command concerns all of a shard.
+fn is_of_whole(command: &Command) -> bool {
+    matches!(command, Command::Scan(_) | Command::Count | Command::Clear)
 }
 
 fn bounded(asked: usize, most: usize) -> usize {

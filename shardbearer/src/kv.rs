@@ -9,6 +9,8 @@ use shardbearer_core::ids::{OrderId, RadiantId, ShardId};
 use shardbearer_core::kv::{Command, Reply, RequestId};
 use shardbearer_core::topology::Topology;
 
+use crate::map::Extent;
+
 /// Calls that arrived together. Independent of each other: each has its own result. Calls on the
 /// same shard are carried out in their order.
 #[derive(Clone, Debug)]
@@ -38,8 +40,8 @@ pub struct Call {
 pub enum Target {
     /// The shard of the command's key. All keys of a batch must be of one shard.
     Key,
-    /// This shard; for `Scan`, `Count` and `Clear`.
-    Shard(ShardId),
+    /// This shard, and those that were split off it since it ended there; for `Scan`, `Count` and `Clear`.
+    Shard(Extent),
     /// All shards of the table; for `Scan` (merged in key order), `Count` (summed) and `Clear`.
     Table,
 }

@@ -1,12 +1,13 @@
 //! The configuration in force as this radiant knows it, and the way from a key to its order.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use shardbearer_core::ids::{Epoch, OrderId, ShardId};
 use shardbearer_core::placement::ShardingScheme;
-use shardbearer_core::topology::{Shard, Topology};
+use shardbearer_core::topology::{Shard, Table, Topology};
 use shardbearer_state::placement::Slots;
 
 use crate::watch;
@@ -15,7 +16,24 @@ use crate::watch;
 struct Prepared {
     topology: Arc<Topology>,
     schemes: BTreeMap<String, Slots>,
-    owners: BTreeMap<ShardId, OrderId>,
+    shards: BTreeMap<ShardId, Place>,
+}
+
+/// Where a shard is: in which table, at which position, with which order.
+#[derive(Clone, Copy)]
+struct Place {
+    table: usize,
+    position: usize,
+    order: OrderId,
+}
+
+/// A shard as far as it reaches: the slot before which it ends, 1 to 16384.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// The shard.
+    pub shard: ShardId,
+    /// Its end. A shard that has been split meanwhile ends elsewhere, and refuses whoever takes it for the whole.
+    pub until: u16,
 }
 
 /// The newest configuration known here. It only moves to newer ones, see [`Topology::version`].
@@ -67,11 +85,50 @@ impl Map {
 
     /// The order that owns a shard.
     pub fn owner(&self, shard: ShardId) -> Option<OrderId> {
-        self.prepared.load().owners.get(&shard).copied()
+        self.prepared.load().shards.get(&shard).map(|place| place.order)
+    }
+
+    /// The shard that has a key now, of the table that a shard belongs to: of one that was split it may be another.
+    pub fn relocate(&self, shard: ShardId, key: &[u8]) -> Option<ShardId> {
+        let prepared = self.prepared.load();
+        let table = prepared.topology.tables.get(prepared.shards.get(&shard)?.table)?;
+        let position = prepared.schemes.get(&table.name)?.shard_of(key);
+        table.shards.get(position).map(|shard| shard.id)
+    }
+
+    /// A shard as far as it reaches now.
+    pub fn extent(&self, shard: ShardId) -> Option<Extent> {
+        let prepared = self.prepared.load();
+        let (slots, place) = prepared.slots_of(shard)?;
+        Some(Extent { shard, until: slots.end_of(place.position) })
+    }
+
+    /// What has become of a shard that was known to end at a slot: it, and those that were split off it.
+    pub fn extents(&self, known: Extent) -> Vec<Extent> {
+        let prepared = self.prepared.load();
+        let Some((slots, place)) = prepared.slots_of(known.shard) else { return vec![known] };
+        let Some(table) = prepared.topology.tables.get(place.table) else { return vec![known] };
+        let behind = table.shards.iter().enumerate().skip(place.position);
+        let all = behind.map(|(position, shard)| (slots.slots_of(position), shard.id));
+        let within = all.take_while(|(Range { start, .. }, _)| *start < usize::from(known.until));
+        within.map(|(Range { end, .. }, shard)| Extent { shard, until: end as u16 }).collect()
     }
 }
 
+/// The shards of a table as far as they reach; none if its scheme is not known.
+pub fn extents_of(table: &Table) -> Vec<Extent> {
+    let Some(slots) = Slots::parse(&table.scheme) else { return Vec::new() };
+    let shards = table.shards.iter().enumerate();
+    shards.map(|(position, shard)| Extent { shard: shard.id, until: slots.end_of(position) }).collect()
+}
+
 impl Prepared {
+    fn slots_of(&self, shard: ShardId) -> Option<(&Slots, Place)> {
+        let place = self.shards.get(&shard)?;
+        let table = self.topology.tables.get(place.table)?;
+        Some((self.schemes.get(&table.name)?, *place))
+    }
+
     fn new(topology: Topology) -> Result<Prepared, String> {
         let mut schemes = BTreeMap::new();
         for table in &topology.tables {
@@ -91,9 +148,15 @@ impl Prepared {
             }
             schemes.insert(table.name.clone(), scheme);
         }
-        let shards = topology.tables.iter().flat_map(|table| &table.shards);
-        let owners = shards.map(|shard| (shard.id, shard.order)).collect();
-        Ok(Prepared { topology: Arc::new(topology), schemes, owners })
+        let mut shards = BTreeMap::new();
+        for (table, described) in topology.tables.iter().enumerate() {
+            let places = described.shards.iter().enumerate();
+            shards.extend(places.map(|(position, shard)| {
+                let order = shard.order;
+                (shard.id, Place { table, position, order })
+            }));
+        }
+        Ok(Prepared { topology: Arc::new(topology), schemes, shards })
     }
 }
 

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use prost::Message;
 use shardbearer_core::error::{Refused, RequestError};
-use shardbearer_core::ids::{OrderId, RadiantId};
+use shardbearer_core::ids::{OrderId, RadiantId, ShardId};
 use shardbearer_core::kv::{Command, Item, Refusal, Reply};
 use shardbearer_core::limits;
 use shardbearer_core::transport::{CallError, Channel, Frame, Transport};
@@ -93,11 +93,22 @@ impl Router {
             if journey.is_over() {
                 continue;
             }
-            match self.whereabouts(journey, detour).filter(|order| !order.is_none()) {
-                Some(order) => match groups.iter_mut().find(|(known, _)| *known == order) {
-                    Some((_, indexes)) => indexes.push(index),
-                    None => groups.push((order, vec![index])),
-                },
+            if journey.astray > 0 {
+                self.find_anew(journey);
+                if journey.is_over() {
+                    continue;
+                }
+            }
+            let crosses = detour.filter(|detour| detour.concerns(&journey.item));
+            journey.lane = crosses.map_or(journey.item.shard, |detour| detour.shard);
+            match self.whereabouts(journey, detour).filter(|(order, _)| !order.is_none()) {
+                Some((order, shard)) => {
+                    journey.asked = shard;
+                    match groups.iter_mut().find(|(known, _)| *known == order) {
+                        Some((_, indexes)) => indexes.push(index),
+                        None => groups.push((order, vec![index])),
+                    }
+                }
                 None => {
                     let why = format!("shard {} has no order", journey.item.shard);
                     journey.result = Some(Err(Refused::Unavailable(why).into()));
@@ -105,7 +116,7 @@ impl Router {
             }
         }
         let attempts = groups.into_iter().map(|(order, indexes)| {
-            let items: Vec<Item> = indexes.iter().map(|index| journeys[*index].item.clone()).collect();
+            let items: Vec<Item> = indexes.iter().map(|index| journeys[*index].for_order()).collect();
             async move { (indexes, self.attempt(order, items, left).await) }
         });
         // Collected first: the futures hold no borrow of the journeys.
@@ -126,16 +137,39 @@ impl Router {
         keep_order(journeys)
     }
 
-    /// The order to try next: the one that the map names; of a shard that changes hands, its two orders in turns.
-    fn whereabouts(&self, journey: &Journey, detour: Option<Detour>) -> Option<OrderId> {
-        let owner = self.map.owner(journey.item.shard)?;
-        let Some(detour) = detour.filter(|detour| detour.shard == journey.item.shard && detour.from == owner)
-        else {
-            return Some(owner);
+    /// Looks for the shard of an item that was led astray once more: it may have been split since.
+    fn find_anew(&self, journey: &mut Journey) {
+        let item = &journey.item;
+        let locate = |key: &Bytes| self.map.relocate(item.shard, key);
+        match (&item.command, item.command.key()) {
+            (Command::Batch { commands, .. }, _) => {
+                let shards = commands.iter().filter_map(Command::key).filter_map(locate).collect();
+                journey.relocate(&shards);
+            }
+            (_, Some(key)) => {
+                let shards = locate(key).into_iter().collect();
+                journey.relocate(&shards);
+            }
+            // Whoever asked for the whole has to ask for its parts.
+            (_, None) if item.until != 0 => {
+                let extent = self.map.extent(item.shard);
+                journey.outdated = extent.is_some_and(|extent| extent.until != item.until);
+            }
+            (_, None) => {}
+        }
+    }
+
+    /// The order to try next, and the shard to ask it for: the one that the map names; of a shard that changes hands, its two
+    /// orders in turns, and of one that is being split, both of its parts.
+    fn whereabouts(&self, journey: &Journey, detour: Option<Detour>) -> Option<(OrderId, ShardId)> {
+        let item = &journey.item;
+        let owner = self.map.owner(item.shard)?;
+        let Some(detour) = detour.filter(|detour| detour.from == owner && detour.concerns(item)) else {
+            return Some((owner, item.shard));
         };
         let decided = detour.since > self.map.epoch();
         let elsewhere = decided || journey.astray % 2 == 1;
-        Some(if elsewhere { detour.to } else { owner })
+        Some(if elsewhere { (detour.to, detour.shard) } else { (owner, item.shard) })
     }
 
     /// One attempt at one order, which need not own the items' shards.
@@ -160,10 +194,10 @@ impl Router {
     async fn carry_out(&self, local: &Order, items: Vec<Item>, left: Duration) -> Vec<CallResult> {
         let leaving = self.migrations.detour().filter(|detour| detour.from == local.id());
         let stopped = |item: &Item| {
-            leaving.is_some_and(|detour| detour.shard == item.shard)
+            leaving.is_some_and(|detour| detour.source() == item.shard)
                 && !matches!(item.command, Command::Migrate(_))
         };
-        if !items.iter().any(stopped) || leaving.is_some_and(|detour| local.serves(detour.shard)) {
+        if !items.iter().any(stopped) || leaving.is_some_and(|detour| local.serves(detour.source())) {
             return local.execute(items, left).await;
         }
         let refused: Vec<bool> = items.iter().map(stopped).collect();
@@ -303,7 +337,7 @@ pub(crate) fn results_from_bytes(bytes: Bytes) -> Option<Vec<CallResult>> {
 
 #[cfg(test)]
 mod tests {
-    use shardbearer_core::ids::{SessionId, ShardId};
+    use shardbearer_core::ids::SessionId;
     use shardbearer_core::kv::{Command, RequestId};
 
     use super::*;
@@ -311,7 +345,7 @@ mod tests {
     fn journey(shard: u64, result: CallResult) -> Journey {
         let id = RequestId { session: SessionId(1), number: 1, unanswered_from: 1, retry: false };
         let command = Command::Append { key: "k".into(), value: "v".into() };
-        let mut journey = Journey::new(Item { shard: ShardId(shard), id: Some(id), command });
+        let mut journey = Journey::new(Item { shard: ShardId(shard), id: Some(id), until: 0, command });
         journey.advance(result);
         journey
     }

@@ -9,6 +9,10 @@
 //!                                        └────────Discard──────────────────┴──▶ Gone
 //! ```
 //!
+//! Of a split, the source's steps name the shard that is divided and the destination's the new one. `Watch` says from which
+//! slot on rows cross, and is repeated until they are weighed. `Collect` leaves the source serving: it says where the shard
+//! ends from now on, and is repeated until what is behind is dropped.
+//!
 //! Every step names its migration. An order that knows a later one refuses it, and a step that is taken already changes
 //! nothing; so steps may be repeated, delayed and reordered. The answer is the order's [`Part`] as it is
 //! afterwards: whoever sent the step reads there whether it holds.
@@ -30,7 +34,11 @@ pub struct Migrate {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Step {
     /// Source: note from now on which rows change.
-    Watch,
+    Watch {
+        /// Of a split: the slot from which on rows cross; 0: all do. They are weighed in pieces: the answer says whether
+        /// there is more of that to do.
+        at: u16,
+    },
     /// Source, a question: rows in key order. Answers [`Migrated::Image`].
     Image {
         /// Behind this row key; empty: from the first.
@@ -54,10 +62,13 @@ pub enum Step {
     Freeze,
     /// Source: the migration is called off, serve on.
     Release,
-    /// Source: the destination owns the shard, drop the rows.
+    /// Source: the destination owns what crossed, drop the rows.
     Collect {
         /// The epoch that says so.
         epoch: Epoch,
+        /// Of a split: the slot before which the shard ends from now on. What is behind is dropped in pieces, by the steps
+        /// after the first. 0: the whole shard is given away.
+        until: u16,
     },
     /// Destination: prepare an empty space.
     Begin,
@@ -133,6 +144,8 @@ pub struct Seal {
     pub digest: u64,
     /// Of the sessions.
     pub sessions: u64,
+    /// The slot before which the shard ends, if it was split since it is in the configuration; 0 if not.
+    pub until: u16,
 }
 
 /// How an order stands to a shard.
@@ -184,6 +197,12 @@ pub struct Part {
     pub noted: u64,
     /// Of a destination: how far it is.
     pub progress: Progress,
+    /// Of a source that is being split: from which slot on rows cross; 0 of any other. Rows and bytes are those that cross.
+    pub at: u16,
+    /// The slot before which it ends, if it was split; 0 if not.
+    pub until: u16,
+    /// Whether rows behind that are yet to be dropped.
+    pub pruning: bool,
     /// Whether the same step has more to do.
     pub more: bool,
 }
@@ -204,6 +223,8 @@ pub enum Migrated {
     Image {
         /// The rows.
         rows: Vec<MovedRow>,
+        /// The last key that was looked at: of a split not every row crosses. Empty if there was none.
+        through: Bytes,
         /// Whether there are none behind.
         complete: bool,
         /// The last note at that moment.
@@ -230,7 +251,7 @@ impl Migrate {
         match &self.step {
             Step::Import(import) => rows_weight(&import.rows),
             Step::Image { after, .. } => after.len(),
-            Step::Watch
+            Step::Watch { .. }
             | Step::Changes { .. }
             | Step::Forget { .. }
             | Step::Freeze

@@ -18,6 +18,7 @@ use bytes::Bytes;
 use prost::Message;
 use shardbearer_core::control::{ControlCommand, ControlReply};
 use shardbearer_core::kv::{Command, Entry, Item, Reply};
+use shardbearer_core::slots::SLOTS;
 use shardbearer_core::topology::Topology;
 use thiserror::Error;
 
@@ -59,6 +60,12 @@ fn id16(field: &'static str, raw: &[u8]) -> Result<u128, ConvertError> {
     }
 }
 
+/// A slot, or how many there are.
+fn slot(field: &'static str, number: u32) -> Result<u16, ConvertError> {
+    let known = u16::try_from(number).ok().filter(|slot| usize::from(*slot) <= SLOTS);
+    known.ok_or(ConvertError::Field { field, why: "there are 16384 slots" })
+}
+
 fn id16_bytes(id: u128) -> Bytes {
     Bytes::copy_from_slice(&id.to_be_bytes())
 }
@@ -69,6 +76,7 @@ impl From<&Item> for pb::LogItem {
             shard: item.shard.0,
             id: item.id.as_ref().map(Into::into),
             command: Some((&item.command).into()),
+            until: item.until.into(),
         }
     }
 }
@@ -80,6 +88,7 @@ impl TryFrom<pb::LogItem> for Item {
         Ok(Item {
             shard: item.shard.into(),
             id: item.id.map(TryInto::try_into).transpose()?,
+            until: slot("LogItem.until", item.until)?,
             command: item.command.ok_or_else(|| missing("LogItem.command"))?.try_into()?,
         })
     }

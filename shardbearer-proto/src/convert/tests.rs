@@ -115,7 +115,7 @@ proptest! {
 #[test]
 fn keys_and_values_are_slices_of_the_frame() {
     let command = Command::Append { key: Bytes::from_static(b"k"), value: Bytes::from(vec![7; 1_000]) };
-    let raw = entry_to_bytes(&Entry { time_ms: 1, items: vec![Item { shard: 1.into(), id: None, command }] });
+    let raw = entry_to_bytes(&Entry { time_ms: 1, items: vec![Item::of(1.into(), command)] });
     let frame = raw.as_ptr_range();
     let entry = entry_from_bytes(raw.clone()).expect("just encoded");
     let Command::Append { value, .. } = &entry.items[0].command else { panic!("{entry:?}") };

@@ -4,6 +4,7 @@ mod anew;
 mod moves;
 mod past;
 pub mod policy;
+mod split;
 mod stored;
 #[cfg(test)]
 mod tests;
@@ -228,12 +229,14 @@ fn carry_out(now: Epoch, outcome: moves::Outcome, work: &mut Workspace<'_>) -> D
         }
     };
     let row = stored::migration::encode(&record);
+    // It is in the history of both shards of a split.
     work.put(SPACE, keys::moved(record.shard, record.id), row.clone());
+    work.put(SPACE, keys::moved(record.source(), record.id), row.clone());
     work.put(SPACE, keys::migration(), row);
     decision
 }
 
-/// Every migration of a shard, oldest first.
+/// Every migration of a shard, oldest first; splits of it among them.
 pub fn moves_of(view: &dyn View, shard: ShardId) -> Result<Vec<Migration>, StorageError> {
     view.scan(SPACE, &keys::moves_of(shard))
         .map(|row| stored::migration::decode(&row?.1).ok_or_else(unreadable))

@@ -4,9 +4,11 @@
 //! answered as if it had been now: whoever asked may have lost the first answer.
 
 use shardbearer_core::ids::{Epoch, OrderId, ShardId};
-use shardbearer_core::migration::{Migration, MigrationChange, Phase};
+use shardbearer_core::migration::{Migration, MigrationChange, Phase, Split};
 use shardbearer_core::rebalancing::Reason;
 use shardbearer_core::topology::{Shard, Topology};
+
+use super::split;
 
 /// What becomes of a change.
 #[derive(Debug, PartialEq)]
@@ -39,6 +41,7 @@ pub(super) fn decide(
         MigrationChange::Plan { shard, to } => {
             return plan(topology, last, *shard, *to, &Reason::default(), asked);
         }
+        MigrationChange::Split { split, to } => return split::plan(topology, last, *split, *to, asked),
         MigrationChange::Pause { id, .. }
         | MigrationChange::Undo { id }
         | MigrationChange::Cancel { id }
@@ -55,7 +58,7 @@ pub(super) fn decide(
     present.version += 1;
     present.changed_ms = asked.at_ms;
     match change {
-        MigrationChange::Plan { .. } | MigrationChange::Undo { .. } => {
+        MigrationChange::Plan { .. } | MigrationChange::Split { .. } | MigrationChange::Undo { .. } => {
             Outcome::Refuse("a migration begins without a name".into()) // decided elsewhere
         }
         MigrationChange::Pause { paused, .. } => pause(present, *paused, topology.epoch),
@@ -85,16 +88,11 @@ pub(super) fn plan(
     asked: &Asked<'_>,
 ) -> Outcome {
     if let Some(present) = last.filter(|last| !last.phase.is_over()) {
-        if (present.shard, present.to) == (shard, to) && present.phase != Phase::Returning {
+        let same = present.split.is_none() && (present.shard, present.to) == (shard, to);
+        if same && present.phase != Phase::Returning {
             return Outcome::AsItIs(present.id);
         }
-        return Outcome::Refuse(format!(
-            "shard {} is moving from order {} to order {} ({}); one shard moves at a time",
-            present.shard,
-            present.from,
-            present.to,
-            present.phase.name()
-        ));
+        return under_way(&present);
     }
     let Some(found) = shard_in(&mut topology, shard) else {
         return Outcome::Refuse(format!("there is no shard {shard}"));
@@ -135,6 +133,23 @@ pub(super) fn plan(
     Outcome::Epoch { topology: topology.into(), what, migration }
 }
 
+/// Another migration is refused.
+pub(super) fn under_way(present: &Migration) -> Outcome {
+    let Migration { shard, from, to, phase, .. } = present;
+    let phase = phase.name();
+    Outcome::Refuse(match present.split {
+        None => {
+            format!(
+                "shard {shard} is moving from order {from} to order {to} ({phase}); one shard moves at a time"
+            )
+        }
+        Some(Split { parent, .. }) => format!(
+            "shard {shard} is being split off shard {parent}, from order {from} to order {to} ({phase}); one shard moves \
+             at a time"
+        ),
+    })
+}
+
 fn pause(present: Migration, paused: bool, now: Epoch) -> Outcome {
     match present.phase {
         Phase::Planned | Phase::Copying if present.paused == paused => Outcome::AsItIs(now),
@@ -148,10 +163,11 @@ fn pause(present: Migration, paused: bool, now: Epoch) -> Outcome {
 /// Why a halt would make no sense, and what does.
 fn past_copying(migration: &Migration) -> String {
     let Migration { shard, from, to, .. } = migration;
+    let source = migration.source();
     match migration.phase {
         Phase::Planned | Phase::Copying => "it goes on".into(),
         Phase::Frozen => format!(
-            "writers of shard {shard} wait for the last rows to cross, and a halt would only have them wait for longer; \
+            "writers of shard {source} wait for the last rows to cross, and a halt would only have them wait for longer; \
              cancel it, and order {from} goes on serving"
         ),
         Phase::Serving => format!(
@@ -159,9 +175,9 @@ fn past_copying(migration: &Migration) -> String {
         ),
         Phase::Collected => format!("it is over, shard {shard} is with order {to}"),
         Phase::Returning => {
-            format!("it is being called off, and nothing is copied; order {from} keeps shard {shard}")
+            format!("it is being called off, and nothing is copied; order {from} keeps shard {source}")
         }
-        Phase::Returned => format!("it was called off, shard {shard} is with order {from}"),
+        Phase::Returned => format!("it was called off, shard {source} is with order {from}"),
     }
 }
 
@@ -173,9 +189,13 @@ fn cancel(present: Migration, now: Epoch, asked: &Asked<'_>) -> Outcome {
         }
         Phase::Returning => Outcome::AsItIs(now),
         Phase::Returned => Outcome::AsItIs(present.ended),
-        Phase::Serving | Phase::Collected => {
-            Outcome::Refuse(format!("order {} owns the shard already; undo it instead", present.to))
-        }
+        Phase::Serving | Phase::Collected => Outcome::Refuse(match present.split {
+            None => format!("order {} owns the shard already; undo it instead", present.to),
+            Some(_) => format!(
+                "shard {} is there already, with order {}, and shards are not merged",
+                present.shard, present.to
+            ),
+        }),
     }
 }
 
@@ -196,6 +216,9 @@ fn commit(mut topology: Topology, present: Migration) -> Outcome {
         Phase::Planned | Phase::Copying | Phase::Returning | Phase::Returned => {
             return Outcome::Refuse(format!("it is {}, not frozen", present.phase.name()));
         }
+    }
+    if let Some(split) = present.split {
+        return split::commit(topology, present, split);
     }
     let ended = next(&mut topology);
     match shard_in(&mut topology, present.shard) {
@@ -248,7 +271,7 @@ fn returned(mut topology: Topology, present: Migration, released: bool, discarde
     }
     let ended = next(&mut topology);
     let what =
-        format!("shard {} stays with order {}: {}", migration.shard, migration.from, migration.called_off);
+        format!("shard {} stays with order {}: {}", migration.source(), migration.from, migration.called_off);
     let effect = format!("nothing: it was called off, {}", migration.called_off);
     Outcome::Epoch {
         topology: topology.into(),
@@ -279,7 +302,7 @@ pub(super) fn measured(last: Option<Migration>, id: Epoch, effect: &str, now: Ep
     }
 }
 
-fn next(topology: &mut Topology) -> Epoch {
+pub(super) fn next(topology: &mut Topology) -> Epoch {
     topology.epoch = Epoch(topology.epoch.0 + 1);
     topology.epoch
 }

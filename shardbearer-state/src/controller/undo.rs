@@ -3,9 +3,9 @@
 //! Whoever asks names the migration, so that asking again after a lost answer neither is refused because the first request
 //! began the opposite, nor undoes the opposite.
 
-use shardbearer_core::ids::{Epoch, ShardId};
+use shardbearer_core::ids::{Epoch, OrderId, ShardId};
 use shardbearer_core::machine::Workspace;
-use shardbearer_core::migration::{Migration, Phase};
+use shardbearer_core::migration::{Migration, Phase, Split};
 use shardbearer_core::rebalancing::Reason;
 use shardbearer_core::topology::Topology;
 
@@ -26,6 +26,9 @@ pub(super) fn decide(
         return earlier(&topology, id, work);
     }
     let Migration { shard, from, to, .. } = last;
+    if let (Some(split), Phase::Serving | Phase::Collected) = (last.split, last.phase) {
+        return not_merged(shard, split, from);
+    }
     match last.phase {
         Phase::Collected => moves::plan(topology, Some(last), shard, from, &Reason::default(), asked),
         Phase::Serving => Outcome::Refuse(format!(
@@ -40,13 +43,25 @@ pub(super) fn decide(
     }
 }
 
+/// Two shards are not made one again.
+fn not_merged(shard: ShardId, split: Split, from: OrderId) -> Outcome {
+    let parent = split.parent;
+    Outcome::Refuse(format!(
+        "shard {shard} was split off shard {parent}, and shards are not merged; `shard move {shard} --to {from}` takes it to \
+         the order of shard {parent}"
+    ))
+}
+
 /// One that others have followed can have been undone already, by the next of its shard.
 fn earlier(topology: &Topology, id: Epoch, work: &mut Workspace<'_>) -> Outcome {
     let shards = topology.tables.iter().flat_map(|table| &table.shards);
     let found = shards.map(|shard| shard.id).find_map(|shard| moved(shard, id, work));
     let Some(of) = found else { return Outcome::Refuse(format!("there is no migration {id}")) };
+    if let (Some(split), false) = (of.split, of.phase == Phase::Returned) {
+        return not_merged(of.shard, split, of.from);
+    }
     match next(of.shard, id, work) {
-        Some(next) if (next.from, next.to) == (of.to, of.from) => match next.phase {
+        Some(next) if next.split.is_none() && (next.from, next.to) == (of.to, of.from) => match next.phase {
             Phase::Returning | Phase::Returned => Outcome::Refuse(format!(
                 "migration {id} was being undone by migration {}, which was called off",
                 next.id

@@ -4,11 +4,17 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use shardbearer_core::ids::Epoch;
 use shardbearer_core::kv::Standing;
 
+use super::cut::{Cut, Stage};
+
 /// The layout's version: the second came with migrations.
 const VERSION: u8 = 2;
 
+/// Of a shard that is or was split. Written only then, so that replicas of an older program write the same bytes until
+/// somebody asks for what they do not know.
+const VERSION_WITH_CUT: u8 = 3;
+
 /// What an order knows of a shard it owns or owned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShardMeta {
     /// How the order stands to it.
     pub standing: Standing,
@@ -36,6 +42,8 @@ pub struct ShardMeta {
     pub forgotten: u64,
     /// Whether notes were lost because there were too many.
     pub lost: bool,
+    /// What is given to another shard, or was.
+    pub cut: Cut,
 }
 
 impl ShardMeta {
@@ -55,14 +63,18 @@ impl ShardMeta {
             noted: 0,
             forgotten: 0,
             lost: false,
+            cut: Cut::default(),
         }
     }
 }
 
 /// A shard's meta as a row.
 pub fn encode_meta(meta: &ShardMeta) -> Bytes {
-    let mut out = BytesMut::with_capacity(META_BYTES);
-    out.put_u8(VERSION);
+    let cut = &meta.cut;
+    let is_cut = *cut != Cut::default();
+    let more = if is_cut { CUT_BYTES + cut.cursor.len() } else { 0 };
+    let mut out = BytesMut::with_capacity(META_BYTES + more);
+    out.put_u8(if is_cut { VERSION_WITH_CUT } else { VERSION });
     out.put_u8(match meta.standing {
         Standing::Absent => 0,
         Standing::Serving => 1,
@@ -80,17 +92,36 @@ pub fn encode_meta(meta: &ShardMeta) -> Bytes {
     for number in [meta.digest, meta.migration.0, meta.noted, meta.forgotten] {
         out.put_u64(number);
     }
+    if is_cut {
+        out.put_u16(cut.until);
+        out.put_u16(cut.at);
+        out.put_u8(match cut.stage {
+            Stage::Whole => 0,
+            Stage::Weighing => 1,
+            Stage::Weighed => 2,
+            Stage::Pruning { counted: false } => 3,
+            Stage::Pruning { counted: true } => 4,
+        });
+        [cut.rows, cut.bytes, cut.digest].into_iter().for_each(|number| out.put_u64(number));
+        out.put_slice(&cut.cursor);
+    }
     out.freeze()
 }
 
 const META_BYTES: usize = 4 + 10 * 8;
 
+/// Without the cursor.
+const CUT_BYTES: usize = 5 + 3 * 8;
+
 /// The inverse of [`encode_meta`].
 pub fn decode_meta(row: &[u8]) -> Option<ShardMeta> {
     let mut row = row;
-    if row.len() != META_BYTES || row.get_u8() != VERSION {
-        return None;
-    }
+    let is_cut = match (row.first()?, row.len()) {
+        (&VERSION, META_BYTES) => false,
+        (&VERSION_WITH_CUT, length) if length >= META_BYTES + CUT_BYTES => true,
+        _ => return None,
+    };
+    row.advance(1);
     let standing = match row.get_u8() {
         1 => Standing::Serving,
         2 => Standing::Leaving,
@@ -101,7 +132,7 @@ pub fn decode_meta(row: &[u8]) -> Option<ShardMeta> {
         _ => return None,
     };
     let (forgot, lost) = (row.get_u8() != 0, row.get_u8() != 0);
-    Some(ShardMeta {
+    let meta = ShardMeta {
         standing,
         forgot,
         lost,
@@ -115,7 +146,24 @@ pub fn decode_meta(row: &[u8]) -> Option<ShardMeta> {
         migration: Epoch(row.get_u64()),
         noted: row.get_u64(),
         forgotten: row.get_u64(),
-    })
+        cut: Cut::default(),
+    };
+    if !is_cut {
+        return Some(meta);
+    }
+    let (until, at) = (row.get_u16(), row.get_u16());
+    let stage = match row.get_u8() {
+        0 => Stage::Whole,
+        1 => Stage::Weighing,
+        2 => Stage::Weighed,
+        3 => Stage::Pruning { counted: false },
+        4 => Stage::Pruning { counted: true },
+        _ => return None,
+    };
+    let (rows, bytes, digest) = (row.get_u64(), row.get_u64(), row.get_u64());
+    let cut = Cut { until, at, stage, rows, bytes, digest, cursor: Bytes::copy_from_slice(row) };
+    // One without a cut is written without it.
+    (cut != Cut::default()).then_some(ShardMeta { cut, ..meta })
 }
 
 #[cfg(test)]
@@ -138,8 +186,19 @@ mod tests {
             noted: 9,
             forgotten: 10,
             lost: true,
+            cut: Cut::default(),
         };
-        assert_eq!(decode_meta(&encode_meta(&meta)), Some(meta));
+        assert_eq!(encode_meta(&meta).len(), META_BYTES, "as older programs know it");
+        assert_eq!(decode_meta(&encode_meta(&meta)), Some(meta.clone()));
+        let stages = [Stage::Whole, Stage::Weighing, Stage::Weighed];
+        let pruning = [true, false].map(|counted| Stage::Pruning { counted });
+        for stage in stages.into_iter().chain(pruning) {
+            let (until, at, cursor) = (7, 9, Bytes::from_static(b"k"));
+            let cut = Cut { until, at, stage, rows: 1, bytes: 2, digest: 3, cursor };
+            let meta = ShardMeta { cut, ..meta.clone() };
+            assert_eq!(decode_meta(&encode_meta(&meta)), Some(meta));
+        }
         assert_eq!(decode_meta(&[0; META_BYTES]), None);
+        assert_eq!(decode_meta(&[]), None);
     }
 }

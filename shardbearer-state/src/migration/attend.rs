@@ -1,7 +1,7 @@
 //! What the herald of the source does by itself: it has the shard back when the migration is called off. That it drops its copy
 //! after one that is completed is the driver's to ask for; only where that found nobody does [`left_over`] see to it afterwards.
 
-use shardbearer_core::ids::{Epoch, OrderId};
+use shardbearer_core::ids::{Epoch, OrderId, ShardId};
 use shardbearer_core::kv::{Part, Standing, Step};
 use shardbearer_core::migration::{Migration, MigrationChange, Phase};
 
@@ -63,6 +63,10 @@ impl Attendant {
                 }
                 Duty::Control(MigrationChange::Cancel { id }, "the shard was frozen for too long")
             }
+            // What stays here is served again as soon as it is decided who owns the rest, and waits for nobody.
+            Phase::Serving if record.split.is_some() && part.standing == Standing::Frozen => {
+                Duty::Step(Step::Collect { epoch: record.ended, until: record.at() })
+            }
             Phase::Planned
             | Phase::Copying
             | Phase::Frozen
@@ -83,35 +87,55 @@ impl Attendant {
     }
 }
 
+/// A shard by the configuration of an epoch, as known here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owned {
+    /// The shard.
+    pub shard: ShardId,
+    /// The configuration's epoch.
+    pub epoch: Epoch,
+    /// Its order; none of a shard that there is not.
+    pub order: OrderId,
+    /// The slot before which it ends; 0 if that cannot be told.
+    pub until: u16,
+}
+
 /// What an order has still to do about a shard, of a migration that is over: it was gone when that ended. `last` is the last
-/// migration and `owner` the shard's order by the configuration of an epoch, both as known here: nothing is said if these
-/// are too old to know how it ended. The step is one of the migration beside it.
+/// migration: nothing is said if that or the configuration are too old to know how it ended. The step is one of the
+/// migration beside it.
 ///
 /// Nothing can have become of the shard meanwhile: while an order stands so, it neither gives nor takes the shard in another
-/// migration. So whoever owns it now has owned it since.
-pub fn left_over(
-    last: &Migration,
-    part: &Part,
-    here: OrderId,
-    owner: (Epoch, OrderId),
-) -> Option<(Epoch, Step)> {
-    let (epoch, owner) = owner;
+/// migration, nor a part of it. So whoever owns it now has owned it since, and it ends where it has ended since.
+pub fn left_over(last: &Migration, part: &Part, here: OrderId, owned: Owned) -> Option<(Epoch, Step)> {
+    let Owned { shard, epoch, order: owner, until } = owned;
     let earlier = part.migration < last.id;
     let over = earlier || part.migration == last.id && last.phase.is_over();
     let known = epoch >= last.id && epoch >= last.ended;
+    let lost = known && last.from == here && last.phase == Phase::Collected && earlier;
+    let parent_of_last = last.split.filter(|split| split.parent == shard);
     let (migration, step) = match part.standing {
         _ if !over => return None,
+        Standing::Serving if part.pruning => {
+            (part.migration, Step::Collect { epoch: last.ended.max(part.migration), until: part.until })
+        }
         Standing::Arriving | Standing::Verified if earlier || last.phase == Phase::Returned => {
             (part.migration, Step::Discard)
         }
-        Standing::Leaving | Standing::Frozen if known && owner == here => (part.migration, Step::Release),
-        Standing::Leaving | Standing::Frozen if known => (part.migration, Step::Collect { epoch }),
-        // It lost the end of its log, and with it that it has given the shard away.
-        Standing::Serving
-            if known && owner != here && last.from == here && last.phase == Phase::Collected && earlier =>
-        {
-            (last.id, Step::Collect { epoch })
+        // Of a split the owner says nothing, for that is the same either way.
+        Standing::Leaving | Standing::Frozen if part.at != 0 && known && until == part.at => {
+            (part.migration, Step::Collect { epoch, until })
         }
+        Standing::Leaving | Standing::Frozen if part.at != 0 && known && until != 0 => {
+            (part.migration, Step::Release)
+        }
+        Standing::Leaving | Standing::Frozen if part.at != 0 => return None,
+        Standing::Leaving | Standing::Frozen if known && owner == here => (part.migration, Step::Release),
+        Standing::Leaving | Standing::Frozen if known => (part.migration, Step::Collect { epoch, until: 0 }),
+        // It lost the end of its log, and with it that it has given a part of the shard away, or all of it.
+        Standing::Serving if lost && parent_of_last.is_some_and(|split| split.at == until) => {
+            (last.id, Step::Collect { epoch, until })
+        }
+        Standing::Serving if lost && owner != here => (last.id, Step::Collect { epoch, until: 0 }),
         Standing::Arriving
         | Standing::Verified
         | Standing::Leaving

@@ -53,6 +53,9 @@ const FULL_MS_MAX: u64 = 10_000;
 /// The same while the shard is frozen: its writers wait, and soon the source takes it back without knowing why.
 const FULL_FROZEN_MS_MAX: u64 = FROZEN_MS_MAX / 3;
 
+/// Between two steps in which the source drops rows that a split has taken from it: its clients come first.
+const PRUNE_PAUSE_MS: u64 = 4;
+
 /// A source that has not dropped its copy so long after the destination began to serve is not waited for: other shards are to
 /// move. It does when it is back, because of [`left_over`](super::left_over).
 const COLLECT_MS_MAX: u64 = 3_000;
@@ -284,7 +287,7 @@ impl Driver {
             return if self.record.paused { Effect::Wait(PAUSED_MS) } else { Effect::Look };
         }
         if !self.watched {
-            return Effect::Source(Step::Watch);
+            return Effect::Source(Step::Watch { at: self.record.at() });
         }
         if self.owed_ms > 0 {
             return Effect::Wait(std::mem::take(&mut self.owed_ms));
@@ -327,6 +330,7 @@ impl Driver {
     }
 
     fn complete(&mut self) -> Effect {
+        self.owed_ms = 0;
         if self.part.standing == Standing::Verified {
             let id = self.record.id;
             self.committing = true;
@@ -354,7 +358,10 @@ impl Driver {
             let why = "the source is gone, and drops its copy when it is back";
             return self.tell(MigrationChange::Collected { id }, why.into());
         }
-        Effect::Source(Step::Collect { epoch })
+        if self.owed_ms > 0 {
+            return Effect::Wait(std::mem::take(&mut self.owed_ms));
+        }
+        Effect::Source(Step::Collect { epoch, until: self.record.at() })
     }
 
     fn give_back(&mut self) -> Effect {

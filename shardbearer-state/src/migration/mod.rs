@@ -29,6 +29,11 @@
 //! **Why never none for good.** Every state has a step that one of the two takes by itself once its order and the
 //! control order have their quorums; `tests/explore.rs` looks at all of them.
 //!
+//! **A split** is a migration of which only some rows cross, to a shard that does not exist before `Commit`. The source is the
+//! shard that is split; it weighs what crosses while it is copied, so that there is something to compare. After `Commit` it
+//! serves on, without the slots that are another shard's now: the attendant sees to that, too, lest what stays wait for a
+//! destination that is gone.
+//!
 //! Not here: reaching anybody, time, which shard should move (`placement`).
 
 mod attend;
@@ -38,7 +43,7 @@ mod pace;
 #[cfg(test)]
 mod tests;
 
-pub use self::attend::{Attendant, DISCARD_MS_MAX, Duty, FROZEN_MS_MAX, left_over};
+pub use self::attend::{Attendant, DISCARD_MS_MAX, Duty, FROZEN_MS_MAX, Owned, left_over};
 pub use self::driver::{Driver, Effect, Event, Failure};
 pub use self::oversee::{GONE_MS_MAX, Overseer, RETURN_MS_MAX};
 pub use self::pace::{PIECE_MAX, PIECE_MIN, Pace, RATE_MAX, RATE_MIN, RATE_START};

@@ -7,7 +7,7 @@ use shardbearer_core::limits;
 use shardbearer_core::machine::Workspace;
 use shardbearer_core::storage::Space;
 
-use super::{digest, notes, number};
+use super::{digest, notes, number, split};
 use crate::keys::{self, ShardMeta};
 
 /// One shard while an entry is applied to it.
@@ -81,20 +81,32 @@ impl Scope<'_, '_> {
     /// The one place where a record changes: row, expiry index, counters, digest and note.
     pub(super) fn replace(&mut self, key: &Bytes, old: Option<&Record>, new: Option<&Record>) {
         let meta = &mut *self.meta;
+        let row = keys::data(key);
+        let crosses = meta.cut.crosses(key);
+        let weighed = crosses && meta.cut.is_weighed(&row);
         let size = |record: &Record| (key.len() + record.value.len()) as u64;
         if let Some(old) = old {
+            let (bytes, digest) = (size(old), digest::of_record(key, old));
             meta.rows = meta.rows.saturating_sub(1);
-            meta.bytes = meta.bytes.saturating_sub(size(old));
-            meta.digest = meta.digest.wrapping_sub(digest::of_record(key, old));
+            meta.bytes = meta.bytes.saturating_sub(bytes);
+            meta.digest = meta.digest.wrapping_sub(digest);
+            if weighed {
+                split::take_off(&mut meta.cut, bytes, digest);
+            }
         }
         if let Some(new) = new {
+            let (bytes, digest) = (size(new), digest::of_record(key, new));
             meta.rows += 1;
-            meta.bytes += size(new);
-            meta.digest = meta.digest.wrapping_add(digest::of_record(key, new));
+            meta.bytes += bytes;
+            meta.digest = meta.digest.wrapping_add(digest);
+            if weighed {
+                split::put_on(&mut meta.cut, bytes, digest);
+            }
         }
         self.index(key, old.and_then(|old| old.expires_at_ms), new.and_then(|new| new.expires_at_ms));
-        let row = keys::data(key);
-        notes::note(self.meta, self.space, &row, self.work);
+        if crosses || self.meta.cut.at == 0 {
+            notes::note(self.meta, self.space, &row, self.work);
+        }
         match new {
             Some(new) => self.work.put(self.space, row, keys::encode_record(new)),
             None => self.work.delete(self.space, row),
@@ -245,6 +257,7 @@ impl Scope<'_, '_> {
             self.meta.rows = 0;
             self.meta.bytes = 0;
             self.meta.digest = 0;
+            split::cleared(&mut self.meta.cut);
             self.next_revision();
             if let Space::Shard { order, shard, .. } = self.space {
                 self.space = Space::Shard { order, shard, generation: self.meta.generation };
@@ -265,6 +278,10 @@ impl Scope<'_, '_> {
             let Some((at_ms, key)) = keys::expiry_parts(&index_key) else { continue };
             let row = self.work.get(self.space, &keys::data(&key));
             match row.as_ref().and_then(keys::decode_record) {
+                Some(record) if self.meta.cut.is_left_over(&key) => {
+                    split::drop_row(self, &key, &record);
+                    removed += 1;
+                }
                 Some(record) if record.expires_at_ms == Some(at_ms) => {
                     self.remove(&key, &record);
                     removed += 1;

@@ -13,7 +13,7 @@ impl Scope<'_, '_> {
         if !commands.iter().all(fit) {
             return malformed("a batch holds only commands on single keys");
         }
-        let before = *self.meta;
+        let before = self.meta.clone();
         self.work.begin();
         let mut replies = Vec::with_capacity(commands.len());
         let (mut failed, mut bytes) = (false, 0);

@@ -11,8 +11,8 @@ use shardbearer_core::storage::{Space, StorageError, View};
 
 use super::apply::Scope;
 use super::session::Sessions;
-use super::{Owned, ShardMachine, digest, notes, space};
-use crate::keys::{self, Carried, ShardMeta};
+use super::{Owned, ShardMachine, digest, notes, space, split};
+use crate::keys::{self, Carried, ShardMeta, Stage};
 
 impl ShardMachine {
     pub(super) fn migrate(&mut self, shard: ShardId, command: Migrate, work: &mut Workspace<'_>) -> Migrated {
@@ -30,23 +30,48 @@ impl ShardMachine {
         let present = meta.migration == migration;
         let (mut more, mut dropped) = (false, None);
         match (step, meta.standing) {
-            (Step::Watch, Standing::Serving) if meta.migration < migration => {
+            // What is left of a split is in the way until it is dropped.
+            (Step::Watch { at }, Standing::Serving)
+                if meta.migration < migration && meta.cut.stage == Stage::Whole && meta.cut.may_end(at) =>
+            {
                 meta.standing = Standing::Leaving;
                 (meta.migration, meta.noted, meta.forgotten, meta.lost) = (migration, 0, 0, false);
+                if at != 0 {
+                    split::begin(&mut meta.cut, at);
+                    more = split::weigh(meta, space(order, shard, meta), work);
+                }
+            }
+            (Step::Watch { .. }, Standing::Leaving) if present => {
+                more = split::weigh(meta, space(order, shard, meta), work);
             }
             (Step::Forget { through }, Standing::Leaving | Standing::Frozen) if present => {
                 more = notes::forget(meta, space(order, shard, meta), through, work);
             }
-            (Step::Freeze, Standing::Leaving) if present => meta.standing = Standing::Frozen,
+            (Step::Freeze, Standing::Leaving) if present && meta.cut.stage != Stage::Weighing => {
+                meta.standing = Standing::Frozen;
+            }
             (Step::Release, Standing::Serving | Standing::Leaving | Standing::Frozen)
                 if meta.migration <= migration =>
             {
                 meta.standing = Standing::Serving;
                 meta.migration = migration;
+                split::call_off(&mut meta.cut);
                 more = notes::forget(meta, space(order, shard, meta), u64::MAX - 1, work);
             }
             // A source whose log was lost in part may have forgotten that it had stopped, or that anything moved.
-            (Step::Collect { epoch }, Standing::Serving | Standing::Leaving | Standing::Frozen)
+            (Step::Collect { epoch, until }, Standing::Serving | Standing::Leaving | Standing::Frozen)
+                if until != 0
+                    && (meta.migration < migration || present && meta.standing != Standing::Serving) =>
+            {
+                // Nothing is dropped yet: the source may be asked to serve on before the destination begins to.
+                (meta.standing, meta.epoch, meta.migration) = (Standing::Serving, epoch, migration);
+                split::end(meta, until);
+                more = true;
+            }
+            (Step::Collect { until, .. }, Standing::Serving) if until != 0 => {
+                more = split::prune(meta, space(order, shard, meta), work);
+            }
+            (Step::Collect { epoch, until: 0 }, Standing::Serving | Standing::Leaving | Standing::Frozen)
                 if meta.migration < migration || present && meta.standing != Standing::Serving =>
             {
                 dropped = Some(space(order, shard, meta));
@@ -127,12 +152,14 @@ fn take_in(
         bytes: meta.bytes,
         digest: meta.digest,
         sessions: sum(work.scan(space(order, shard, meta), &keys::sessions(), usize::MAX)),
+        until: wanted.until,
     };
     if here != wanted {
         return (Some(Migrated::Differs { here, wanted }), given_up);
     }
     meta.standing = Standing::Verified;
     (meta.revision, meta.time_ms, meta.forgot) = (wanted.revision, wanted.time_ms, wanted.forgot);
+    meta.cut.until = wanted.until;
     (None, given_up)
 }
 
@@ -158,11 +185,16 @@ fn sum(rows: impl IntoIterator<Item = (Bytes, Bytes)>) -> u64 {
 }
 
 fn part_of(meta: &ShardMeta, progress: Option<Progress>) -> Part {
+    let cut = &meta.cut;
+    let (rows, bytes) = if cut.at == 0 { (meta.rows, meta.bytes) } else { (cut.rows, cut.bytes) };
     Part {
         standing: meta.standing,
         migration: meta.migration,
-        rows: meta.rows,
-        bytes: meta.bytes,
+        rows,
+        bytes,
+        at: cut.at,
+        until: cut.until,
+        pruning: matches!(cut.stage, Stage::Pruning { .. }),
         noted: meta.noted,
         progress: progress.unwrap_or_default(),
         more: false,
@@ -176,13 +208,14 @@ pub fn part(view: &dyn View, order: OrderId, shard: ShardId) -> Result<Part, Sto
     Ok(part_of(&meta, row.as_ref().and_then(keys::decode_arrival)))
 }
 
-/// The shards that are on their way to or from the order, ascending.
+/// The shards that are on their way to or from the order, or have left something behind, ascending.
 pub fn moving_shards(view: &dyn View, order: OrderId) -> Result<Vec<ShardId>, StorageError> {
     let moving = |standing| match standing {
         Standing::Leaving | Standing::Frozen | Standing::Arriving | Standing::Verified => true,
         Standing::Absent | Standing::Serving | Standing::Gone => false,
     };
-    super::query::shards_where(view, order, |meta| moving(meta.standing))
+    let pruning = |meta: &ShardMeta| matches!(meta.cut.stage, Stage::Pruning { .. });
+    super::query::shards_where(view, order, |meta| moving(meta.standing) || pruning(meta))
 }
 
 /// Answers the questions of a migration. Of an order that is not its source the answer is how it stands.
@@ -212,18 +245,30 @@ fn image(
     after: &[u8],
     bytes: u64,
 ) -> Result<Migrated, StorageError> {
-    let (mut rows, mut size) = (Vec::new(), 0);
+    let (mut rows, mut size, mut through) = (Vec::new(), 0, Bytes::new());
     for range in keys::carried_after(after) {
         for row in view.scan(space, &range) {
             if size >= bytes {
-                return Ok(Migrated::Image { rows, complete: false, seen: meta.noted });
+                return Ok(Migrated::Image { rows, through, complete: false, seen: meta.noted });
             }
             let (key, value) = row?;
+            // What is read and left behind costs as much.
             size += (key.len() + value.len()) as u64;
-            rows.push(MovedRow { key, value: Some(value) });
+            through = key.clone();
+            if carries(meta, &key) {
+                rows.push(MovedRow { key, value: Some(value) });
+            }
         }
     }
-    Ok(Migrated::Image { rows, complete: true, seen: meta.noted })
+    Ok(Migrated::Image { rows, through, complete: true, seen: meta.noted })
+}
+
+/// Whether a carried row crosses: of a split not every record does.
+fn carries(meta: &ShardMeta, row: &Bytes) -> bool {
+    match keys::carried(row) {
+        Some(Carried::Record(key)) => meta.cut.at == 0 || meta.cut.crosses(&key),
+        Some(Carried::Session) | None => true,
+    }
 }
 
 fn changes(
@@ -265,13 +310,12 @@ fn seal(view: &dyn View, space: Space, meta: &ShardMeta) -> Result<Seal, Storage
         let (key, value) = row?;
         sessions = sessions.wrapping_add(digest::of_row(&key, &value));
     }
-    Ok(Seal {
-        revision: meta.revision,
-        time_ms: meta.time_ms,
-        forgot: meta.forgot,
-        rows: meta.rows,
-        bytes: meta.bytes,
-        digest: meta.digest,
-        sessions,
-    })
+    let cut = &meta.cut;
+    // The new shard of a split begins whole.
+    let (rows, bytes, digest, until) = match cut.at {
+        0 => (meta.rows, meta.bytes, meta.digest, cut.until),
+        _ => (cut.rows, cut.bytes, cut.digest, 0),
+    };
+    let ShardMeta { revision, time_ms, forgot, .. } = *meta;
+    Ok(Seal { revision, time_ms, forgot, rows, bytes, digest, sessions, until })
 }

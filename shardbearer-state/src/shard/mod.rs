@@ -2,6 +2,7 @@
 //!
 //! A command passes three gates, in this order: does the order **own** the shard at this log
 //! position; has the **session** sent it before; and what does the **operation** do ([`apply`]).
+//! Between the last two, of a shard that was split: does it still hold the key.
 //! Everything the gates need is in rows; the fields here are copies of rows that every entry
 //! touches, kept because reading them anew would cost more than the operation.
 //!
@@ -16,6 +17,7 @@ mod number;
 mod query;
 mod reply;
 mod session;
+mod split;
 #[cfg(test)]
 mod tests;
 
@@ -84,6 +86,10 @@ impl ShardMachine {
                 Verdict::Expired => return Reply::Refused(Refusal::SessionExpired),
                 Verdict::Full => return Reply::Refused(Refusal::SessionsFull),
             }
+        }
+        // Only now: what was applied before the shard was split is answered as it was then.
+        if !owned.meta.cut.fits_item(&item) {
+            return Reply::Refused(Refusal::WrongOrder);
         }
         let old = space(self.order, item.shard, &owned.meta);
         let mut scope = apply::Scope { space: old, meta: &mut owned.meta, work };

@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use shardbearer_core::ids::{OrderId, ShardId};
-use shardbearer_core::kv::{Command, Record, Refusal, Reply, Row, Scan};
+use shardbearer_core::kv::{Command, Item, Record, Refusal, Reply, Row, Scan};
 use shardbearer_core::limits;
 use shardbearer_core::storage::{Space, StorageError, View};
 
@@ -22,14 +22,15 @@ pub enum QueryOutcome {
     NeedsSweep,
 }
 
-/// Answers a command that writes nothing. `wall_ms` is this radiant's clock in Unix milliseconds.
+/// Answers an item whose command writes nothing. `wall_ms` is this radiant's clock in Unix milliseconds.
 pub fn query(
     view: &dyn View,
     order: OrderId,
-    shard: ShardId,
-    command: &Command,
+    item: &Item,
     wall_ms: u64,
 ) -> Result<QueryOutcome, StorageError> {
+    let Item { shard, command, .. } = item;
+    let shard = *shard;
     if let Command::Migrate(question) = command {
         let answer = super::migrate::answer(view, order, shard, question)?;
         return Ok(QueryOutcome::Reply(Reply::Migrated(answer)));
@@ -37,6 +38,9 @@ pub fn query(
     let Some(meta) = shard_meta(view, order, shard)?.filter(|meta| meta.standing.serves()) else {
         return Ok(QueryOutcome::Reply(Reply::Refused(Refusal::WrongOrder)));
     };
+    if !meta.cut.fits_item(item) {
+        return Ok(QueryOutcome::Reply(Reply::Refused(Refusal::WrongOrder)));
+    }
     let space = Space::Shard { order, shard, generation: meta.generation };
     Reading { view, space, meta, wall_ms }.command(command)
 }
@@ -100,6 +104,10 @@ impl Reading<'_> {
         let (mut rows, mut bytes) = (self.meta.rows, self.meta.bytes);
         for row in self.view.scan(self.space, &keys::expiry_range(0, self.meta.time_ms)) {
             let Some((_, key)) = keys::expiry_parts(&row?.0) else { continue };
+            if self.meta.cut.is_left_over(&key) {
+                // Nor is it among what is counted, but for an order that lost the end of its log.
+                continue;
+            }
             let Some(row) = self.view.get(self.space, &keys::data(&key))? else { continue };
             rows = rows.saturating_sub(1);
             bytes = bytes.saturating_sub((key.len() + readable(&row)?.value.len()) as u64);
@@ -152,6 +160,9 @@ impl Reading<'_> {
         let (mut rows, mut bytes) = (Vec::new(), 0);
         for row in self.view.scan(self.space, &keys::data_range(&scan.start, &scan.end)) {
             let (key, value) = row?;
+            if self.meta.cut.is_left_over(key.get(1..).unwrap_or_default()) {
+                continue;
+            }
             let mut record = readable(&value)?;
             if record.expires_at_ms.is_some_and(|at| at <= self.meta.time_ms) {
                 continue;

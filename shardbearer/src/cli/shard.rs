@@ -1,7 +1,7 @@
-//! `shard`: moving shards between orders.
+//! `shard`: moving shards between orders, and dividing them.
 
 use clap::{Args, Subcommand};
-use shardbearer_client::pb::move_request::{Kind, Plan};
+use shardbearer_client::pb::move_request::{Kind, Plan, Split};
 use shardbearer_client::pb::rebalance_request;
 use shardbearer_client::{Client, pb};
 
@@ -17,6 +17,7 @@ use crate::report::migration::Migration;
 #[command(after_help = "Examples:
   shardbearer shard move 7 --to 3 --watch
   shardbearer shard move 7 --to 3 --dry-run
+  shardbearer shard split 7 --watch
   shardbearer shard pause
   shardbearer shard cancel --why 'not during the sale'
   shardbearer --output json shard undo
@@ -52,6 +53,27 @@ enum Action {
         /// Say what would be moved, and move nothing
         #[arg(long)]
         dry_run: bool,
+    },
+    /// Divide a shard: its upper slots become a new shard, with another order or the same
+    #[command(after_help = "Examples:
+  shardbearer shard split 7 --watch                      at the middle, to the order with the least to do
+  shardbearer shard split 7 --to 3 --at 900 --why 'hot'  slots 900 on, to order 3
+  shardbearer --output json shard split 7 | jq .shard    the number of the new one
+
+What is split is not merged again: `shard move` can take the new shard anywhere, `shard undo` refuses.")]
+    Split {
+        /// The shard
+        #[arg(value_name = "ID")]
+        shard: u64,
+        /// The order of the new shard; without it the one with the least to do
+        #[arg(long, value_name = "ID")]
+        to: Option<u64>,
+        /// The first slot of the new shard; without it the one in the middle
+        #[arg(long, value_name = "SLOT", value_parser = clap::value_parser!(u32).range(1..16_384))]
+        at: Option<u32>,
+        /// Show progress until it is over
+        #[arg(long)]
+        watch: bool,
     },
     /// Halt the copying
     #[command(after_help = "Examples:
@@ -134,6 +156,9 @@ impl Shard {
                 return predict(&client, global, shard, to).await;
             }
             Action::Move { shard, to, .. } => Kind::Plan(Plan { shard, to }),
+            Action::Split { shard, to, at, .. } => {
+                Kind::Split(Split { shard, to: to.unwrap_or(0), at: at.unwrap_or(0) })
+            }
             Action::Pause => Kind::Pause(0),
             Action::Resume => Kind::Resume(0),
             Action::Cancel => Kind::Cancel(0),
@@ -144,7 +169,8 @@ impl Shard {
             Action::Watch => return watch(&client, global, 0).await,
         };
         let plans = matches!(self.action, Action::Move { .. });
-        let watched = matches!(self.action, Action::Move { watch: true, .. });
+        let watched =
+            matches!(self.action, Action::Move { watch: true, .. } | Action::Split { watch: true, .. });
         let who = String::new();
         let begun = client.move_shard(pb::MoveRequest { kind: Some(kind), who, why: self.why }).await?;
         match begun.map(Migration::from) {
@@ -177,9 +203,11 @@ async fn watch(client: &Client, global: &Global, id: u64) -> anyhow::Result<()> 
             Some(migration) if migration.over => {
                 watch.finish();
                 show(global, &migration)?;
+                let stays =
+                    migration.parent.map_or("the shard stays with", |_| "the shard stays whole, with");
                 anyhow::ensure!(
                     migration.phase == "collected",
-                    "the shard stays with order {}: {}",
+                    "{stays} order {}: {}",
                     migration.from,
                     migration.called_off.as_deref().unwrap_or("it was called off")
                 );

@@ -58,6 +58,8 @@ pub(super) async fn run(client: &Client, id: u64, why: String) -> anyhow::Result
 /// refusal, or newer: of one that is over it is tried once more.
 fn is_ending(migration: &Migration, looked_over: &mut bool) -> bool {
     match migration.phase.as_str() {
+        // It is refused for good.
+        _ if migration.parent.is_some() => false,
         "frozen" | "serving" => true,
         "collected" => !std::mem::replace(looked_over, true),
         _ => false,

@@ -10,7 +10,7 @@ use shardbearer_proto::pb;
 use shardbearer_proto::pb::{control_request, control_response, move_request};
 use thiserror::Error;
 
-use super::{Cluster, control};
+use super::{Cluster, control, splits};
 
 /// For a change or a look; heralds try again, operators are told.
 const DEADLINE: Duration = Duration::from_secs(3);
@@ -76,6 +76,12 @@ pub(super) async fn operate(
     let why = if request.why.is_empty() { "asked for".into() } else { request.why };
     let asked = match kind {
         Kind::Plan(plan) => MigrationChange::Plan { shard: plan.shard.into(), to: plan.to.into() },
+        // So is where and where to, by which a split that is asked for again is known.
+        Kind::Split(split) => {
+            let decided = splits::decide(cluster, &split).map_err(Refused::Invalid)?;
+            let splits::Decided { split, to } = decided;
+            MigrationChange::Split { split, to }
+        }
         // Named here, once: an attempt that nobody answered must not be repeated upon what it has begun.
         Kind::Undo(_) => MigrationChange::Undo { id: named(cluster, 0).await? },
         Kind::UndoOf(id) => MigrationChange::Undo { id: named(cluster, id).await? },

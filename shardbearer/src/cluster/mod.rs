@@ -25,6 +25,7 @@ pub mod pulse;
 pub mod rebalance;
 mod reset;
 pub mod scherald;
+mod splits;
 pub mod status;
 mod system;
 

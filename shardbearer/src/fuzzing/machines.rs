@@ -105,7 +105,7 @@ pub fn data(bytes: &[u8]) {
         |source, stored| {
             let shard = ShardId(source.below(3).into());
             let (question, now) = (command(source, true), source.number());
-            query(stored, ORDER, shard, &question, now).expect("its own rows are readable");
+            query(stored, ORDER, &Item::of(shard, question), now).expect("its own rows are readable");
         },
     );
 }
@@ -115,9 +115,15 @@ fn entry(source: &mut Source<'_>) -> Entry {
     let items = (0..=source.below(4)).map(|_| Item {
         shard: ShardId(source.below(3).into()),
         id: source.flag().then(|| request_id(source)),
+        until: slot(source),
         command: command(source, true),
     });
     Entry { time_ms, items: items.collect() }
+}
+
+/// A slot, how many there are, or 0: none.
+fn slot(source: &mut Source<'_>) -> u16 {
+    if source.flag() { (source.number() % 16_385) as u16 } else { 0 }
 }
 
 fn request_id(source: &mut Source<'_>) -> RequestId {
@@ -224,13 +230,13 @@ fn command(source: &mut Source<'_>, outer: bool) -> Command {
 /// A step of a migration; imports that fit on nothing too.
 fn step(source: &mut Source<'_>) -> Step {
     match source.below(13) {
-        0 => Step::Watch,
+        0 => Step::Watch { at: slot(source) },
         1 => Step::Image { after: stored_key(source), bytes: source.number() },
         2 => Step::Changes { after: source.number(), bytes: source.number() },
         3 => Step::Forget { through: source.number() },
         4 => Step::Freeze,
         5 => Step::Release,
-        6 => Step::Collect { epoch: Epoch(source.number()) },
+        6 => Step::Collect { epoch: Epoch(source.number()), until: slot(source) },
         7 => Step::Begin,
         8 => Step::Activate { epoch: Epoch(source.number()) },
         9 => Step::Discard,
@@ -242,6 +248,7 @@ fn step(source: &mut Source<'_>) -> Step {
                 .map(|_| MovedRow { key: stored_key(source), value: source.flag().then(|| source.bytes()) })
                 .collect(),
             seal: source.flag().then(|| Seal {
+                until: slot(source),
                 revision: source.number(),
                 time_ms: source.number(),
                 forgot: source.flag(),

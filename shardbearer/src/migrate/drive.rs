@@ -78,13 +78,13 @@ impl Heard {
 
 /// A step of this order.
 async fn own(order: &Order, record: &Migration, step: Step) -> Result<Migrated, Failure> {
-    let results = order.execute(vec![item(record, step)], STEP_DEADLINE).await;
+    let results = order.execute(vec![item(record, record.shard, step)], STEP_DEADLINE).await;
     one(results).map_err(|error| failure(&error, "destination"))
 }
 
 /// A step of the source, or a question.
 async fn source(router: &Router, record: &Migration, step: Step) -> Result<Migrated, Failure> {
-    let results = router.attempt(record.from, vec![item(record, step)], STEP_DEADLINE).await;
+    let results = router.attempt(record.from, vec![item(record, record.source(), step)], STEP_DEADLINE).await;
     one(results).map_err(|error| failure(&error, "source"))
 }
 
@@ -112,6 +112,7 @@ fn tell(change: &MigrationChange, record: &Migration, why: &str) {
             tracing::error!(%migration, %shard, "calls the migration off: {why}")
         }
         MigrationChange::Plan { .. }
+        | MigrationChange::Split { .. }
         | MigrationChange::Undo { .. }
         | MigrationChange::Pause { .. }
         | MigrationChange::Copy { .. }

@@ -50,6 +50,7 @@ impl Known {
         };
         possible.then_some(Detour {
             shard: record.shard,
+            split: record.split,
             from: record.from,
             to: record.to,
             since: record.ended,

@@ -18,13 +18,16 @@ use std::time::Duration;
 use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::{Epoch, OrderId, ShardId};
 use shardbearer_core::kv::{Command, Item, Migrate, Migrated, Reply, Step};
-use shardbearer_core::migration::{Migration, Phase};
-use shardbearer_state::migration::{Attendant, Duty, left_over};
+use shardbearer_core::migration::{Migration, Phase, Split};
+use shardbearer_core::slots::slot_of;
+use shardbearer_core::topology::Topology;
+use shardbearer_state::migration::{Attendant, Duty, Owned, left_over};
 use shardbearer_state::shard::{moving_shards, part};
 
 pub use self::known::Known;
 use crate::cluster::{Cluster, migrations};
 use crate::kv::CallResult;
+use crate::map::extents_of;
 use crate::order::Order;
 use crate::router::Router;
 
@@ -78,7 +81,7 @@ fn concerned(cluster: &Cluster, which: impl Fn(&Migration) -> OrderId) -> Option
 /// Does what is to be done at the source now.
 async fn attend(cluster: &Arc<Cluster>, order: &Arc<Order>, record: &Migration, attendant: &mut Attendant) {
     while order.engine().status().leading {
-        let present = match part(order.view().as_ref(), order.id(), record.shard) {
+        let present = match part(order.view().as_ref(), order.id(), record.source()) {
             Ok(part) => part,
             Err(error) => return tracing::error!(order = %order.id(), %error, "cannot read a shard's record"),
         };
@@ -87,7 +90,7 @@ async fn attend(cluster: &Arc<Cluster>, order: &Arc<Order>, record: &Migration, 
             Duty::Nothing => return,
             Duty::Step(step) => {
                 tracing::debug!(order = %order.id(), shard = %record.shard, ?step, "at the source");
-                let results = order.execute(vec![item(record, step)], STEP_DEADLINE).await;
+                let results = order.execute(vec![item(record, record.source(), step)], STEP_DEADLINE).await;
                 match one(results) {
                     Ok(Migrated::Part(part)) => {
                         attendant.done(record, &part);
@@ -158,8 +161,8 @@ async fn clear_up(cluster: &Arc<Cluster>) -> bool {
     for order in led(cluster) {
         let found = moving_shards(order.view().as_ref(), order.id()).and_then(|mut shards| {
             // One that forgot that it has given the shard away does not look as if that were moving.
-            if last.from == order.id() && !shards.contains(&last.shard) {
-                shards.push(last.shard);
+            if last.from == order.id() && !shards.contains(&last.source()) {
+                shards.push(last.source());
             }
             let part_of = |shard| Ok((shard, part(order.view().as_ref(), order.id(), shard)?));
             shards.into_iter().map(part_of).collect::<Result<Vec<_>, _>>()
@@ -173,8 +176,11 @@ async fn clear_up(cluster: &Arc<Cluster>) -> bool {
             }
         };
         for (shard, part) in found {
-            let Some(owner) = topology.owner_of(shard) else { continue };
-            if let Some((migration, step)) = left_over(&last, &part, order.id(), (topology.epoch, owner)) {
+            // One that was to be split off is no shard, and left over all the same.
+            let owner = topology.owner_of(shard).unwrap_or_default();
+            let until = until(&topology, shard);
+            let owned = Owned { shard, epoch: topology.epoch, order: owner, until };
+            if let Some((migration, step)) = left_over(&last, &part, order.id(), owned) {
                 clean = false;
                 clear_away(&order, shard, migration, step).await;
             }
@@ -183,12 +189,18 @@ async fn clear_up(cluster: &Arc<Cluster>) -> bool {
     clean
 }
 
+/// The slot before which a shard ends in a configuration; 0 if that cannot be told.
+fn until(topology: &Topology, shard: ShardId) -> u16 {
+    let extents = topology.tables.iter().flat_map(extents_of);
+    extents.into_iter().find(|extent| extent.shard == shard).map_or(0, |extent| extent.until)
+}
+
 /// Takes a step of a migration that is over, as often as it takes.
 async fn clear_away(order: &Order, shard: ShardId, migration: Epoch, step: Step) {
     tracing::info!(order = %order.id(), %shard, %migration, ?step, "after a migration");
     loop {
         let command = Command::Migrate(Migrate { migration, step: step.clone() });
-        match one(order.execute(vec![Item { shard, id: None, command }], STEP_DEADLINE).await) {
+        match one(order.execute(vec![Item::of(shard, command)], STEP_DEADLINE).await) {
             Ok(Migrated::Part(part)) if part.more => {}
             Ok(_) => return,
             Err(error) => return tracing::debug!(order = %order.id(), %shard, %error, "not done yet"),
@@ -196,10 +208,9 @@ async fn clear_away(order: &Order, shard: ShardId, migration: Epoch, step: Step)
     }
 }
 
-/// A step as an item of the shard.
-fn item(record: &Migration, step: Step) -> Item {
-    let command = Command::Migrate(Migrate { migration: record.id, step });
-    Item { shard: record.shard, id: None, command }
+/// A step as an item of a shard of the migration.
+fn item(record: &Migration, shard: ShardId, step: Step) -> Item {
+    Item::of(shard, Command::Migrate(Migrate { migration: record.id, step }))
 }
 
 /// The answer to the only item.
@@ -211,15 +222,30 @@ fn one(results: Vec<CallResult>) -> Result<Migrated, RequestError> {
     }
 }
 
-/// Where else a shard may be than the configuration says.
+/// Where else a shard may be than the configuration says, or some of its keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Detour {
-    /// The shard.
+    /// The shard as it will be or is.
     pub shard: ShardId,
+    /// The one that it is split off, and where.
+    pub split: Option<Split>,
     /// Where it is or was.
     pub from: OrderId,
     /// Where it will be or is.
     pub to: OrderId,
     /// The epoch that says that it is there; none if it is not decided.
     pub since: Epoch,
+}
+
+impl Detour {
+    /// The shard that its source has or had.
+    pub fn source(&self) -> ShardId {
+        self.split.map_or(self.shard, |split| split.parent)
+    }
+
+    /// Whether the source's shard is asked for something that the detour leads to: of a split, for a key that crosses.
+    pub fn concerns(&self, item: &Item) -> bool {
+        item.shard == self.source()
+            && self.split.is_none_or(|split| item.command.key().is_some_and(|key| slot_of(key) >= split.at))
+    }
 }

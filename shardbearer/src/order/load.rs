@@ -124,7 +124,7 @@ mod tests {
 
     fn items(shard: u64, reads: usize, writes: usize) -> Vec<Item> {
         let key = Bytes::from_static(b"k");
-        let item = |command| Item { shard: ShardId(shard), id: None, command };
+        let item = |command| Item::of(ShardId(shard), command);
         let mut items = vec![item(Command::Get { key: key.clone() }); reads];
         items.extend(vec![item(Command::Increment { key, by: 1 }); writes]);
         items

@@ -256,7 +256,7 @@ fn is_clients(item: &Item) -> bool {
 }
 
 fn item(shard: ShardId, command: Command) -> Item {
-    Item { shard, id: None, command }
+    Item::of(shard, command)
 }
 
 /// The same error for each of `count` items.

@@ -252,7 +252,7 @@ mod tests {
     }
 
     fn items(count: usize) -> Vec<Item> {
-        vec![Item { shard: ShardId(1), id: None, command: Command::Clear }; count]
+        vec![Item::of(ShardId(1), Command::Clear); count]
     }
 
     const SECOND: Duration = Duration::from_secs(1);

@@ -67,7 +67,7 @@ fn attempt(view: &dyn View, order: OrderId, now: u64, items: &[Item]) -> Result<
             results.push(Err(Refused::Invalid(why).into()));
             continue;
         }
-        match query(view, order, item.shard, &item.command, now)? {
+        match query(view, order, item, now)? {
             QueryOutcome::Reply(reply) => {
                 bytes += reply.weight();
                 results.push(Ok(reply));

@@ -40,7 +40,7 @@ fn over(storage: Arc<dyn StorageEngine>, folder: &Path) -> Arc<MachineApplier<Sh
 }
 
 fn entry(index: u64, id: Option<RequestId>, command: Command) -> Committed {
-    let items = vec![Item { shard: SHARD, id, command }];
+    let items = vec![Item { shard: SHARD, id, until: 0, command }];
     let proposal = Some(convert::entry_to_bytes(&Entry { time_ms: 1, items }));
     Committed { position: LogPos { term: 1, index }, proposal, wanted: false, note: None }
 }

@@ -11,6 +11,12 @@ pub struct Migration {
     pub id: u64,
     /// The shard.
     pub shard: u64,
+    /// The shard that it is split off; absent if it moves.
+    #[serde(default)]
+    pub parent: Option<u64>,
+    /// The first slot of a shard that is split off.
+    #[serde(default)]
+    pub at: Option<u32>,
     /// The order that gives it.
     pub from: u64,
     /// The order that takes it.
@@ -71,6 +77,8 @@ impl From<pb::Migration> for Migration {
         Migration {
             id: migration.id,
             shard: migration.shard,
+            parent: migration.split.map(|split| split.parent),
+            at: migration.split.map(|split| split.at),
             from: migration.from,
             to: migration.to,
             over,
@@ -101,7 +109,10 @@ impl Migration {
     /// All that matters, in a line.
     pub fn sentence(&self) -> String {
         let Migration { shard, from, to, phase, .. } = self;
-        let mut text = format!("shard {shard}, order {from} to {to}: {phase}");
+        let split = self.parent.zip(self.at);
+        let off =
+            split.map_or_else(String::new, |(parent, at)| format!(", split off shard {parent} at slot {at}"));
+        let mut text = format!("shard {shard}{off}, order {from} to {to}: {phase}");
         if self.paused {
             text.push_str(", paused");
         }
@@ -164,6 +175,13 @@ mod tests {
             migration.sentence(),
             "shard 3, order 2 to 4: copying, 5 rows, 300 B of 1000 B, about 30 %, 100 B/s, at key \"user:\\n1\", 7 s left \
              (the source: no herald)"
+        );
+        let split =
+            Migration { parent: Some(1), at: Some(8_192), cursor: String::new(), ..migration.clone() };
+        let told = split.sentence();
+        assert!(
+            told.starts_with("shard 3, split off shard 1 at slot 8192, order 2 to 4: copying, "),
+            "{told}"
         );
         let long = Migration { cursor: "k".repeat(100), ..migration.clone() };
         assert!(

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use shardbearer_core::error::{Refused, RequestError};
+use shardbearer_core::ids::ShardId;
 use shardbearer_core::kv::{Item, Refusal, Reply};
 
 use crate::kv::CallResult;
@@ -20,10 +21,18 @@ const HELD_ATTEMPTS: u32 = 40;
 /// An item on its way.
 pub(super) struct Journey {
     pub(super) item: Item,
+    /// The shard that the order is asked for: not the item's where that is being split.
+    pub(super) asked: ShardId,
+    /// The shard within which it keeps its place among the others: where its keys will be, wherever it is asked for.
+    pub(super) lane: ShardId,
     /// Whether an attempt may have been applied.
     perhaps: bool,
     /// Attempts that found the wrong order.
     pub(super) astray: u32,
+    /// It is a batch whose keys have come to be in two shards, and one of them is being asked.
+    straddles: bool,
+    /// It concerns all of a shard that has been split since: its caller has to ask anew.
+    pub(super) outdated: bool,
     /// What came behind it on its shard is done, so that it is not tried again.
     overtaken: bool,
     pub(super) result: Option<CallResult>,
@@ -44,7 +53,7 @@ pub(super) fn keep_order(journeys: &mut [Journey]) -> bool {
     let mut done = BTreeSet::new();
     let mut again = false;
     for journey in journeys.iter_mut().rev() {
-        let shard = journey.item.shard;
+        let shard = journey.lane;
         if !journey.is_over() && done.contains(&shard) {
             journey.overtaken = true;
         }
@@ -58,12 +67,41 @@ pub(super) fn keep_order(journeys: &mut [Journey]) -> bool {
 
 impl Journey {
     pub(super) fn new(item: Item) -> Journey {
-        Journey { item, perhaps: false, astray: 0, overtaken: false, result: None }
+        Journey {
+            asked: item.shard,
+            lane: item.shard,
+            item,
+            perhaps: false,
+            astray: 0,
+            straddles: false,
+            outdated: false,
+            overtaken: false,
+            result: None,
+        }
+    }
+
+    /// The shard of the item is another, or there is none: its keys are in two, of which either remembers it if it was
+    /// applied before.
+    pub(super) fn relocate(&mut self, shards: &BTreeSet<ShardId>) {
+        let Some(shard) = shards.first() else { return };
+        if shards.len() > 1 && std::mem::replace(&mut self.straddles, true) {
+            let why = "the shard was split, and the keys of an atomic batch must be of one shard; give them the same \
+                       {hash tag}";
+            self.result = Some(Err(Refused::Invalid(why.into()).into()));
+        }
+        if !shards.contains(&self.item.shard) {
+            self.item.shard = *shard;
+        }
+    }
+
+    /// The item as the order is asked for it.
+    pub(super) fn for_order(&self) -> Item {
+        Item { shard: self.asked, ..self.item.clone() }
     }
 
     pub(super) fn is_over(&self) -> bool {
         match &self.result {
-            _ if self.overtaken => true,
+            _ if self.overtaken || self.outdated => true,
             None => false,
             Some(Ok(_)) => true,
             Some(Err(error)) => !self.may_go_on(error),

@@ -11,4 +11,5 @@ mod moves_crashes;
 mod moves_full;
 mod rebalance;
 mod reset;
+mod splits;
 mod system_reset;

@@ -118,6 +118,11 @@ impl Writers {
         Writers { stop, slowest_ms, tasks }
     }
 
+    /// How long a write took at most so far.
+    pub fn slowest_ms(&self) -> u64 {
+        self.slowest_ms.load(Ordering::Relaxed)
+    }
+
     /// Stops them; how much each has written.
     pub async fn stop(self) -> Vec<u64> {
         self.stop.store(true, Ordering::Relaxed);
@@ -143,7 +148,8 @@ async fn scan(running: &Running, shard: ShardId, mut start: Bytes) -> Vec<Bytes>
     let mut keys = Vec::new();
     loop {
         let scan = Scan { start: start.clone(), limit: 7, ..Scan::default() };
-        let calls = vec![Call { id: None, target: Target::Shard(shard), command: Command::Scan(scan) }];
+        let extent = running.cluster.map.extent(shard).expect("it is there");
+        let calls = vec![Call { id: None, target: Target::Shard(extent), command: Command::Scan(scan) }];
         let request = Request { table: "default".into(), calls, deadline: Duration::from_secs(20) };
         let reply = running.door.execute(request).await.remove(0).expect("no call fails");
         let Reply::Page { rows, more } = reply else { panic!("{reply:?}") };
@@ -176,7 +182,7 @@ async fn a_shard_moves_to_and_fro_under_writers() {
         let kept = keys.iter().filter(|key| key.starts_with(b"{moving}-kept-")).count();
         assert_eq!(kept, 300, "a scan doubles and misses nothing");
     }
-    let slowest_ms = writers.slowest_ms.load(Ordering::Relaxed);
+    let slowest_ms = writers.slowest_ms();
     let counts = writers.stop().await;
     println!("counts {counts:?}, slowest write {slowest_ms} ms");
     assert!(counts.iter().all(|count| *count > 20), "the writers wrote meanwhile: {counts:?}");

@@ -94,7 +94,7 @@ fn command(rng: &mut StdRng) -> Command {
 
 /// An entry of a data order: some sessions, some shards, one of which is nobody's.
 fn entry(rng: &mut StdRng, step: u64) -> Entry {
-    let adopt = |shard| Item { shard: ShardId(shard), id: None, command: Command::Adopt { epoch: 1 } };
+    let adopt = |shard| Item::of(ShardId(shard), Command::Adopt { epoch: 1 });
     if step == 0 {
         return Entry { time_ms: 1, items: vec![adopt(1), adopt(2)] };
     }
@@ -112,7 +112,8 @@ fn entry(rng: &mut StdRng, step: u64) -> Entry {
             true => Command::Migrate(migrating::step(rng, step)),
             false => command(rng),
         };
-        Item { shard: ShardId(rng.random_range(1..=3)), id, command }
+        let until = if rng.random() { 0 } else { rng.random_range(0..=16_384) };
+        Item { shard: ShardId(rng.random_range(1..=3)), id, until, command }
     });
     Entry { items: items.collect(), time_ms: if rng.random_ratio(1, 20) { time(rng) } else { step } }
 }

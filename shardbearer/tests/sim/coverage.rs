@@ -79,6 +79,7 @@ pub const OPERATED: &[&str] = &[
     "radiant told to leave",
     "radiant undrained",
     "shard moved by the operator",
+    "shard split by the operator",
     "spare let in",
 ];
 

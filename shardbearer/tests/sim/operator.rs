@@ -1,4 +1,4 @@
-//! An operator who is never content: at random moments, also in the middle of faults, shards are moved, moves are paused,
+//! An operator who is never content: at random moments, also in the middle of faults, shards are moved and split, moves are paused,
 //! called off and undone, radiants are drained and given seats again, leave or are replaced by others, and whoever arrives is
 //! let in. At the address of one that has left another one arrives, with an empty disk.
 
@@ -14,7 +14,7 @@ use shardbearer_core::membership::Standing;
 use shardbearer_core::topology::{Order, Radiant};
 use shardbearer_proto::pb;
 use shardbearer_proto::pb::member_request::Action;
-use shardbearer_proto::pb::move_request::{Kind, Plan};
+use shardbearer_proto::pb::move_request::{Kind, Plan, Split};
 use shardbearer_state::controller;
 use tokio::sync::oneshot;
 
@@ -40,7 +40,8 @@ pub async fn operator(cluster: Arc<Cluster>, until_ms: u64) {
         tokio::time::sleep(Duration::from_millis(rng.random_range(50..900))).await;
         renew(&cluster).await;
         let (wish, at) = (draw(&cluster, &mut rng), rng.random_range(0..RADIANTS));
-        let plans = matches!(&wish, Wish::Move(request) if matches!(request.kind, Some(Kind::Plan(_))));
+        let begins = |kind: &Kind| matches!(kind, Kind::Plan(_) | Kind::Split(_));
+        let plans = matches!(&wish, Wish::Move(request) if request.kind.as_ref().is_some_and(begins));
         if !(ask(&cluster, at, wish).await && plans) {
             continue;
         }
@@ -167,10 +168,14 @@ fn member(action: Action, number: usize) -> pb::MemberRequest {
 fn draw(cluster: &Cluster, rng: &mut StdRng) -> Wish {
     let orders: Vec<u64> = cluster.data_orders().map(|order| order.0).collect();
     let (one, other) = (rng.random_range(0..RADIANTS), rng.random_range(1..RADIANTS));
-    match rng.random_range(0..15) {
+    match rng.random_range(0..17) {
+        // The order is left open as often as not.
+        15..17 => {
+            let to = if rng.random() { 0 } else { orders[rng.random_range(0..orders.len())] };
+            Wish::Move(moving(Kind::Split(Split { shard: drawn_shard(cluster, rng), to, at: 0 })))
+        }
         0..5 => {
-            // Shards are counted from 1.
-            let shard = rng.random_range(1..=SHARDS as u64);
+            let shard = drawn_shard(cluster, rng);
             let to = orders[rng.random_range(0..orders.len())];
             Wish::Move(moving(Kind::Plan(Plan { shard, to })))
         }
@@ -188,6 +193,17 @@ fn draw(cluster: &Cluster, rng: &mut StdRng) -> Wish {
             Wish::Member(pb::MemberRequest { by, ..member(Action::Replace, one) })
         }
     }
+}
+
+/// A shard, also of those that were split off another.
+fn drawn_shard(cluster: &Cluster, rng: &mut StdRng) -> u64 {
+    let running = cluster.machines.iter().find_map(Machine::running);
+    let known = running.and_then(|(running, _)| {
+        let shards = &running.cluster.map.topology().tables.first()?.shards.clone();
+        shards.iter().map(|shard| shard.id.0).max()
+    });
+    // They are counted from 1.
+    rng.random_range(1..=known.unwrap_or(SHARDS as u64))
 }
 
 /// Asks one radiant; whether it is so now.
@@ -211,6 +227,7 @@ async fn carry_out(overview: &Overview, wish: Wish) -> Result<&'static str, Stri
         Wish::Move(request) => {
             let what = match &request.kind {
                 Some(Kind::Plan(_)) => "shard moved by the operator",
+                Some(Kind::Split(_)) => "shard split by the operator",
                 Some(Kind::Undo(_)) => "move undone",
                 Some(Kind::Cancel(_)) => "move called off",
                 _ => "move paused or resumed",

@@ -2,9 +2,9 @@
 
 mod steps;
 
-use shardbearer_core::migration::{Migration, MigrationChange, Phase, Report};
+use shardbearer_core::migration::{Migration, MigrationChange, Phase, Report, Split};
 
-use super::{ConvertError, missing};
+use super::{ConvertError, missing, slot};
 use crate::pb;
 
 impl From<&Report> for pb::MigrationReport {
@@ -35,6 +35,20 @@ impl From<pb::MigrationReport> for Report {
     }
 }
 
+impl From<&Split> for pb::Split {
+    fn from(split: &Split) -> Self {
+        pb::Split { parent: split.parent.0, at: split.at.into() }
+    }
+}
+
+impl TryFrom<pb::Split> for Split {
+    type Error = ConvertError;
+
+    fn try_from(split: pb::Split) -> Result<Self, ConvertError> {
+        Ok(Split { parent: split.parent.into(), at: slot("Split.at", split.at)? })
+    }
+}
+
 impl From<&Migration> for pb::Migration {
     fn from(migration: &Migration) -> Self {
         pb::Migration {
@@ -56,6 +70,7 @@ impl From<&Migration> for pb::Migration {
             report: Some((&migration.report).into()),
             reason: Some((&migration.reason).into()),
             effect: migration.effect.clone(),
+            split: migration.split.as_ref().map(Into::into),
         }
     }
 }
@@ -93,6 +108,7 @@ impl TryFrom<pb::Migration> for Migration {
             report: migration.report.unwrap_or_default().into(),
             reason: migration.reason.unwrap_or_default().into(),
             effect: migration.effect,
+            split: migration.split.map(Split::try_from).transpose()?,
         })
     }
 }
@@ -102,6 +118,9 @@ impl From<&MigrationChange> for pb::MigrationChange {
         use pb::migration_change::{self as wire, Kind};
         let kind = match change {
             MigrationChange::Plan { shard, to } => Kind::Plan(wire::Plan { shard: shard.0, to: to.0 }),
+            MigrationChange::Split { split, to } => {
+                Kind::Split(wire::Split { split: Some(split.into()), to: to.0 })
+            }
             // As it was in an older log, so that every replica has the same bytes.
             MigrationChange::Undo { id } if id.is_none() => Kind::Undo(true),
             MigrationChange::Undo { id } => Kind::UndoOf(id.0),
@@ -129,6 +148,10 @@ impl TryFrom<pb::MigrationChange> for MigrationChange {
         use pb::migration_change::Kind;
         Ok(match change.kind.ok_or_else(|| missing("MigrationChange.kind"))? {
             Kind::Plan(plan) => MigrationChange::Plan { shard: plan.shard.into(), to: plan.to.into() },
+            Kind::Split(asked) => {
+                let split = asked.split.ok_or_else(|| missing("MigrationChange.split"))?.try_into()?;
+                MigrationChange::Split { split, to: asked.to.into() }
+            }
             Kind::Undo(_) => MigrationChange::Undo { id: 0.into() },
             Kind::UndoOf(id) => MigrationChange::Undo { id: id.into() },
             Kind::Pause(pause) => MigrationChange::Pause { id: pause.id.into(), paused: pause.paused },

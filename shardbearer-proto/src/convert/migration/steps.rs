@@ -2,7 +2,7 @@
 
 use shardbearer_core::kv::{Import, Migrate, Migrated, MovedRow, Part, Progress, Seal, Standing, Step};
 
-use crate::convert::{ConvertError, missing};
+use crate::convert::{ConvertError, missing, slot};
 use crate::pb;
 use crate::pb::migrated_reply as answer;
 
@@ -32,13 +32,16 @@ impl From<&Seal> for pb::MigrateSeal {
             bytes: seal.bytes,
             digest: seal.digest,
             sessions: seal.sessions,
+            until: seal.until.into(),
         }
     }
 }
 
-impl From<pb::MigrateSeal> for Seal {
-    fn from(seal: pb::MigrateSeal) -> Self {
-        Seal {
+impl TryFrom<pb::MigrateSeal> for Seal {
+    type Error = ConvertError;
+
+    fn try_from(seal: pb::MigrateSeal) -> Result<Self, ConvertError> {
+        Ok(Seal {
             revision: seal.revision,
             time_ms: seal.time_ms,
             forgot: seal.forgot,
@@ -46,7 +49,8 @@ impl From<pb::MigrateSeal> for Seal {
             bytes: seal.bytes,
             digest: seal.digest,
             sessions: seal.sessions,
-        }
+            until: slot("MigrateSeal.until", seal.until)?,
+        })
     }
 }
 
@@ -62,7 +66,9 @@ impl From<&Migrate> for pb::Migrate {
     fn from(migrate: &Migrate) -> Self {
         use pb::migrate::{self as wire, Step as Kind};
         let step = match &migrate.step {
-            Step::Watch => Kind::Watch(true),
+            // As older programs know it, where it is nothing else.
+            Step::Watch { at: 0 } => Kind::Watch(true),
+            Step::Watch { at } => Kind::WatchAt((*at).into()),
             Step::Image { after, bytes } => {
                 Kind::Image(wire::Image { after: after.clone(), bytes_max: *bytes })
             }
@@ -72,7 +78,10 @@ impl From<&Migrate> for pb::Migrate {
             Step::Forget { through } => Kind::ForgetThrough(*through),
             Step::Freeze => Kind::Freeze(true),
             Step::Release => Kind::Release(true),
-            Step::Collect { epoch } => Kind::CollectEpoch(epoch.0),
+            Step::Collect { epoch, until: 0 } => Kind::CollectEpoch(epoch.0),
+            Step::Collect { epoch, until } => {
+                Kind::Collect(wire::Collect { epoch: epoch.0, until: (*until).into() })
+            }
             Step::Begin => Kind::Begin(true),
             Step::Import(import) => Kind::Import(pb::MigrateImport {
                 from: Some((&import.from).into()),
@@ -94,20 +103,24 @@ impl TryFrom<pb::Migrate> for Migrate {
     fn try_from(migrate: pb::Migrate) -> Result<Self, ConvertError> {
         use pb::migrate::Step as Kind;
         let step = match migrate.step.ok_or_else(|| missing("Migrate.step"))? {
-            Kind::Watch(_) => Step::Watch,
+            Kind::Watch(_) => Step::Watch { at: 0 },
+            Kind::WatchAt(at) => Step::Watch { at: slot("Migrate.watch_at", at)? },
             Kind::Image(image) => Step::Image { after: image.after, bytes: image.bytes_max },
             Kind::Changes(changes) => Step::Changes { after: changes.after, bytes: changes.bytes_max },
             Kind::ForgetThrough(through) => Step::Forget { through },
             Kind::Freeze(_) => Step::Freeze,
             Kind::Release(_) => Step::Release,
-            Kind::CollectEpoch(epoch) => Step::Collect { epoch: epoch.into() },
+            Kind::CollectEpoch(epoch) => Step::Collect { epoch: epoch.into(), until: 0 },
+            Kind::Collect(collect) => {
+                Step::Collect { epoch: collect.epoch.into(), until: slot("Migrate.collect", collect.until)? }
+            }
             Kind::Begin(_) => Step::Begin,
             Kind::Import(import) => Step::Import(Box::new(Import {
                 from: import.from.unwrap_or_default().into(),
                 to: import.to.unwrap_or_default().into(),
                 seen: import.seen,
                 rows: rows_from_wire(import.rows),
-                seal: import.seal.map(Into::into),
+                seal: import.seal.map(TryInto::try_into).transpose()?,
             })),
             Kind::ActivateEpoch(epoch) => Step::Activate { epoch: epoch.into() },
             Kind::Discard(_) => Step::Discard,
@@ -127,15 +140,19 @@ impl From<&Migrated> for pb::MigratedReply {
                 noted: part.noted,
                 progress: Some((&part.progress).into()),
                 more: part.more,
+                at: part.at.into(),
+                until: part.until.into(),
+                pruning: part.pruning,
             }),
             Migrated::Differs { here, wanted } => answer::Kind::Differs(answer::Differs {
                 here: Some(here.into()),
                 wanted: Some(wanted.into()),
             }),
-            Migrated::Image { rows, complete, seen } => answer::Kind::Image(answer::Image {
+            Migrated::Image { rows, through, complete, seen } => answer::Kind::Image(answer::Image {
                 rows: rows_to_wire(rows),
                 complete: *complete,
                 seen: *seen,
+                through: through.clone(),
             }),
             Migrated::Changes { rows, through, seen, lost, seal } => answer::Kind::Changes(answer::Changes {
                 rows: rows_to_wire(rows),
@@ -162,13 +179,17 @@ impl TryFrom<pb::MigratedReply> for Migrated {
                 noted: part.noted,
                 progress: part.progress.unwrap_or_default().into(),
                 more: part.more,
+                at: slot("Part.at", part.at)?,
+                until: slot("Part.until", part.until)?,
+                pruning: part.pruning,
             }),
             answer::Kind::Differs(differs) => Migrated::Differs {
-                here: differs.here.ok_or_else(|| missing("Differs.here"))?.into(),
-                wanted: differs.wanted.ok_or_else(|| missing("Differs.wanted"))?.into(),
+                here: differs.here.ok_or_else(|| missing("Differs.here"))?.try_into()?,
+                wanted: differs.wanted.ok_or_else(|| missing("Differs.wanted"))?.try_into()?,
             },
             answer::Kind::Image(image) => Migrated::Image {
                 rows: rows_from_wire(image.rows),
+                through: image.through,
                 complete: image.complete,
                 seen: image.seen,
             },
@@ -177,7 +198,7 @@ impl TryFrom<pb::MigratedReply> for Migrated {
                 through: changes.through,
                 seen: changes.seen,
                 lost: changes.lost,
-                seal: changes.seal.map(Into::into),
+                seal: changes.seal.map(TryInto::try_into).transpose()?,
             },
         })
     }

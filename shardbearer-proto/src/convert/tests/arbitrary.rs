@@ -113,11 +113,9 @@ fn request_id() -> impl Strategy<Value = RequestId> {
 }
 
 pub(super) fn entry() -> impl Strategy<Value = Entry> {
-    let item = (any::<u64>(), option::of(request_id()), command()).prop_map(|(shard, id, command)| Item {
-        shard: ShardId(shard),
-        id,
-        command,
-    });
+    let item = (any::<u64>(), option::of(request_id()), migration::slot(), command());
+    let item =
+        item.prop_map(|(shard, id, until, command)| Item { shard: ShardId(shard), id, until, command });
     (any::<u64>(), vec(item, 0..5)).prop_map(|(time_ms, items)| Entry { time_ms, items })
 }
 

@@ -2,14 +2,21 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use shardbearer_core::ids::Epoch;
-use shardbearer_core::migration::{Migration, Phase, Report};
+use shardbearer_core::migration::{Migration, Phase, Report, Split};
 
 use super::{VERSION, VERSION_WITHOUT_POLICY, long, many, put_count, put_text, text, versioned};
+
+/// Of a split. Written only of one, see [`super::VERSION_WITH_RESETS`].
+const VERSION_WITH_SPLIT: u8 = 5;
 
 /// A migration as a row.
 pub(in crate::controller) fn encode(migration: &Migration) -> Bytes {
     let mut out = BytesMut::new();
-    out.put_u8(VERSION);
+    out.put_u8(if migration.split.is_some() { VERSION_WITH_SPLIT } else { VERSION });
+    if let Some(Split { parent, at }) = migration.split {
+        out.put_u64(parent.0);
+        out.put_u16(at);
+    }
     let report = &migration.report;
     for number in [migration.id.0, migration.shard.0, migration.from.0, migration.to.0, migration.ended.0] {
         out.put_u64(number);
@@ -45,8 +52,19 @@ pub(in crate::controller) fn encode(migration: &Migration) -> Bytes {
 
 /// The inverse of [`encode`].
 pub(in crate::controller) fn decode(row: &Bytes) -> Option<Migration> {
-    let (version, mut rest) = versioned(row)?;
+    let (version, mut rest) = match row.first()? {
+        &VERSION_WITH_SPLIT => (VERSION_WITH_SPLIT, row.slice(1..)),
+        _ => versioned(row)?,
+    };
+    let split = match version {
+        VERSION_WITH_SPLIT => {
+            let parent = long(&mut rest)?.into();
+            Some(Split { parent, at: rest.try_get_u16().ok()? })
+        }
+        _ => None,
+    };
     let mut migration = Migration {
+        split,
         id: long(&mut rest)?.into(),
         shard: long(&mut rest)?.into(),
         from: long(&mut rest)?.into(),

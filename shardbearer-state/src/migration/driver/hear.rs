@@ -4,7 +4,7 @@ use bytes::Bytes;
 use shardbearer_core::kv::{Import, Migrated, MovedRow, Progress, Seal, Standing, rows_weight};
 use shardbearer_core::migration::Phase;
 
-use super::{BACKLOG_MAX, Driver, Failure, PAUSE_MS_MAX, ROUND_BYTES_SMALL};
+use super::{BACKLOG_MAX, Driver, Failure, PAUSE_MS_MAX, PRUNE_PAUSE_MS, ROUND_BYTES_SMALL};
 
 impl Driver {
     /// Returns why the answer is no use, if it is none.
@@ -16,10 +16,12 @@ impl Driver {
                 self.report.bytes_total = part.bytes.max(self.report.bytes_total);
                 match (self.record.phase, part.standing) {
                     (Phase::Copying, Standing::Leaving) if mine => {
-                        if self.watched && !part.more {
+                        // Of a split, the source is watched once the rows that cross are weighed.
+                        if !self.watched {
+                            self.watched = !part.more;
+                        } else if !part.more {
                             self.forget = None;
                         }
-                        self.watched = true;
                         None
                     }
                     (Phase::Frozen, Standing::Frozen) if mine => {
@@ -30,12 +32,22 @@ impl Driver {
                         self.collected = true;
                         None
                     }
+                    (Phase::Serving, Standing::Serving) if mine && part.until == self.record.at() => {
+                        self.collected = !part.more && !part.pruning;
+                        if !self.collected {
+                            // It is there, and drops rows for as long as that takes.
+                            (self.serving_ms, self.owed_ms) = (None, PRUNE_PAUSE_MS);
+                        }
+                        None
+                    }
                     _ => fail("the source does not take part in it"),
                 }
             }
-            Migrated::Image { rows, complete, seen } => {
-                let image =
-                    rows.last().map_or_else(|| self.part.progress.image.clone(), |row| row.key.clone());
+            Migrated::Image { rows, through, complete, seen } => {
+                // A source of an older program does not say.
+                let last =
+                    if through.is_empty() { rows.last().map(|row| row.key.clone()) } else { Some(through) };
+                let image = last.unwrap_or_else(|| self.part.progress.image.clone());
                 let to = Progress { image, complete, through: self.part.progress.through };
                 self.gather(rows, to, seen, None);
                 None

@@ -23,6 +23,8 @@ pub(super) struct Bounds {
     pub ends_every: u64,
     /// How many bytes of rows the source is asked for at once; 0: more than there are.
     pub piece: u64,
+    /// Whether a part of the shard moves instead of all of it.
+    pub split: bool,
     pub double: Option<Double>,
 }
 
@@ -37,6 +39,7 @@ impl Bounds {
         gone: false,
         ends_every: 0,
         piece: 0,
+        split: false,
         double: None,
     };
 

@@ -36,9 +36,9 @@ pub(super) fn broken(answer: Migrated, double: Option<Double>) -> Migrated {
 fn lose(answer: Migrated, sessions: bool) -> Migrated {
     let record = |row: &MovedRow| matches!(keys::carried(&row.key), Some(Carried::Record(_)));
     match answer {
-        Migrated::Image { mut rows, complete, seen } => {
+        Migrated::Image { mut rows, through, complete, seen } => {
             rows.retain(|row| record(row) || !sessions);
-            Migrated::Image { rows, complete, seen }
+            Migrated::Image { rows, through, complete, seen }
         }
         Migrated::Changes { mut rows, through, seen, lost, seal } => {
             rows.retain(|row| record(row) == sessions);

@@ -106,6 +106,22 @@ fn nobody_is_waited_for_and_whoever_comes_back_does_its_part() {
     holds("1 driver, 1 loss, anybody is gone", Bounds { losses: 1, gone: true, ..NOTHING });
 }
 
+/// A part of the shard moves, a row at a time is weighed and pruned, and writes come between any two.
+#[test]
+fn a_split_is_as_safe_as_a_move() {
+    let split = Bounds { split: true, ends_every: 16, ..NOTHING };
+    holds("split, 1 loss, 1 write, cancel", Bounds { losses: 1, writes: 1, cancel: true, ..split });
+    holds("split, 1 crash, 1 write", Bounds { crashes: 1, writes: 1, ..split });
+    holds("split, 2 drivers, cancel", Bounds { drivers: 2, cancel: true, ..split });
+}
+
+#[test]
+fn a_split_waits_for_nobody_either() {
+    let split = Bounds { split: true, ends_every: 16, ..NOTHING };
+    holds("split, 1 write, anybody is gone at any moment", Bounds { writes: 1, gone: true, ..split });
+    holds("split, ahead, anybody is gone", Bounds { piece: 1, gone: true, ..split });
+}
+
 #[test]
 fn broken_doubles_are_caught() {
     let cancel = Bounds { cancel: true, ..Bounds::CALM };
@@ -118,6 +134,9 @@ fn broken_doubles_are_caught() {
         (Double::KeepsWhatItGave, gone, "two orders serve"),
         (Double::EndsTooEarly, Bounds { ends_every: 1, crashes: 1, ..gone }, "but order 3 does not serve"),
         (Double::NeverReleases, Bounds { ends_every: 1, ..cancel }, "it does not end"),
+        (Double::KeepsWhatItGave, Bounds { split: true, ..Bounds::CALM }, "two orders serve"),
+        (Double::ActivatesUndecided, Bounds { split: true, ..cancel }, "two orders serve"),
+        (Double::ForgetsSessions, Bounds { split: true, ..write }, "request 1 was answered 3"),
     ] {
         let seen = explore(Bounds { double: Some(double), ..bounds });
         println!("{double:?}: caught after {} states: {:?}", seen.states.len(), seen.violation);
@@ -143,4 +162,20 @@ fn a_lost_change_calls_the_migration_off() {
         Ok(Phase::Collected),
         "nothing changed, nothing is lost"
     );
+}
+
+/// What changes behind the cursor changes the sum: one that does not is no true sum, and the shard stays whole.
+#[test]
+fn a_sum_that_forgets_a_change_calls_the_split_off() {
+    let mut state = State::new(Bounds { split: true, ..NOTHING });
+    while !state.world.part(1).progress.complete {
+        state.act(0, Lost::Nothing, None);
+    }
+    let mut forgetful = state.clone();
+    forgetful.write_unweighed(1);
+    assert_eq!(forgetful.ends(None), Ok(Phase::Returned));
+    let record = forgetful.finish(None).world.record().expect("there is one");
+    assert!(record.called_off.contains("the copies differ"), "{}", record.called_off);
+    state.write(0, 1).expect("the source serves");
+    assert_eq!(state.ends(None), Ok(Phase::Collected), "with its sum it is taken");
 }

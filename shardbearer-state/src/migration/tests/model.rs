@@ -6,11 +6,14 @@ use std::hash::{Hash, Hasher};
 
 use shardbearer_core::kv::Standing;
 use shardbearer_core::migration::Phase;
+use shardbearer_core::storage::Space;
 
 use super::bounds::Bounds;
 use super::doubles::{Double, broken};
 use super::*;
-use crate::migration::{Attendant, Driver, Duty, Effect, Event, FROZEN_MS_MAX, Failure, Pace, left_over};
+use crate::migration::{
+    Attendant, Driver, Duty, Effect, Event, FROZEN_MS_MAX, Failure, Owned, Pace, left_over,
+};
 
 /// What is lost of an effect.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -46,9 +49,11 @@ enum Message {
 
 impl State {
     pub(super) fn new(bounds: Bounds) -> State {
-        let mut world = World::new();
-        assert_eq!(world.increment(0, "k", 0), Reply::Number { value: 1, revision: 1 });
-        world.change(MigrationChange::Plan { shard: SHARD, to: ORDERS[1] }).expect("nothing moves");
+        let mut world = if bounds.split { World::to_be_split() } else { World::new() };
+        assert!(matches!(world.increment(0, "k", 0), Reply::Number { value: 1, .. }));
+        if !bounds.split {
+            world.change(MigrationChange::Plan { shard: SHARD, to: ORDERS[1] }).expect("nothing moves");
+        }
         let mut state = State::of(world);
         state.drivers = vec![(bounds.driver(state.drivers[0].0.record()), Effect::Wait(0)); bounds.drivers];
         state
@@ -141,6 +146,9 @@ impl State {
         match duty {
             Duty::Nothing => {}
             Duty::Step(Step::Release) if double == Some(Double::NeverReleases) => {}
+            Duty::Step(Step::Collect { .. }) if double == Some(Double::KeepsWhatItGave) => {
+                self.world.step(0, migrate(record.id, Step::Release));
+            }
             Duty::Control(MigrationChange::Cancel { .. }, _) if double == Some(Double::TakesBack) => {
                 self.world.step(0, migrate(record.id, Step::Release));
             }
@@ -158,7 +166,9 @@ impl State {
     /// An order's herald does what is left to do of a migration that is over.
     pub(super) fn clear_up(&mut self, order: usize, double: Option<Double>) {
         let (part, topology) = (self.world.part(order), self.world.topology());
-        let owner = (topology.epoch, topology.owner_of(SHARD).expect("it is in the table"));
+        let shard = self.world.shards[order];
+        let owner = topology.owner_of(shard).unwrap_or_default();
+        let owner = Owned { shard, epoch: topology.epoch, order: owner, until: self.world.until(order) };
         let Some(last) = self.world.record() else { return };
         if let Some((migration, step)) = left_over(&last, &part, ORDERS[order], owner) {
             let keeps = double == Some(Double::KeepsWhatItGave) && matches!(step, Step::Collect { .. });
@@ -190,6 +200,21 @@ impl State {
             Reply::Refused(_) => Ok(()),
             other => Err(format!("request {number}: {other:?}")),
         }
+    }
+
+    /// The same at a source that has the sum of what crosses as it was before.
+    pub(super) fn write_unweighed(&mut self, number: u64) {
+        let row = crate::keys::shard_meta(SHARD);
+        let space = Space::Order(ORDERS[0]);
+        let meta = |state: &State| {
+            let row = &state.world.orders[0].0[&space][&row];
+            crate::keys::decode_meta(row).expect("its own")
+        };
+        let before = meta(self);
+        self.write(0, number).expect("the source serves");
+        let meta = crate::keys::ShardMeta { cut: before.cut, ..meta(self) };
+        let rows = self.world.orders[0].0.get_mut(&space).expect("there are some");
+        rows.insert(row, crate::keys::encode_meta(&meta));
     }
 
     fn deliver(&mut self, message: Message) -> Result<(), String> {
@@ -297,7 +322,11 @@ impl State {
             Message::Step(order, Migrate { migration, step }) => {
                 let part = &parts[*order];
                 match step {
-                    Step::Watch | Step::Begin => part.migration < *migration,
+                    Step::Watch { at } if *at != 0 && part.standing == Standing::Leaving => true,
+                    Step::Collect { until, .. } if *until != 0 => {
+                        part.migration < *migration || part.standing != Standing::Serving || part.pruning
+                    }
+                    Step::Watch { .. } | Step::Begin => part.migration < *migration,
                     Step::Freeze => part.standing == Standing::Leaving,
                     Step::Import(import) => part.progress == import.from,
                     Step::Activate { .. } => part.standing == Standing::Verified,
@@ -312,7 +341,7 @@ impl State {
 
     /// What must hold now.
     pub(super) fn check(&self) -> Result<(), String> {
-        let serving: Vec<usize> = (0..2).filter(|order| self.world.part(*order).standing.serves()).collect();
+        let serving: Vec<usize> = (0..2).filter(|order| self.world.serves(*order, "k")).collect();
         if serving.len() > 1 {
             return Err("two orders serve".into());
         }
@@ -324,7 +353,33 @@ impl State {
                 return Err(format!("{} acknowledged, {} sent, {value} there", self.acknowledged, self.sent));
             }
         }
-        Ok(())
+        self.check_split()
+    }
+
+    /// What is split serves all that stays, and says nothing of what does not.
+    fn check_split(&self) -> Result<(), String> {
+        let (world, part) = (&self.world, self.world.part(0));
+        if world.shards[0] == world.shards[1] || !part.standing.serves() {
+            return Ok(());
+        }
+        if world.get(0, STAYS).as_deref() != Some(b"1") {
+            return Err(format!("{STAYS} is not there any more"));
+        }
+        let rows = if part.until == 0 { 3 } else { 1 };
+        let counted = world.ask(0, part.until, Command::Count);
+        let Reply::Page { rows: page, .. } = world.ask(0, part.until, Command::Scan(Default::default()))
+        else {
+            return Err("a page is no page".into());
+        };
+        if !matches!(counted, Reply::Count { rows: found, .. } if found == rows) || page.len() as u64 != rows
+        {
+            return Err(format!("{rows} rows are counted as {counted:?}, and {} are scanned", page.len()));
+        }
+        let whole = world.ask(0, 16_384, Command::Count);
+        match (part.until, &whole) {
+            (0, Reply::Count { .. }) | (1.., Reply::Refused(_)) => Ok(()),
+            _ => Err(format!("taken for the whole, it answers {whole:?}")),
+        }
     }
 
     /// Nothing is lost any more and everybody acts.
@@ -350,6 +405,9 @@ impl State {
             return Err(format!("it does not end: {:?}", record.phase));
         }
         let owner = usize::from(record.phase == Phase::Collected);
+        if record.split.is_some() {
+            return state.ends_split(owner == 1).map(|()| record.phase);
+        }
         let left = state.world.part(1 - owner);
         if !matches!(left.standing, Standing::Gone | Standing::Absent) {
             return Err(format!("it left something behind: {left:?}"));
@@ -358,6 +416,24 @@ impl State {
         match order == ORDERS[owner] && state.world.part(owner).standing.serves() {
             true => Ok(record.phase),
             false => Err(format!("{:?}, but order {} does not serve", record.phase, ORDERS[owner])),
+        }
+    }
+
+    fn ends_split(&self, divided: bool) -> Result<(), String> {
+        let [here, there] = [0, 1].map(|order| self.world.part(order));
+        let shards = self.world.topology().tables[0].shards.len();
+        let keys = ["k", CROSSES_TOO];
+        let left = keys.into_iter().find(|key| self.world.holds(usize::from(!divided), key));
+        if let Some(key) = left {
+            return Err(format!("it left {key} behind"));
+        }
+        let clean = here.at == 0 && !here.pruning && here.standing == Standing::Serving;
+        let ends = here.until == if divided { split().at } else { 0 };
+        let serves = keys.into_iter().all(|key| self.world.serves(usize::from(divided), key));
+        let gone = divided || matches!(there.standing, Standing::Gone | Standing::Absent);
+        match clean && ends && serves && gone && shards == 1 + usize::from(divided) {
+            true => Ok(()),
+            false => Err(format!("divided {divided}, but {here:?} and {there:?}, {shards} shards")),
         }
     }
 }

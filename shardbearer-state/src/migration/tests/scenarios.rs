@@ -17,7 +17,7 @@ fn put(key: &'static str, value: &'static str, expiry: Expiry) -> Command {
 }
 
 fn source(state: &mut State, command: Command) -> Reply {
-    state.world.apply(0, vec![Item { shard: SHARD, id: None, command }]).remove(0)
+    state.world.apply(0, vec![Item::of(SHARD, command)]).remove(0)
 }
 
 /// Drives until the destination has the whole image; the migration is `Copying`.
@@ -59,10 +59,7 @@ fn expiries_deletes_and_revisions_travel() {
     assert_eq!((end.world.part(0).standing, end.world.part(1).standing), (Standing::Gone, Standing::Serving));
     assert_eq!(end.world.get(1, "gone"), None);
     let touch = Command::Expire { key: Bytes::from_static(b"kept"), at_ms: None, when: ExpireWhen::HasOne };
-    let items = vec![
-        Item { shard: SHARD, id: None, command: touch },
-        Item { shard: SHARD, id: None, command: put("last", "2", Expiry::Never) },
-    ];
+    let items = vec![Item::of(SHARD, touch), Item::of(SHARD, put("last", "2", Expiry::Never))];
     let replies = end.world.apply(1, items);
     assert_eq!(replies[0], Reply::Touched { changed: true });
     assert_eq!(replies[1], Reply::Written { revision: revision + 2, previous: None }, "revisions grow on");
@@ -72,7 +69,7 @@ fn expiries_deletes_and_revisions_travel() {
 #[test]
 fn a_shard_comes_back_to_an_order_that_had_it() {
     let mut world = State::new(Bounds::CALM).finish(None).world;
-    world.apply(1, vec![Item { shard: SHARD, id: None, command: put("k", "new", Expiry::Never) }]);
+    world.apply(1, vec![Item::of(SHARD, put("k", "new", Expiry::Never))]);
     let moved = world.record().expect("it moved").id;
     let id = world.change(MigrationChange::Undo { id: moved }).expect("there is something to undo");
     let step = |world: &mut World, order: usize, step: Step| world.step(order, migrate(id, step));

@@ -160,7 +160,7 @@ pub(super) fn put(world: &mut World, key: &str, bytes: usize) {
     let (key, value) = (Bytes::copy_from_slice(key.as_bytes()), Bytes::from(vec![b'x'; bytes]));
     let command =
         Command::Put { key, value, condition: Condition::Always, expiry: Expiry::Never, previous: false };
-    world.apply(0, vec![Item { shard: SHARD, id: None, command }]);
+    world.apply(0, vec![Item::of(SHARD, command)]);
 }
 
 #[test]
@@ -245,7 +245,7 @@ fn a_small_round_in_the_midst_of_the_image_is_not_the_last() {
     timed.until("some rows", |timed| timed.world.part(1).rows >= 10);
     let key = Bytes::from_static(b"counter");
     let command = Command::Increment { key, by: 1 };
-    timed.world.apply(0, vec![Item { shard: SHARD, id: None, command }; 20_000]);
+    timed.world.apply(0, vec![Item::of(SHARD, command); 20_000]);
     timed.until("a round", |timed| timed.world.part(1).progress.through >= 20_000);
     assert!(!timed.complete());
     (0..5).for_each(|row| put(&mut timed.world, &format!("row-{row:04}"), 64 * KIB));

@@ -22,7 +22,7 @@ fn with_large() -> Replica {
 }
 
 fn items(count: u64, command: &Command) -> Vec<Item> {
-    (1..=count).map(|_| Item { shard: SHARD, id: None, command: command.clone() }).collect()
+    (1..=count).map(|_| Item::of(SHARD, command.clone())).collect()
 }
 
 fn too_large(limit: usize) -> Reply {
@@ -60,7 +60,7 @@ fn an_entry_answers_only_so_much_and_goes_on_with_what_is_answered_briefly() {
     for ask in asks {
         let mut replica = with_large();
         let mut entry = items(4_000, &ask);
-        entry.push(Item { shard: SHARD, id: None, command: command(&["put", "a", "1"]) });
+        entry.push(Item::of(SHARD, command(&["put", "a", "1"])));
         let replies = replica.apply(Entry { time_ms: 1, items: entry });
         let bytes: usize = replies.iter().map(Reply::weight).sum();
         assert!(bytes < limits::ANSWERS_BYTES_MAX + 2 * LARGE, "{ask:?}: {bytes} bytes");
@@ -75,6 +75,7 @@ fn a_repeated_request_in_a_full_entry_is_not_refused() {
     let mut replica = with_large();
     let swap = |number, retry| Item {
         shard: SHARD,
+        until: 0,
         id: Some(request(7, number, 1, retry)),
         command: put("a", Bytes::from_static(b"1"), Condition::Absent, false),
     };

@@ -52,13 +52,13 @@ impl Replica {
 
     /// Applies an entry of one item of [`SHARD`].
     fn one(&mut self, time_ms: u64, id: Option<RequestId>, command: Command) -> Reply {
-        let items = vec![Item { shard: SHARD, id, command }];
+        let items = vec![Item { shard: SHARD, id, until: 0, command }];
         self.apply(Entry { time_ms, items }).pop().expect("a reply per item")
     }
 
     /// Reads outside the log.
     fn query(&self, shard: ShardId, command: &Command, wall_ms: u64) -> QueryOutcome {
-        query(&self.stored, ORDER, shard, command, wall_ms).expect("memory does not fail")
+        query(&self.stored, ORDER, &Item::of(shard, command.clone()), wall_ms).expect("memory does not fail")
     }
 
     /// Loses everything but what was committed.

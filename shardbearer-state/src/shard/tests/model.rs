@@ -251,7 +251,7 @@ proptest! {
     fn answers_are_those_of_a_plain_map(entries in entries()) {
         let (mut replica, mut model) = (Replica::with_shard(), Model::default());
         for (time_ms, commands) in entries {
-            let items = commands.iter().map(|command| Item { shard: SHARD, id: None, command: command.clone() });
+            let items = commands.iter().map(|command| Item::of(SHARD, command.clone()));
             let replies = replica.apply(Entry { time_ms, items: items.collect() });
             model.at(time_ms);
             for (command, reply) in commands.iter().zip(&replies) {
@@ -286,9 +286,9 @@ proptest! {
             for (position, command) in commands.into_iter().enumerate() {
                 let id = (position % 2 == 0)
                     .then(|| words::request(position as u128 + 1, number, number.saturating_sub(3).max(1), false));
-                items.push(Item { shard: SHARD, id, command });
+                items.push(Item { shard: SHARD, id, until: 0, command });
             }
-            items.push(Item { shard: SHARD, id: None, command: Command::Sweep { limit } });
+            items.push(Item::of(SHARD, Command::Sweep { limit }));
             let entry = Entry { time_ms, items };
             prop_assert_eq!(one.apply(entry.clone()), other.apply(entry));
             other.restart();

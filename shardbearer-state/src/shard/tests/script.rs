@@ -108,7 +108,7 @@ impl Play {
     fn item(&self, text: &str) -> Item {
         let all: Vec<&str> = text.split_whitespace().collect();
         let (id, rest) = session(&all);
-        Item { shard: self.shard, id, command: command(rest) }
+        Item { shard: self.shard, id, until: 0, command: command(rest) }
     }
 
     fn meta(&self) -> String {
@@ -146,15 +146,12 @@ impl Play {
             expiry: Default::default(),
             previous,
         };
-        self.replica.apply(Entry {
-            time_ms: self.now_ms,
-            items: vec![Item { shard: self.shard, id: None, command: put(false) }],
-        });
+        self.replica.apply(Entry { time_ms: self.now_ms, items: vec![Item::of(self.shard, put(false))] });
         let mut refused = 0;
         for _ in 0..count {
             self.filled += 1;
             let id = words::request(self.filled, 1, 1, false);
-            let items = vec![Item { shard: self.shard, id: Some(id), command: put(true) }];
+            let items = vec![Item { shard: self.shard, id: Some(id), until: 0, command: put(true) }];
             let replies = self.replica.apply(Entry { time_ms: self.now_ms, items });
             refused += replies.iter().filter(|reply| matches!(reply, Reply::Refused(_))).count();
         }

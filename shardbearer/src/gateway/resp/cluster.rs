@@ -22,6 +22,7 @@ use super::scan::{page, successor};
 use super::session::{Gateway, Session, no_table};
 use crate::gateway::Inside;
 use crate::kv::{Call, Target};
+use crate::map::{Extent, extents_of};
 
 /// Where a client reaches a radiant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,11 +121,11 @@ async fn keys_in_slot(session: &Session, slot: &[u8], most: usize) -> Result<Vec
     let slot = slot.ok_or(Failure::from("ERR Invalid slot"))?;
     let inside = session.gateway.inside()?;
     let topology = inside.door.topology();
-    let shard = shard_of(&topology, &session.gateway.options.table, slot)?;
+    let extent = shard_of(&topology, &session.gateway.options.table, slot)?;
     let (mut keys, mut start) = (Vec::new(), Bytes::new());
     while keys.len() < most {
         let scan = Scan { start: start.clone(), keys_only: true, ..Scan::default() };
-        let call = Call { id: None, target: Target::Shard(shard), command: Command::Scan(scan) };
+        let call = Call { id: None, target: Target::Shard(extent), command: Command::Scan(scan) };
         let (rows, more) = page(session.gateway.execute_one(call).await)?;
         let last = rows.last().map(|row| successor(&row.key));
         keys.extend(rows.into_iter().map(|row| row.key).filter(|key| slot_of(key) == slot));
@@ -137,11 +138,10 @@ async fn keys_in_slot(session: &Session, slot: &[u8], most: usize) -> Result<Vec
     Ok(keys)
 }
 
-fn shard_of(topology: &Topology, table: &str, slot: u16) -> Result<shardbearer_core::ids::ShardId, Failure> {
+fn shard_of(topology: &Topology, table: &str, slot: u16) -> Result<Extent, Failure> {
     let described = topology.table(table).ok_or_else(|| no_table(table))?;
     let slots = Slots::parse(&described.scheme).ok_or_else(no_slots)?;
-    let shard = described.shards.get(slots.shard_of_slot(slot)).ok_or_else(no_slots)?;
-    Ok(shard.id)
+    extents_of(described).get(slots.shard_of_slot(slot)).copied().ok_or_else(no_slots)
 }
 
 fn no_slots() -> Failure {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use shardbearer_core::error::{Refused, RequestError};
-use shardbearer_core::ids::{OrderId, ShardId};
+use shardbearer_core::ids::OrderId;
 use shardbearer_core::kv::Command;
 use shardbearer_core::world::World;
 
@@ -15,6 +15,7 @@ use super::failure::Failure;
 use super::scan::Cursors;
 use crate::gateway::{Entrance, Inside};
 use crate::kv::{Call, CallResult, Request, Target};
+use crate::map::{Extent, extents_of};
 
 /// Shared by all connections.
 pub struct Gateway {
@@ -68,7 +69,7 @@ pub struct Place {
     /// Its position in the table's scheme.
     pub position: usize,
     /// The shard.
-    pub shard: ShardId,
+    pub extent: Extent,
 }
 
 impl Gateway {
@@ -148,8 +149,9 @@ impl Session {
         let topology = self.gateway.inside()?.door.topology();
         let name = &self.gateway.options.table;
         let table = topology.table(name).ok_or_else(|| no_table(name))?;
-        let places = table.shards.iter().enumerate().filter(|(_, shard)| concerns(shard.order));
-        Ok(places.map(|(position, shard)| Place { position, shard: shard.id }).collect())
+        let shards = table.shards.iter().zip(extents_of(table)).enumerate();
+        let places = shards.filter(|(_, (shard, _))| concerns(shard.order));
+        Ok(places.map(|(position, (_, extent))| Place { position, extent }).collect())
     }
 
     /// The orders that a scan which begins now covers, for a client that scans every radiant; `None` is all of them.

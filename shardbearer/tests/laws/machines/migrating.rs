@@ -15,11 +15,11 @@ use shardbearer_state::keys;
 pub(super) fn step(rng: &mut StdRng, time: u64) -> Migrate {
     let migration = Epoch((time / 15 + rng.random_range(0..2)).max(1));
     let step = match rng.random_range(0..16) {
-        0..2 => Step::Watch,
+        0..2 => Step::Watch { at: slot(rng) },
         2..4 => Step::Freeze,
         4 => Step::Forget { through: rng.random_range(0..6) },
         5 => Step::Release,
-        6 => Step::Collect { epoch: Epoch(rng.random_range(0..9)) },
+        6 => Step::Collect { epoch: Epoch(rng.random_range(0..9)), until: slot(rng) },
         7..9 => Step::Begin,
         9..11 => Step::Activate { epoch: Epoch(rng.random_range(0..9)) },
         11 => Step::Discard,
@@ -29,6 +29,11 @@ pub(super) fn step(rng: &mut StdRng, time: u64) -> Migrate {
         _ => Step::Import(Box::new(import(rng))),
     };
     Migrate { migration, step }
+}
+
+/// Mostly none: the whole shard moves.
+fn slot(rng: &mut StdRng) -> u16 {
+    if rng.random_ratio(1, 3) { rng.random_range(0..=16_384) } else { 0 }
 }
 
 /// Mostly the only one of a shard without rows, which is then complete.

@@ -58,6 +58,8 @@ fn steps_of_migrations_take_shards_everywhere() {
                     {
                         "activated"
                     }
+                    (Step::Watch { .. }, Migrated::Part(part)) if part.at != 0 => "weighed",
+                    (Step::Collect { .. }, Migrated::Part(part)) if part.pruning => "cut",
                     (_, Migrated::Part(part)) => match part.standing {
                         Standing::Leaving => "leaving",
                         Standing::Frozen => "frozen",
@@ -72,7 +74,7 @@ fn steps_of_migrations_take_shards_everywhere() {
             }
         },
     );
-    let all = ["activated", "arriving", "differs", "frozen", "gone", "leaving", "verified"];
+    let all = ["activated", "arriving", "cut", "differs", "frozen", "gone", "leaving", "verified", "weighed"];
     assert_eq!(reached, BTreeSet::from(all));
 }
 

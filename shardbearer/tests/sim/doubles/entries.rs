@@ -25,7 +25,7 @@ impl Defect {
                 }));
             }
             Defect::DropsEarly => follow(&mut entry, |migration, step| {
-                matches!(step, Step::Freeze).then_some(Step::Collect { epoch: migration })
+                matches!(step, Step::Freeze).then_some(Step::Collect { epoch: migration, until: 0 })
             }),
             Defect::ServesEarly => follow(&mut entry, |migration, step| {
                 let last = matches!(step, Step::Import(import) if import.seal.is_some());

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use shardbearer_core::control::{Change, ControlReply};
-use shardbearer_core::ids::{Epoch, ShardId};
+use shardbearer_core::ids::Epoch;
 use shardbearer_core::kv::{Migrated, Standing, Step};
 use shardbearer_core::migration::MigrationChange;
 
@@ -12,8 +12,8 @@ use super::applied::{Judge, Seen};
 
 #[derive(Default)]
 pub struct Activated {
-    /// Shards that a source has stopped to serve, by the migration for which it did.
-    frozen: BTreeSet<(ShardId, Epoch)>,
+    /// The migrations for which a source has stopped to serve. Of a split its shard is another than the destination's.
+    frozen: BTreeSet<Epoch>,
     /// The epochs in which migrations were decided.
     committed: BTreeMap<Epoch, Epoch>,
 }
@@ -33,12 +33,12 @@ impl Judge for Activated {
                 let taken = |standing| part.standing == standing && part.migration == id;
                 match migrate.step {
                     Step::Freeze if taken(Standing::Frozen) => {
-                        self.frozen.insert((*shard, id));
+                        self.frozen.insert(id);
                         Ok(())
                     }
                     Step::Activate { epoch } if taken(Standing::Serving) => {
                         let serves = format!("order {order} serves shard {shard}, migration {id},");
-                        if !self.frozen.contains(&(*shard, id)) {
+                        if !self.frozen.contains(&id) {
                             return Err(format!("{serves} before its source has stopped"));
                         }
                         if self.committed.get(&id) != Some(&epoch) {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use shardbearer_core::control::{Change, ControlReply};
-use shardbearer_core::ids::{Epoch, ShardId};
+use shardbearer_core::ids::Epoch;
 use shardbearer_core::kv::{Migrated, Standing, Step};
 use shardbearer_core::migration::MigrationChange;
 
@@ -12,8 +12,8 @@ use super::applied::{Judge, Seen};
 
 #[derive(Default)]
 pub struct Dropped {
-    /// Copies that were found to be complete, by the migration that made them.
-    compared: BTreeSet<(ShardId, Epoch)>,
+    /// The migrations whose copies were found to be complete. Of a split the copy is of another shard than the source's.
+    compared: BTreeSet<Epoch>,
     /// The epochs in which migrations were decided.
     committed: BTreeMap<Epoch, Epoch>,
     /// The latest epoch of all.
@@ -37,12 +37,16 @@ impl Judge for Dropped {
                 match migrate.step {
                     // Rows with a seal are the last ones, and the destination has compared them all.
                     Step::Import(ref import) if import.seal.is_some() && taken(Standing::Verified) => {
-                        self.compared.insert((*shard, id));
+                        self.compared.insert(id);
                         Ok(())
                     }
-                    Step::Collect { epoch } if taken(Standing::Gone) => {
+                    // A source that was split serves on, without what crossed.
+                    Step::Collect { epoch, until }
+                        if taken(if until == 0 { Standing::Gone } else { Standing::Serving })
+                            && (until == 0 || part.until == until) =>
+                    {
                         let dropped = format!("order {order} dropped shard {shard}, migration {id},");
-                        if !self.compared.contains(&(*shard, id)) {
+                        if !self.compared.contains(&id) {
                             return Err(format!("{dropped} before the copy was compared"));
                         }
                         // A source that was away names the epoch by which it learnt of it.

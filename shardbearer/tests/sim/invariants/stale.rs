@@ -56,7 +56,9 @@ impl Stale {
 
     fn drives(&mut self, position: LogPos, change: &MigrationChange) -> Result<(), String> {
         let id = match change {
-            MigrationChange::Plan { .. } | MigrationChange::Undo { .. } => return Ok(()),
+            MigrationChange::Plan { .. } | MigrationChange::Split { .. } | MigrationChange::Undo { .. } => {
+                return Ok(());
+            }
             MigrationChange::Pause { id, .. }
             | MigrationChange::Cancel { id }
             | MigrationChange::Copy { id }

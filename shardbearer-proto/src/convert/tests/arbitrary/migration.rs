@@ -5,7 +5,7 @@ use proptest::option;
 use proptest::prelude::*;
 use shardbearer_core::ids::Epoch;
 use shardbearer_core::kv::{Import, Migrate, Migrated, MovedRow, Part, Progress, Seal, Standing, Step};
-use shardbearer_core::migration::{Migration, MigrationChange, Phase, Report};
+use shardbearer_core::migration::{Migration, MigrationChange, Phase, Report, Split};
 
 use super::rebalancing::reason;
 use super::{bytes, text};
@@ -27,8 +27,8 @@ fn rows() -> impl Strategy<Value = Vec<MovedRow>> {
 }
 
 fn seal() -> impl Strategy<Value = Seal> {
-    (any::<[u64; 6]>(), any::<bool>()).prop_map(
-        |([revision, time_ms, rows, bytes, digest, sessions], forgot)| Seal {
+    (any::<[u64; 6]>(), any::<bool>(), slot()).prop_map(
+        |([revision, time_ms, rows, bytes, digest, sessions], forgot, until)| Seal {
             revision,
             time_ms,
             forgot,
@@ -36,20 +36,25 @@ fn seal() -> impl Strategy<Value = Seal> {
             bytes,
             digest,
             sessions,
+            until,
         },
     )
+}
+
+pub(in super::super) fn slot() -> impl Strategy<Value = u16> {
+    0..=16_384_u16
 }
 
 pub(in super::super) fn migrate() -> impl Strategy<Value = Migrate> {
     let import = (progress(), progress(), any::<u64>(), rows(), option::of(seal()));
     let step = prop_oneof![
-        Just(Step::Watch),
+        slot().prop_map(|at| Step::Watch { at }),
         (bytes(), any::<u64>()).prop_map(|(after, bytes)| Step::Image { after, bytes }),
         (any::<u64>(), any::<u64>()).prop_map(|(after, bytes)| Step::Changes { after, bytes }),
         any::<u64>().prop_map(|through| Step::Forget { through }),
         Just(Step::Freeze),
         Just(Step::Release),
-        epoch().prop_map(|epoch| Step::Collect { epoch }),
+        (epoch(), slot()).prop_map(|(epoch, until)| Step::Collect { epoch, until }),
         Just(Step::Begin),
         import.prop_map(|(from, to, seen, rows, seal)| {
             Step::Import(Box::new(Import { from, to, seen, rows, seal }))
@@ -70,8 +75,8 @@ fn part() -> impl Strategy<Value = Part> {
         Just(Standing::Verified),
         Just(Standing::Gone),
     ];
-    (standing, any::<[u64; 4]>(), progress(), any::<bool>()).prop_map(
-        |(standing, [migration, rows, bytes, noted], progress, more)| Part {
+    (standing, any::<[u64; 4]>(), progress(), any::<[bool; 2]>(), slot(), slot()).prop_map(
+        |(standing, [migration, rows, bytes, noted], progress, [more, pruning], at, until)| Part {
             standing,
             migration: Epoch(migration),
             rows,
@@ -79,6 +84,9 @@ fn part() -> impl Strategy<Value = Part> {
             noted,
             progress,
             more,
+            at,
+            until,
+            pruning,
         },
     )
 }
@@ -87,11 +95,8 @@ pub(in super::super) fn migrated() -> impl Strategy<Value = Migrated> {
     prop_oneof![
         part().prop_map(Migrated::Part),
         (seal(), seal()).prop_map(|(here, wanted)| Migrated::Differs { here, wanted }),
-        (rows(), any::<bool>(), any::<u64>()).prop_map(|(rows, complete, seen)| Migrated::Image {
-            rows,
-            complete,
-            seen
-        }),
+        (rows(), bytes(), any::<bool>(), any::<u64>())
+            .prop_map(|(rows, through, complete, seen)| Migrated::Image { rows, through, complete, seen }),
         (rows(), any::<u64>(), any::<u64>(), any::<bool>(), option::of(seal())).prop_map(
             |(rows, through, seen, lost, seal)| Migrated::Changes { rows, through, seen, lost, seal }
         ),
@@ -112,10 +117,15 @@ fn report() -> impl Strategy<Value = Report> {
     )
 }
 
+fn split() -> impl Strategy<Value = Split> {
+    (any::<u64>(), slot()).prop_map(|(parent, at)| Split { parent: parent.into(), at })
+}
+
 pub(in super::super) fn change() -> impl Strategy<Value = MigrationChange> {
     prop_oneof![
         (any::<u64>(), any::<u64>())
             .prop_map(|(shard, to)| MigrationChange::Plan { shard: shard.into(), to: to.into() }),
+        (split(), any::<u64>()).prop_map(|(split, to)| MigrationChange::Split { split, to: to.into() }),
         epoch().prop_map(|id| MigrationChange::Undo { id }),
         (epoch(), any::<bool>()).prop_map(|(id, paused)| MigrationChange::Pause { id, paused }),
         epoch().prop_map(|id| MigrationChange::Cancel { id }),
@@ -140,12 +150,15 @@ pub(in super::super) fn migration() -> impl Strategy<Value = Migration> {
         Just(Phase::Returned),
     ];
     let texts = [text(), text(), text(), text()];
-    (any::<[u64; 8]>(), phase, any::<[bool; 3]>(), texts, report(), reason()).prop_map(
-        |(numbers, phase, [paused, released, discarded], [who, why, called_off, effect], report, reason)| {
+    let outcome = (report(), reason(), option::of(split()));
+    (any::<[u64; 8]>(), phase, any::<[bool; 3]>(), texts, outcome).prop_map(
+        |(numbers, phase, [paused, released, discarded], [who, why, called_off, effect], outcome)| {
+            let (report, reason, split) = outcome;
             let [id, shard, from, to, started_ms, changed_ms, ended, version] = numbers;
             Migration {
                 id: Epoch(id),
                 shard: shard.into(),
+                split,
                 from: from.into(),
                 to: to.into(),
                 phase,

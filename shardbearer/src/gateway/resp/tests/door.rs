@@ -61,10 +61,7 @@ impl TestDoor {
         };
         for table in &topology().tables {
             for shard in &table.shards {
-                door.apply(
-                    shard.order,
-                    Item { shard: shard.id, id: None, command: Command::Adopt { epoch: 1 } },
-                );
+                door.apply(shard.order, Item::of(shard.id, Command::Adopt { epoch: 1 }));
             }
         }
         door
@@ -123,11 +120,11 @@ impl TestDoor {
         }
         loop {
             let (view, wall_ms) = (self.engine.view(), self.world.wall_ms());
-            match query(view.as_ref(), order, item.shard, &item.command, wall_ms).expect("memory") {
+            match query(view.as_ref(), order, &item, wall_ms).expect("memory") {
                 QueryOutcome::Reply(reply) => return reply,
                 QueryOutcome::NeedsSweep => {
                     let sweep = Command::Sweep { limit: 1_000 };
-                    self.apply(order, Item { shard: item.shard, id: None, command: sweep });
+                    self.apply(order, Item::of(item.shard, sweep));
                 }
             }
         }
@@ -146,14 +143,14 @@ impl Door for TestDoor {
             client_may_send(&call.command, limits::VALUE_BYTES_MAX).map_err(Refused::Invalid)?;
             let no_key = || Refused::Invalid("no key".into());
             let shard = match call.target {
-                Target::Shard(shard) => shard,
+                Target::Shard(extent) => extent.shard,
                 Target::Key | Target::Table => {
                     let key = call.command.key().ok_or_else(no_key)?;
                     self.locate(&request.table, key).ok_or_else(no_key)?.0
                 }
             };
             let order = self.topology().tables[0].shards[shard.0 as usize - 1].order;
-            Ok(self.call(Item { shard, id: None, command: call.command }, order))
+            Ok(self.call(Item::of(shard, call.command), order))
         };
         let results: Vec<CallResult> = request.calls.into_iter().map(answer).collect();
         let bytes: usize = results.iter().map(bytes).sum();
