@@ -66,6 +66,10 @@ impl DataDoor {
 
     /// Carries out calls of which each concerns one shard, or what has become of it.
     async fn single(&self, table: &str, calls: Vec<Call>, deadline: Duration) -> Vec<CallResult> {
+        if !calls.iter().any(|call| matches!(call.target, Target::Shard(_))) {
+            // As nearly always.
+            return self.attempt(table, calls, deadline).await;
+        }
         let whole = |call: &Call| match call.target {
             Target::Shard(extent) if is_of_whole(&call.command) => Some((extent, call.command.clone())),
             Target::Shard(_) | Target::Key | Target::Table => None,

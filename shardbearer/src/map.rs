@@ -190,4 +190,32 @@ mod tests {
         }
         assert_eq!(map.epoch(), Epoch(3_002));
     }
+
+    #[test]
+    fn a_shard_that_was_split_is_found_in_its_parts() {
+        let shard = |id, order| Shard { id: ShardId(id), order: OrderId(order) };
+        let of = |scheme: &str, shards| {
+            let table = Table { name: "default".into(), scheme: scheme.into(), shards, ..Table::default() };
+            Topology { tables: vec![table], ..Topology::default() }
+        };
+        let extent = |id, until| Extent { shard: ShardId(id), until };
+        let map = Map::new(of("slots:16384/2", vec![shard(1, 2), shard(2, 3)])).expect("known");
+        let known = map.extent(ShardId(1)).expect("there");
+        assert_eq!((known, map.extents(known)), (extent(1, 8_192), vec![known]));
+        // "k" has slot 7629, "hello" 866.
+        assert_eq!(map.relocate(ShardId(1), b"k"), Some(ShardId(1)));
+
+        let cut = vec![shard(1, 2), shard(4, 2), shard(3, 3), shard(2, 3)];
+        let topology = Topology { epoch: Epoch(2), ..of("slots:16384/2+900+4096", cut) };
+        assert_eq!(extents_of(&topology.tables[0])[1..3], [extent(4, 4_096), extent(3, 8_192)]);
+        assert_eq!(map.advance(topology), Ok(true));
+        assert_eq!(map.relocate(ShardId(1), b"k"), Some(ShardId(3)));
+        assert_eq!(map.relocate(ShardId(1), b"hello"), Some(ShardId(1)));
+        assert_eq!(map.relocate(ShardId(9), b"k"), None);
+        assert_eq!(map.extents(known), [extent(1, 900), extent(4, 4_096), extent(3, 8_192)]);
+        assert_eq!(map.extents(extent(4, 8_192)), [extent(4, 4_096), extent(3, 8_192)]);
+        assert_eq!(map.extents(extent(1, 900)), [extent(1, 900)]);
+        assert_eq!((map.extent(ShardId(1)), map.owner(ShardId(4))), (Some(extent(1, 900)), Some(OrderId(2))));
+        assert_eq!(map.extents(extent(9, 5)), [extent(9, 5)], "there is none");
+    }
 }

@@ -192,7 +192,9 @@ impl Router {
     /// Has a local order carry items out. Those of a shard that it has stopped serving never get into its log: they would
     /// be refused there, after everybody had waited for them.
     async fn carry_out(&self, local: &Order, items: Vec<Item>, left: Duration) -> Vec<CallResult> {
-        let leaving = self.migrations.detour().filter(|detour| detour.from == local.id());
+        let gives =
+            |detour: &Detour| detour.from == local.id() && !(detour.split.is_some() && detour.collected);
+        let leaving = self.migrations.detour().filter(gives);
         let stopped = |item: &Item| {
             leaving.is_some_and(|detour| detour.source() == item.shard)
                 && !matches!(item.command, Command::Migrate(_))

@@ -55,6 +55,11 @@ pub fn revert(
             false => format!("order {id} is gone with its number; `order create` makes another"),
         });
     }
+    if differences.iter().any(|difference| (difference.kind, difference.part) == ("table", "scheme")) {
+        return impossible(
+            "it split a shard, and shards are not merged; `shard move` takes the new one anywhere",
+        );
+    }
     let difference = match differences.as_slice() {
         [] => {
             return Err(format!(

@@ -108,6 +108,9 @@ fn what_cannot_be_reverted_is_refused_with_what_can() {
     let mut more = one.clone();
     more.radiants.push(Radiant { id: 4.into(), name: "r4".into(), ..Radiant::default() });
     assert!(refusal(&record(4), &one, &more, &more).contains("`radiant leave`"));
+    let mut divided = topology(&[2, 3]);
+    divided.tables[0].scheme = "slots, cut".into();
+    assert!(refusal(&record(4), &one, &divided, &divided).contains("shards are not merged"));
     let mut seats = one.clone();
     seats.orders[1].members = vec![1.into()];
     assert!(refusal(&record(4), &one, &seats, &seats).contains("scherald"));

@@ -54,6 +54,7 @@ impl Known {
             from: record.from,
             to: record.to,
             since: record.ended,
+            collected: record.phase == Phase::Collected,
         })
     }
 }

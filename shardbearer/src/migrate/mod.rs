@@ -235,6 +235,8 @@ pub struct Detour {
     pub to: OrderId,
     /// The epoch that says that it is there; none if it is not decided.
     pub since: Epoch,
+    /// Whether the source has dropped what it gave. One that was split serves on.
+    pub collected: bool,
 }
 
 impl Detour {

@@ -13,6 +13,10 @@ fn slots_keep_the_laws_of_schemes() {
         let slots = Slots::new(shards).expect("within bounds");
         let parse = |words: &str| Slots::parse(words).map(|slots| Box::new(slots) as Box<dyn ShardingScheme>);
         scheme::check(&scheme::Subject { scheme: &slots, parse: &parse, even: true });
+        // What is cut anywhere is as good, but not as even.
+        let cuts = [1, 99, 100, 8_193, 16_383].into_iter();
+        let cut = cuts.fold(slots, |slots, at| slots.cut(at).unwrap_or(slots));
+        scheme::check(&scheme::Subject { scheme: &cut, parse: &parse, even: false });
     }
 }
 

@@ -2,6 +2,7 @@
 //! scenarios, and a driver on the clock (`timed`, `paced`). All drive the real machines of two orders and of the control order, over rows in memory.
 
 mod bounds;
+mod divided;
 mod doubles;
 mod explore;
 mod model;

@@ -6,7 +6,6 @@ use std::hash::{Hash, Hasher};
 
 use shardbearer_core::kv::Standing;
 use shardbearer_core::migration::Phase;
-use shardbearer_core::storage::Space;
 
 use super::bounds::Bounds;
 use super::doubles::{Double, broken};
@@ -202,21 +201,6 @@ impl State {
         }
     }
 
-    /// The same at a source that has the sum of what crosses as it was before.
-    pub(super) fn write_unweighed(&mut self, number: u64) {
-        let row = crate::keys::shard_meta(SHARD);
-        let space = Space::Order(ORDERS[0]);
-        let meta = |state: &State| {
-            let row = &state.world.orders[0].0[&space][&row];
-            crate::keys::decode_meta(row).expect("its own")
-        };
-        let before = meta(self);
-        self.write(0, number).expect("the source serves");
-        let meta = crate::keys::ShardMeta { cut: before.cut, ..meta(self) };
-        let rows = self.world.orders[0].0.get_mut(&space).expect("there are some");
-        rows.insert(row, crate::keys::encode_meta(&meta));
-    }
-
     fn deliver(&mut self, message: Message) -> Result<(), String> {
         match message {
             Message::Step(order, step) => {
@@ -356,32 +340,6 @@ impl State {
         self.check_split()
     }
 
-    /// What is split serves all that stays, and says nothing of what does not.
-    fn check_split(&self) -> Result<(), String> {
-        let (world, part) = (&self.world, self.world.part(0));
-        if world.shards[0] == world.shards[1] || !part.standing.serves() {
-            return Ok(());
-        }
-        if world.get(0, STAYS).as_deref() != Some(b"1") {
-            return Err(format!("{STAYS} is not there any more"));
-        }
-        let rows = if part.until == 0 { 3 } else { 1 };
-        let counted = world.ask(0, part.until, Command::Count);
-        let Reply::Page { rows: page, .. } = world.ask(0, part.until, Command::Scan(Default::default()))
-        else {
-            return Err("a page is no page".into());
-        };
-        if !matches!(counted, Reply::Count { rows: found, .. } if found == rows) || page.len() as u64 != rows
-        {
-            return Err(format!("{rows} rows are counted as {counted:?}, and {} are scanned", page.len()));
-        }
-        let whole = world.ask(0, 16_384, Command::Count);
-        match (part.until, &whole) {
-            (0, Reply::Count { .. }) | (1.., Reply::Refused(_)) => Ok(()),
-            _ => Err(format!("taken for the whole, it answers {whole:?}")),
-        }
-    }
-
     /// Nothing is lost any more and everybody acts.
     pub(super) fn finish(&self, double: Option<Double>) -> State {
         let mut state = self.clone();
@@ -416,24 +374,6 @@ impl State {
         match order == ORDERS[owner] && state.world.part(owner).standing.serves() {
             true => Ok(record.phase),
             false => Err(format!("{:?}, but order {} does not serve", record.phase, ORDERS[owner])),
-        }
-    }
-
-    fn ends_split(&self, divided: bool) -> Result<(), String> {
-        let [here, there] = [0, 1].map(|order| self.world.part(order));
-        let shards = self.world.topology().tables[0].shards.len();
-        let keys = ["k", CROSSES_TOO];
-        let left = keys.into_iter().find(|key| self.world.holds(usize::from(!divided), key));
-        if let Some(key) = left {
-            return Err(format!("it left {key} behind"));
-        }
-        let clean = here.at == 0 && !here.pruning && here.standing == Standing::Serving;
-        let ends = here.until == if divided { split().at } else { 0 };
-        let serves = keys.into_iter().all(|key| self.world.serves(usize::from(divided), key));
-        let gone = divided || matches!(there.standing, Standing::Gone | Standing::Absent);
-        match clean && ends && serves && gone && shards == 1 + usize::from(divided) {
-            true => Ok(()),
-            false => Err(format!("divided {divided}, but {here:?} and {there:?}, {shards} shards")),
         }
     }
 }
