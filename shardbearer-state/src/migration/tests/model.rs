@@ -351,7 +351,10 @@ impl State {
                 break;
             }
         }
-        (0..2).for_each(|order| state.clear_up(order, double));
+        // As often as it takes: rows are dropped one at a time.
+        for order in [0, 1].repeat(8) {
+            state.clear_up(order, double);
+        }
         state
     }
 

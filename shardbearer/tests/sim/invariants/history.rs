@@ -85,7 +85,11 @@ impl History {
         changed.dedup_by_key(|difference| (difference.kind, difference.id));
         // Who gets a first seat or loses the last one takes another part with it.
         let orders = changed.iter().filter(|difference| difference.kind == "order").count();
+        // A shard comes with the cut at which it begins.
+        let split = matches!(&changed[..], [table, shard] if (table.kind, table.part) == ("table", "scheme")
+            && shard.kind == "shard" && shard.before.is_empty());
         let one = changed.len() <= 1
+            || split
             || (orders == 1 && changed.iter().all(|one| ["order", "radiant"].contains(&one.kind)));
         if !one {
             return Err(format!("epoch {epoch} ({what}) changed more than one thing: {changed:?}"));
