@@ -95,3 +95,45 @@ impl OneOwner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use shardbearer_core::kv::{Migrate, Part, Standing};
+    use shardbearer_core::log::LogPos;
+
+    use super::*;
+
+    /// Steps of a split of shard 1 in order 2: shard 9 becomes order 3's, from slot 100 on.
+    fn judged(judge: &mut OneOwner, index: u64, order: u64, step: Step, until: u16) -> Result<(), String> {
+        let position = LogPos { term: 1, index };
+        let at = Place { order: OrderId(order), position, item: 0 };
+        let migration = Epoch(5);
+        let part = Part { standing: Standing::Serving, migration, until, ..Part::default() };
+        let shard = ShardId(if order == 2 { 1 } else { 9 });
+        let migrate = Migrate { migration, step };
+        judge.judge(&Seen::Step { at, shard, migrate, reply: Migrated::Part(part) })
+    }
+
+    #[test]
+    fn a_parent_that_serves_what_it_gave_is_named() {
+        let watch = Step::Watch { at: 100 };
+        let activate = Step::Activate { epoch: Epoch(6) };
+        let collect = Step::Collect { epoch: Epoch(6), until: 100 };
+        for (until, fine) in [(100, true), (99, true), (101, false), (0, false)] {
+            // The parent ends first, as it may; or has yet to, and does not.
+            let mut judge = OneOwner::default();
+            judged(&mut judge, 1, 2, watch.clone(), 0).expect("it serves all, and may");
+            judged(&mut judge, 2, 2, collect.clone(), until).expect("nobody else serves");
+            assert_eq!(judged(&mut judge, 1, 3, activate.clone(), 0).is_ok(), fine, "up to {until}");
+            let mut judge = OneOwner::default();
+            judged(&mut judge, 1, 2, watch.clone(), 0).expect("it serves all, and may");
+            let frozen = Part { standing: Standing::Frozen, ..Part::default() };
+            let at = Place { order: OrderId(2), position: LogPos { term: 1, index: 2 }, item: 0 };
+            let migrate = Migrate { migration: Epoch(5), step: Step::Freeze };
+            let reply = Migrated::Part(frozen);
+            judge.judge(&Seen::Step { at, shard: ShardId(1), migrate, reply }).expect("nobody serves");
+            judged(&mut judge, 1, 3, activate.clone(), 0).expect("the parent has stopped");
+            assert_eq!(judged(&mut judge, 3, 2, collect.clone(), until).is_ok(), fine, "up to {until}");
+        }
+    }
+}
