@@ -170,7 +170,8 @@ const DOUBLES: &[Double] = &[
         profile: "calm",
         operated: true,
         on: &[("openraft", 0..10)],
-        words: &["while order"],
+        // Of a shard that moves, and of one that is split.
+        words: &["while order", "on it is another's"],
     },
     Double {
         name: "founders that are said to agree without having been asked",
