@@ -23,6 +23,8 @@ pub struct Migration {
     pub shard: ShardId,
     /// Of a split: what it is split off.
     pub split: Option<Split>,
+    /// Of a split: the slot before which the parent ended when it was planned, which is the new shard's end; 0 of a move.
+    pub until: u16,
     /// The order that gives it.
     pub from: OrderId,
     /// The order that takes it, and whose herald drives. Of a split it may be the same.

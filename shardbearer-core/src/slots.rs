@@ -66,6 +66,11 @@ impl Slots {
         self.first(shard + 1).min(SLOTS) as u16
     }
 
+    /// Whether a shard was split at a slot.
+    pub fn is_cut(&self, slot: u16) -> bool {
+        self.cuts.binary_search(&slot).is_ok()
+    }
+
     /// The even slice that holds a slot.
     fn slice_of(&self, slot: usize) -> usize {
         // The inverse of `slice`: the last slice that begins at or before the slot.
@@ -218,6 +223,8 @@ mod tests {
             }
             assert_eq!(Slots::parse(&slots.describe()), Some(slots.clone()));
             assert_eq!(slots.cut(cut), None, "it is cut there already");
+            assert_eq!((before.is_cut(cut), slots.is_cut(cut)), (false, true));
+            assert!(!slots.is_cut(0) && !slots.is_cut(5_461) && !slots.is_cut(16_384), "founded so");
         }
         assert_eq!(slots.describe(), "slots:16384/3+1+99+100+5462+9000+16383");
         for no_cut in [0, 5_461, 10_922, 16_384, u16::MAX] {

@@ -6,6 +6,8 @@
 //! only under its request id.
 
 mod journey;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -88,12 +90,14 @@ impl Router {
     /// One attempt for everything that has no final result. Returns whether anything is to be tried again.
     async fn round(&self, journeys: &mut [Journey], left: Duration) -> bool {
         let mut groups: Vec<(OrderId, Vec<usize>)> = Vec::new();
-        let detour = self.migrations.detour();
+        let (detour, epoch) = (self.migrations.detour(), self.map.epoch());
         for (index, journey) in journeys.iter_mut().enumerate() {
             if journey.is_over() {
                 continue;
             }
-            if journey.astray > 0 {
+            // By a newer configuration another shard may have its keys, also if nobody has said so.
+            let found = journey.found.replace(epoch);
+            if journey.astray > 0 || found.is_some_and(|found| found != epoch) {
                 self.find_anew(journey);
                 if journey.is_over() {
                     continue;
@@ -137,7 +141,8 @@ impl Router {
         keep_order(journeys)
     }
 
-    /// Looks for the shard of an item that was led astray once more: it may have been split since.
+    /// Looks once more for the shard of an item that was led astray, or found by an older configuration: it may have been split
+    /// since.
     fn find_anew(&self, journey: &mut Journey) {
         let item = &journey.item;
         let locate = |key: &Bytes| self.map.relocate(item.shard, key);
@@ -151,7 +156,7 @@ impl Router {
                 journey.relocate(&shards);
             }
             // Whoever asked for the whole has to ask for its parts.
-            (_, None) if item.until != 0 => {
+            (_, None) if item.until != 0 && journey.astray > 0 => {
                 let extent = self.map.extent(item.shard);
                 journey.outdated = extent.is_some_and(|extent| extent.until != item.until);
             }
@@ -335,51 +340,4 @@ pub(crate) fn results_to_bytes(results: &[CallResult]) -> Bytes {
 pub(crate) fn results_from_bytes(bytes: Bytes) -> Option<Vec<CallResult>> {
     let response = pb::ForwardResponse::decode(bytes).ok()?;
     response.results.into_iter().map(|result| convert::result_from_wire(result).ok()).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use shardbearer_core::ids::SessionId;
-    use shardbearer_core::kv::{Command, RequestId};
-
-    use super::*;
-
-    fn journey(shard: u64, result: CallResult) -> Journey {
-        let id = RequestId { session: SessionId(1), number: 1, unanswered_from: 1, retry: false };
-        let command = Command::Append { key: "k".into(), value: "v".into() };
-        let mut journey = Journey::new(Item { shard: ShardId(shard), id: Some(id), until: 0, command });
-        journey.advance(result);
-        journey
-    }
-
-    fn full() -> CallResult {
-        Ok(Reply::Refused(Refusal::SessionsFull))
-    }
-
-    fn done() -> CallResult {
-        Ok(Reply::Length { length: 1, revision: 1 })
-    }
-
-    #[test]
-    fn what_was_overtaken_on_its_shard_is_refused_instead_of_coming_late() {
-        let mut journeys =
-            vec![journey(1, full()), journey(2, full()), journey(1, done()), journey(1, full())];
-        assert!(keep_order(&mut journeys), "the others are tried again");
-        let over: Vec<bool> = journeys.iter().map(Journey::is_over).collect();
-        assert_eq!(over, [true, false, true, false]);
-        let refused = journeys.remove(0).arrive();
-        assert!(matches!(refused, Err(RequestError::Refused(Refused::Busy(_)))), "{refused:?}");
-    }
-
-    #[test]
-    fn while_nothing_is_done_all_of_a_shard_are_tried_again() {
-        let lost = || Err(RequestError::Unknown("lost".into()));
-        let mut journeys = vec![journey(1, full()), journey(1, full()), journey(2, done())];
-        assert!(keep_order(&mut journeys));
-        assert!(!journeys[0].is_over() && !journeys[1].is_over());
-        // What may have been applied may have been so before the first.
-        let mut journeys = vec![journey(1, full()), journey(1, lost())];
-        assert!(keep_order(&mut journeys));
-        assert!(journeys[0].is_over() && !journeys[1].is_over());
-    }
 }

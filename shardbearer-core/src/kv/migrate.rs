@@ -144,7 +144,9 @@ pub struct Seal {
     pub digest: u64,
     /// Of the sessions.
     pub sessions: u64,
-    /// The slot before which the shard ends, if it was split since it is in the configuration; 0 if not.
+    /// The slot at which the shard begins, if it is one that came of a split; 0: where it was founded.
+    pub from: u16,
+    /// The slot before which the shard ends, if it or what it came of was split behind it; 0: where that was founded.
     pub until: u16,
 }
 
@@ -199,7 +201,9 @@ pub struct Part {
     pub progress: Progress,
     /// Of a source that is being split: from which slot on rows cross; 0 of any other. Rows and bytes are those that cross.
     pub at: u16,
-    /// The slot before which it ends, if it was split; 0 if not.
+    /// The slot at which it begins, if it came of a split; 0 if not.
+    pub from: u16,
+    /// The slot before which it ends, if it or what it came of was split; 0 if not.
     pub until: u16,
     /// Whether rows behind that are yet to be dropped.
     pub pruning: bool,

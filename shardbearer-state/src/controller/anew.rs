@@ -57,6 +57,7 @@ pub(super) fn begin(
     {
         let row = stored::migration::encode(told);
         work.put(SPACE, keys::moved(told.shard, told.id), row.clone());
+        work.put(SPACE, keys::moved(told.source(), told.id), row.clone());
         work.put(SPACE, keys::migration(), row);
     }
     Decision::Make { topology: topology.into(), what, radiant: RadiantId::NONE }

@@ -167,6 +167,10 @@ fn migrate(
     let asked = moves::Asked { who: &command.who, why: &command.why, at_ms: command.at_ms };
     let outcome = match change {
         MigrationChange::Undo { id } => undo::decide(present, last, *id, &asked, work),
+        MigrationChange::Split { split, to } => {
+            let is_in_history = |shard| !work.scan(SPACE, &keys::moves_of(shard), 1).is_empty();
+            split::plan(present, last, *split, *to, &asked, is_in_history)
+        }
         change => moves::decide(present, last, change, &asked),
     };
     carry_out(now, outcome, work)

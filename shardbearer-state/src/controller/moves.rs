@@ -30,7 +30,7 @@ pub(super) struct Asked<'a> {
     pub at_ms: u64,
 }
 
-/// Decides on a change; on what is undone, see [`super::undo`].
+/// Decides on a change; on what is undone, see [`super::undo`], on what is split, [`split::plan`].
 pub(super) fn decide(
     topology: Topology,
     last: Option<Migration>,
@@ -41,7 +41,8 @@ pub(super) fn decide(
         MigrationChange::Plan { shard, to } => {
             return plan(topology, last, *shard, *to, &Reason::default(), asked);
         }
-        MigrationChange::Split { split, to } => return split::plan(topology, last, *split, *to, asked),
+        // With the history at hand, see `split::plan`.
+        MigrationChange::Split { .. } => return Outcome::Refuse("a split is decided elsewhere".into()),
         MigrationChange::Pause { id, .. }
         | MigrationChange::Undo { id }
         | MigrationChange::Cancel { id }

@@ -9,13 +9,14 @@ use shardbearer_core::topology::{Shard, Table, Topology};
 
 use super::moves::{Asked, Outcome, next, under_way};
 
-/// Begins a split. The first slot of the new shard is named by whoever asks: so asking again does not split what came of it.
+/// Begins a split; `is_in_history`: whether a shard was ever on its way. The first slot of the new shard is named by whoever asks: so asking again does not split what came of it.
 pub(super) fn plan(
     mut topology: Topology,
     last: Option<Migration>,
     split: Split,
     to: OrderId,
     asked: &Asked<'_>,
+    mut is_in_history: impl FnMut(ShardId) -> bool,
 ) -> Outcome {
     let Split { parent, at } = split;
     if let Some(last) = &last {
@@ -64,15 +65,24 @@ pub(super) fn plan(
     }
     let highest = topology.tables.iter().flat_map(|table| &table.shards).map(|shard| shard.id.0).max();
     // One whose split was called off has not been a shard, but the orders may still have a record of it.
-    let used = last.map_or(0, |last| last.shard.0).max(highest.unwrap_or(0));
-    let Some(shard) = used.checked_add(1).map(ShardId) else {
-        return Outcome::Refuse("the highest shard id is in use, so that there is none for another".into());
+    let mut used = last.map_or(0, |last| last.shard.0).max(highest.unwrap_or(0));
+    let shard = loop {
+        let Some(next) = used.checked_add(1) else {
+            return Outcome::Refuse(
+                "the highest shard id is in use, so that there is none for another".into(),
+            );
+        };
+        if !is_in_history(ShardId(next)) {
+            break ShardId(next);
+        }
+        used = next;
     };
     let id = next(&mut topology);
     let migration = Migration {
         id,
         shard,
         split: Some(split),
+        until: slots.end_of(position),
         from,
         to,
         who: asked.who.to_owned(),

@@ -93,6 +93,7 @@ pub fn encode_meta(meta: &ShardMeta) -> Bytes {
         out.put_u64(number);
     }
     if is_cut {
+        out.put_u16(cut.from);
         out.put_u16(cut.until);
         out.put_u16(cut.at);
         out.put_u8(match cut.stage {
@@ -111,7 +112,7 @@ pub fn encode_meta(meta: &ShardMeta) -> Bytes {
 const META_BYTES: usize = 4 + 10 * 8;
 
 /// Without the cursor.
-const CUT_BYTES: usize = 5 + 3 * 8;
+const CUT_BYTES: usize = 7 + 3 * 8;
 
 /// The inverse of [`encode_meta`].
 pub fn decode_meta(row: &[u8]) -> Option<ShardMeta> {
@@ -151,7 +152,7 @@ pub fn decode_meta(row: &[u8]) -> Option<ShardMeta> {
     if !is_cut {
         return Some(meta);
     }
-    let (until, at) = (row.get_u16(), row.get_u16());
+    let (from, until, at) = (row.get_u16(), row.get_u16(), row.get_u16());
     let stage = match row.get_u8() {
         0 => Stage::Whole,
         1 => Stage::Weighing,
@@ -161,7 +162,7 @@ pub fn decode_meta(row: &[u8]) -> Option<ShardMeta> {
         _ => return None,
     };
     let (rows, bytes, digest) = (row.get_u64(), row.get_u64(), row.get_u64());
-    let cut = Cut { until, at, stage, rows, bytes, digest, cursor: Bytes::copy_from_slice(row) };
+    let cut = Cut { from, until, at, stage, rows, bytes, digest, cursor: Bytes::copy_from_slice(row) };
     // One without a cut is written without it.
     (cut != Cut::default()).then_some(ShardMeta { cut, ..meta })
 }
@@ -193,8 +194,8 @@ mod tests {
         let stages = [Stage::Whole, Stage::Weighing, Stage::Weighed];
         let pruning = [true, false].map(|counted| Stage::Pruning { counted });
         for stage in stages.into_iter().chain(pruning) {
-            let (until, at, cursor) = (7, 9, Bytes::from_static(b"k"));
-            let cut = Cut { until, at, stage, rows: 1, bytes: 2, digest: 3, cursor };
+            let (from, until, at, cursor) = (5, 7, 9, Bytes::from_static(b"k"));
+            let cut = Cut { from, until, at, stage, rows: 1, bytes: 2, digest: 3, cursor };
             let meta = ShardMeta { cut, ..meta.clone() };
             assert_eq!(decode_meta(&encode_meta(&meta)), Some(meta));
         }

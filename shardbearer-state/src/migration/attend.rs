@@ -98,6 +98,8 @@ pub struct Owned {
     pub order: OrderId,
     /// The slot before which it ends; 0 if that cannot be told.
     pub until: u16,
+    /// Whether it ends there because it was split there, or what it came of was.
+    pub cut: bool,
 }
 
 /// What an order has still to do about a shard, of a migration that is over: it was gone when that ended. `last` is the last
@@ -107,12 +109,14 @@ pub struct Owned {
 /// Nothing can have become of the shard meanwhile: while an order stands so, it neither gives nor takes the shard in another
 /// migration, nor a part of it. So whoever owns it now has owned it since, and it ends where it has ended since.
 pub fn left_over(last: &Migration, part: &Part, here: OrderId, owned: Owned) -> Option<(Epoch, Step)> {
-    let Owned { shard, epoch, order: owner, until } = owned;
+    let Owned { shard, epoch, order: owner, until, cut } = owned;
     let earlier = part.migration < last.id;
     let over = earlier || part.migration == last.id && last.phase.is_over();
     let known = epoch >= last.id && epoch >= last.ended;
     let lost = known && last.from == here && last.phase == Phase::Collected && earlier;
-    let parent_of_last = last.split.filter(|split| split.parent == shard);
+    // Ends only ever come nearer, so who takes more than an epoch says is behind it, not ahead.
+    let free = last.phase.is_over() || last.source() != shard && last.shard != shard;
+    let takes_more = cut && (part.until == 0 || part.until > until);
     let (migration, step) = match part.standing {
         _ if !over => return None,
         Standing::Serving if part.pruning => {
@@ -121,8 +125,8 @@ pub fn left_over(last: &Migration, part: &Part, here: OrderId, owned: Owned) -> 
         Standing::Arriving | Standing::Verified if earlier || last.phase == Phase::Returned => {
             (part.migration, Step::Discard)
         }
-        // Of a split the owner says nothing, for that is the same either way.
-        Standing::Leaving | Standing::Frozen if part.at != 0 && known && until == part.at => {
+        // Of a split the owner says nothing, for that is the same either way. It may have been split further since.
+        Standing::Leaving | Standing::Frozen if part.at != 0 && known && cut && until <= part.at => {
             (part.migration, Step::Collect { epoch, until })
         }
         Standing::Leaving | Standing::Frozen if part.at != 0 && known && until != 0 => {
@@ -131,8 +135,8 @@ pub fn left_over(last: &Migration, part: &Part, here: OrderId, owned: Owned) -> 
         Standing::Leaving | Standing::Frozen if part.at != 0 => return None,
         Standing::Leaving | Standing::Frozen if known && owner == here => (part.migration, Step::Release),
         Standing::Leaving | Standing::Frozen if known => (part.migration, Step::Collect { epoch, until: 0 }),
-        // It lost the end of its log, and with it that it has given a part of the shard away, or all of it.
-        Standing::Serving if lost && parent_of_last.is_some_and(|split| split.at == until) => {
+        // It lost the end of its log, and with it that it has given a part of the shard away, in whichever migration; or all of it.
+        Standing::Serving if known && earlier && free && owner == here && takes_more => {
             (last.id, Step::Collect { epoch, until })
         }
         Standing::Serving if lost && owner != here => (last.id, Step::Collect { epoch, until: 0 }),

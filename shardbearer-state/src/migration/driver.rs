@@ -56,6 +56,10 @@ const FULL_FROZEN_MS_MAX: u64 = FROZEN_MS_MAX / 3;
 /// Between two steps in which the source drops rows that a split has taken from it: its clients come first.
 const PRUNE_PAUSE_MS: u64 = 4;
 
+/// Bytes as which a step counts in which the source weighs rows that are to cross: it reads far more, but nothing is
+/// written or sent.
+const WEIGHED_BYTES: u64 = 64 << 10;
+
 /// A source that has not dropped its copy so long after the destination began to serve is not waited for: other shards are to
 /// move. It does when it is back, because of [`left_over`](super::left_over).
 const COLLECT_MS_MAX: u64 = 3_000;
@@ -187,12 +191,13 @@ impl Driver {
                 None
             }
             Event::Control(result) => result.err(),
-            Event::Source(result) => result.map_or_else(Some, |answer| self.hear_source(answer)),
+            Event::Source(result) => result.map_or_else(Some, |answer| self.hear_source(now_ms, answer)),
             Event::Own(result) => result.map_or_else(Some, |answer| self.hear_own(now_ms, answer)),
             Event::Both(own, source) => {
                 // The rows that were read fit on those that were imported, and on nothing else.
                 let failure = own.map_or_else(Some, |answer| self.hear_own(now_ms, answer));
-                let failure = failure.or_else(|| source.map_or_else(Some, |answer| self.hear_source(answer)));
+                let failure =
+                    failure.or_else(|| source.map_or_else(Some, |answer| self.hear_source(now_ms, answer)));
                 self.ahead = self.rows.is_some();
                 failure
             }
@@ -286,11 +291,12 @@ impl Driver {
             self.looked = false;
             return if self.record.paused { Effect::Wait(PAUSED_MS) } else { Effect::Look };
         }
-        if !self.watched {
-            return Effect::Source(Step::Watch { at: self.record.at() });
-        }
         if self.owed_ms > 0 {
             return Effect::Wait(std::mem::take(&mut self.owed_ms));
+        }
+        if !self.watched {
+            self.chunk.since_ms = now_ms;
+            return Effect::Source(Step::Watch { at: self.record.at() });
         }
         if let Some(through) = self.forget {
             return Effect::Source(Step::Forget { through });

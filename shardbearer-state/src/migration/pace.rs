@@ -119,6 +119,11 @@ impl Pace {
         self.piece
     }
 
+    /// How long so many bytes take at this pace, in milliseconds.
+    pub fn takes_ms(&self, bytes: u64) -> u64 {
+        bytes.saturating_mul(1_000) / self.rate.max(1)
+    }
+
     /// Takes in how long a step took; returns how long to wait before the next, in milliseconds.
     pub fn passed(&mut self, bytes: u64, took_ms: u64) -> u64 {
         let size = (bytes.saturating_sub(1) / PIECE_MIN).checked_ilog2().map_or(0, |log| log as usize + 1);
@@ -136,7 +141,7 @@ impl Pace {
         } else if self.short >= SHORT_STEPS {
             self.resize(self.piece * 2);
         }
-        let wait_ms = (bytes.saturating_mul(1_000) / self.rate.max(1)).saturating_sub(took_ms);
+        let wait_ms = self.takes_ms(bytes).saturating_sub(took_ms);
         self.window_ms = self.window_ms.saturating_add(took_ms).saturating_add(wait_ms);
         if self.window_ms >= WINDOW_MS {
             self.window_ms = 0;

@@ -58,10 +58,20 @@ impl ShardMachine {
                 split::call_off(&mut meta.cut);
                 more = notes::forget(meta, space(order, shard, meta), u64::MAX - 1, work);
             }
-            // A source whose log was lost in part may have forgotten that it had stopped, or that anything moved.
-            (Step::Collect { epoch, until }, Standing::Serving | Standing::Leaving | Standing::Frozen)
+            // A source whose log was lost in part may have forgotten that it had stopped, or that anything moved. What is left
+            // of an earlier split is dropped first, since it is counted in another way.
+            (Step::Collect { epoch, until }, Standing::Serving)
                 if until != 0
-                    && (meta.migration < migration || present && meta.standing != Standing::Serving) =>
+                    && meta.migration < migration
+                    && meta.cut.stage == Stage::Whole
+                    && meta.cut.may_end(until) =>
+            {
+                (meta.epoch, meta.migration) = (epoch, migration);
+                split::end(meta, until);
+                more = true;
+            }
+            (Step::Collect { epoch, until }, Standing::Leaving | Standing::Frozen)
+                if until != 0 && meta.migration <= migration =>
             {
                 // Nothing is dropped yet: the source may be asked to serve on before the destination begins to.
                 (meta.standing, meta.epoch, meta.migration) = (Standing::Serving, epoch, migration);
@@ -152,6 +162,7 @@ fn take_in(
         bytes: meta.bytes,
         digest: meta.digest,
         sessions: sum(work.scan(space(order, shard, meta), &keys::sessions(), usize::MAX)),
+        from: wanted.from,
         until: wanted.until,
     };
     if here != wanted {
@@ -159,7 +170,7 @@ fn take_in(
     }
     meta.standing = Standing::Verified;
     (meta.revision, meta.time_ms, meta.forgot) = (wanted.revision, wanted.time_ms, wanted.forgot);
-    meta.cut.until = wanted.until;
+    (meta.cut.from, meta.cut.until) = (wanted.from, wanted.until);
     (None, given_up)
 }
 
@@ -193,6 +204,7 @@ fn part_of(meta: &ShardMeta, progress: Option<Progress>) -> Part {
         rows,
         bytes,
         at: cut.at,
+        from: cut.from,
         until: cut.until,
         pruning: matches!(cut.stage, Stage::Pruning { .. }),
         noted: meta.noted,
@@ -311,11 +323,11 @@ fn seal(view: &dyn View, space: Space, meta: &ShardMeta) -> Result<Seal, Storage
         sessions = sessions.wrapping_add(digest::of_row(&key, &value));
     }
     let cut = &meta.cut;
-    // The new shard of a split begins whole.
-    let (rows, bytes, digest, until) = match cut.at {
-        0 => (meta.rows, meta.bytes, meta.digest, cut.until),
-        _ => (cut.rows, cut.bytes, cut.digest, 0),
+    // The new shard of a split begins where the other one is to end, and ends where that has ended.
+    let (rows, bytes, digest, from) = match cut.at {
+        0 => (meta.rows, meta.bytes, meta.digest, cut.from),
+        at => (cut.rows, cut.bytes, cut.digest, at),
     };
     let ShardMeta { revision, time_ms, forgot, .. } = *meta;
-    Ok(Seal { revision, time_ms, forgot, rows, bytes, digest, sessions, until })
+    Ok(Seal { revision, time_ms, forgot, rows, bytes, digest, sessions, from, until: cut.until })
 }

@@ -77,6 +77,7 @@ impl ShardMachine {
             return Reply::Refused(Refusal::WrongOrder);
         };
         owned.meta.time_ms = owned.meta.time_ms.max(time_ms);
+        let fits = owned.meta.cut.fits_item(&item);
         if let Some(id) = item.id {
             match owned.sessions.admit(&id, &owned.meta) {
                 Verdict::New => {}
@@ -84,11 +85,13 @@ impl ShardMachine {
                 Verdict::Repeated(_) if full => return Reply::Refused(Refusal::SessionExpired),
                 Verdict::Repeated(reply) => return reply,
                 Verdict::Expired => return Reply::Refused(Refusal::SessionExpired),
-                Verdict::Full => return Reply::Refused(Refusal::SessionsFull),
+                // Whoever has to ask elsewhere need not wait for room here.
+                Verdict::Full if fits => return Reply::Refused(Refusal::SessionsFull),
+                Verdict::Full => {}
             }
         }
         // Only now: what was applied before the shard was split is answered as it was then.
-        if !owned.meta.cut.fits_item(&item) {
+        if !fits {
             return Reply::Refused(Refusal::WrongOrder);
         }
         let old = space(self.order, item.shard, &owned.meta);

@@ -42,13 +42,13 @@ pub(super) fn cleared(cut: &mut Cut) {
 
 /// Rows that are served from this slot on are to be another shard's: they are weighed from now on.
 pub(super) fn begin(cut: &mut Cut, at: u16) {
-    *cut = Cut { until: cut.until, at, stage: Stage::Weighing, ..Cut::default() };
+    *cut = Cut { at, stage: Stage::Weighing, ..cut.settled() };
 }
 
 /// They are not, after all.
 pub(super) fn call_off(cut: &mut Cut) {
     if !matches!(cut.stage, Stage::Pruning { .. }) {
-        *cut = Cut { until: cut.until, ..Cut::default() };
+        *cut = cut.settled();
     }
 }
 
@@ -82,7 +82,7 @@ pub(super) fn end(meta: &mut ShardMeta, until: u16) {
         meta.digest = meta.digest.wrapping_sub(cut.digest);
     }
     let until = if cut.until == 0 { until } else { cut.until.min(until) };
-    meta.cut = Cut { until, stage: Stage::Pruning { counted }, ..Cut::default() };
+    meta.cut = Cut { until, stage: Stage::Pruning { counted }, ..cut.settled() };
 }
 
 /// Drops some of what is behind the shard's end, and notes that nobody wants any more. Returns whether there is more.
@@ -102,7 +102,7 @@ pub(super) fn prune(meta: &mut ShardMeta, space: Space, work: &mut Workspace<'_>
         scope.meta.cut.cursor = row;
     }
     if !more {
-        meta.cut = Cut { until: meta.cut.until, ..Cut::default() };
+        meta.cut = meta.cut.settled();
     }
     more
 }

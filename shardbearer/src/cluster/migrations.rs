@@ -5,7 +5,7 @@ use std::time::Duration;
 use shardbearer_core::control::{Change, ControlCommand, ControlReply};
 use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::Epoch;
-use shardbearer_core::migration::{Migration, MigrationChange};
+use shardbearer_core::migration::{Migration, MigrationChange, Split};
 use shardbearer_proto::pb;
 use shardbearer_proto::pb::{control_request, control_response, move_request};
 use thiserror::Error;
@@ -89,15 +89,21 @@ pub(super) async fn operate(
         Kind::Resume(id) => MigrationChange::Pause { id: named(cluster, id).await?, paused: false },
         Kind::Cancel(id) => MigrationChange::Cancel { id: named(cluster, id).await? },
     };
-    let undone = if let MigrationChange::Undo { id } = &asked { Some(*id) } else { None };
+    // Without a name it might be the way back that is undone, or the next half that is split off.
+    let again = match &asked {
+        MigrationChange::Undo { id } => Some(format!("`shard undo {id}`")),
+        MigrationChange::Split { split: Split { parent, at }, to } => {
+            Some(format!("`shard split {parent} --at {at} --to {to}`"))
+        }
+        _ => None,
+    };
     let refused = match change(cluster, asked, who, why).await {
         Ok(_) => String::new(),
         Err(Failed::Refused(why)) => why,
         Err(Failed::Unanswered(error)) => {
-            return Err(match (error, undone) {
-                // Without the name it might be the way back that is undone.
-                (RequestError::Unknown(why), Some(id)) => {
-                    RequestError::Unknown(format!("{why}; `shard undo {id}` asks for the same again"))
+            return Err(match (error, again) {
+                (RequestError::Unknown(why), Some(again)) => {
+                    RequestError::Unknown(format!("{why}; {again} asks for the same again"))
                 }
                 (error, _) => error,
             });

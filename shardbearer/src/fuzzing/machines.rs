@@ -256,6 +256,7 @@ fn step(source: &mut Source<'_>) -> Step {
                 bytes: source.number(),
                 digest: source.number(),
                 sessions: source.number(),
+                from: slot(source),
             }),
         })),
     }

@@ -51,6 +51,7 @@ impl Known {
         possible.then_some(Detour {
             shard: record.shard,
             split: record.split,
+            until: record.until,
             from: record.from,
             to: record.to,
             since: record.ended,

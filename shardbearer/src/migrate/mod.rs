@@ -12,14 +12,16 @@
 mod drive;
 mod known;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::{Epoch, OrderId, ShardId};
 use shardbearer_core::kv::{Command, Item, Migrate, Migrated, Reply, Step};
 use shardbearer_core::migration::{Migration, Phase, Split};
-use shardbearer_core::slots::slot_of;
+use shardbearer_core::slots::{Slots, slot_of};
 use shardbearer_core::topology::Topology;
 use shardbearer_state::migration::{Attendant, Duty, Owned, left_over};
 use shardbearer_state::shard::{moving_shards, part};
@@ -27,7 +29,7 @@ use shardbearer_state::shard::{moving_shards, part};
 pub use self::known::Known;
 use crate::cluster::{Cluster, migrations};
 use crate::kv::CallResult;
-use crate::map::extents_of;
+use crate::map::{Extent, extents_of};
 use crate::order::Order;
 use crate::router::Router;
 
@@ -37,6 +39,10 @@ const ROUND: Duration = Duration::from_millis(200);
 /// How often led orders are looked through for what is left over when nothing changed: a step of a migration that is over
 /// may still have been in a log.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// So long what is left over is dropped in one go, in all orders together, save that each shard gets a step. The rest is
+/// for the next round: clients come first, and so do sources that are to be attended to.
+const CLEAR_UP: Duration = Duration::from_millis(20);
 
 /// For one step at either order.
 const STEP_DEADLINE: Duration = Duration::from_secs(2);
@@ -157,12 +163,17 @@ impl Looked {
 async fn clear_up(cluster: &Arc<Cluster>) -> bool {
     let Some(last) = cluster.migrations.last() else { return true };
     let topology = cluster.map.topology();
+    let ends = Ends::of(&topology);
+    let end_ns = cluster.world.monotonic_ns().saturating_add(CLEAR_UP.as_nanos() as u64);
     let mut clean = true;
     for order in led(cluster) {
         let found = moving_shards(order.view().as_ref(), order.id()).and_then(|mut shards| {
-            // One that forgot that it has given the shard away does not look as if that were moving.
-            if last.from == order.id() && !shards.contains(&last.source()) {
-                shards.push(last.source());
+            // One that forgot that it has given a shard away, or a part of one, does not look as if that were moving.
+            let given = (last.from == order.id()).then(|| last.source());
+            for shard in given.into_iter().chain(ends.cut_of(&topology, order.id())) {
+                if !shards.contains(&shard) {
+                    shards.push(shard);
+                }
             }
             let part_of = |shard| Ok((shard, part(order.view().as_ref(), order.id(), shard)?));
             shards.into_iter().map(part_of).collect::<Result<Vec<_>, _>>()
@@ -178,30 +189,51 @@ async fn clear_up(cluster: &Arc<Cluster>) -> bool {
         for (shard, part) in found {
             // One that was to be split off is no shard, and left over all the same.
             let owner = topology.owner_of(shard).unwrap_or_default();
-            let until = until(&topology, shard);
-            let owned = Owned { shard, epoch: topology.epoch, order: owner, until };
+            let (until, cut) = ends.of_shard(shard);
+            let owned = Owned { shard, epoch: topology.epoch, order: owner, until, cut };
             if let Some((migration, step)) = left_over(&last, &part, order.id(), owned) {
                 clean = false;
-                clear_away(&order, shard, migration, step).await;
+                clear_away(cluster, &order, item_of(shard, migration, step), end_ns).await;
             }
         }
     }
     clean
 }
 
-/// The slot before which a shard ends in a configuration; 0 if that cannot be told.
-fn until(topology: &Topology, shard: ShardId) -> u16 {
-    let extents = topology.tables.iter().flat_map(extents_of);
-    extents.into_iter().find(|extent| extent.shard == shard).map_or(0, |extent| extent.until)
+/// Where shards end by a configuration.
+struct Ends(BTreeMap<ShardId, (u16, bool)>);
+
+impl Ends {
+    fn of(topology: &Topology) -> Ends {
+        let ends = topology.tables.iter().flat_map(|table| {
+            let slots = Slots::parse(&table.scheme);
+            let is_cut = move |slot| slots.as_ref().is_some_and(|slots| slots.is_cut(slot));
+            let extents = extents_of(table).into_iter();
+            extents.map(move |Extent { shard, until }| (shard, (until, is_cut(until))))
+        });
+        Ends(ends.collect())
+    }
+
+    /// The slot before which a shard ends, and whether it was split there; 0 if that cannot be told.
+    fn of_shard(&self, shard: ShardId) -> (u16, bool) {
+        self.0.get(&shard).copied().unwrap_or_default()
+    }
+
+    /// The shards of an order that end where one was split.
+    fn cut_of(&self, topology: &Topology, order: OrderId) -> Vec<ShardId> {
+        let mut shards = topology.shards_of(order);
+        shards.retain(|shard| self.of_shard(*shard).1);
+        shards
+    }
 }
 
-/// Takes a step of a migration that is over, as often as it takes.
-async fn clear_away(order: &Order, shard: ShardId, migration: Epoch, step: Step) {
-    tracing::info!(order = %order.id(), %shard, %migration, ?step, "after a migration");
+/// Takes a step of a migration that is over, once at least, and then as often as it takes until that time (monotonic, ns).
+async fn clear_away(cluster: &Cluster, order: &Order, item: Item, end_ns: u64) {
+    let shard = item.shard;
+    tracing::debug!(order = %order.id(), %shard, command = ?item.command, "after a migration");
     loop {
-        let command = Command::Migrate(Migrate { migration, step: step.clone() });
-        match one(order.execute(vec![Item::of(shard, command)], STEP_DEADLINE).await) {
-            Ok(Migrated::Part(part)) if part.more => {}
+        match one(order.execute(vec![item.clone()], STEP_DEADLINE).await) {
+            Ok(Migrated::Part(part)) if part.more && cluster.world.monotonic_ns() < end_ns => {}
             Ok(_) => return,
             Err(error) => return tracing::debug!(order = %order.id(), %shard, %error, "not done yet"),
         }
@@ -210,7 +242,11 @@ async fn clear_away(order: &Order, shard: ShardId, migration: Epoch, step: Step)
 
 /// A step as an item of a shard of the migration.
 fn item(record: &Migration, shard: ShardId, step: Step) -> Item {
-    Item::of(shard, Command::Migrate(Migrate { migration: record.id, step }))
+    item_of(shard, record.id, step)
+}
+
+fn item_of(shard: ShardId, migration: Epoch, step: Step) -> Item {
+    Item::of(shard, Command::Migrate(Migrate { migration, step }))
 }
 
 /// The answer to the only item.
@@ -229,6 +265,8 @@ pub struct Detour {
     pub shard: ShardId,
     /// The one that it is split off, and where.
     pub split: Option<Split>,
+    /// Of a split: the slot before which that one ended; 0: not known.
+    pub until: u16,
     /// Where it is or was.
     pub from: OrderId,
     /// Where it will be or is.
@@ -245,9 +283,22 @@ impl Detour {
         self.split.map_or(self.shard, |split| split.parent)
     }
 
-    /// Whether the source's shard is asked for something that the detour leads to: of a split, for a key that crosses.
+    /// Whether the source's shard is asked for something that the detour leads to: of a split, for keys that all cross.
     pub fn concerns(&self, item: &Item) -> bool {
-        item.shard == self.source()
-            && self.split.is_none_or(|split| item.command.key().is_some_and(|key| slot_of(key) >= split.at))
+        item.shard == self.source() && self.split.is_none_or(|split| self.crosses(split, &item.command))
+    }
+
+    fn crosses(&self, split: Split, command: &Command) -> bool {
+        let within = |key: &Bytes| {
+            let slot = slot_of(key);
+            slot >= split.at && (self.until == 0 || slot < self.until)
+        };
+        match command {
+            // The first key says nothing of the others: by an old configuration they are of one shard.
+            Command::Batch { commands, .. } => {
+                !commands.is_empty() && commands.iter().all(|command| command.key().is_some_and(&within))
+            }
+            command => command.key().is_some_and(&within),
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use shardbearer_core::error::{Refused, RequestError};
-use shardbearer_core::ids::ShardId;
+use shardbearer_core::ids::{Epoch, ShardId};
 use shardbearer_core::kv::{Item, Refusal, Reply};
 
 use crate::kv::CallResult;
@@ -29,8 +29,10 @@ pub(super) struct Journey {
     perhaps: bool,
     /// Attempts that found the wrong order.
     pub(super) astray: u32,
-    /// It is a batch whose keys have come to be in two shards, and one of them is being asked.
-    straddles: bool,
+    /// The configuration by which its shard was last looked for; none before the first attempt.
+    pub(super) found: Option<Epoch>,
+    /// It is a batch whose keys have come to be in two shards, one of which is asked since so many attempts were astray.
+    straddles: Option<u32>,
     /// It concerns all of a shard that has been split since: its caller has to ask anew.
     pub(super) outdated: bool,
     /// What came behind it on its shard is done, so that it is not tried again.
@@ -73,7 +75,8 @@ impl Journey {
             item,
             perhaps: false,
             astray: 0,
-            straddles: false,
+            found: None,
+            straddles: None,
             outdated: false,
             overtaken: false,
             result: None,
@@ -84,7 +87,7 @@ impl Journey {
     /// applied before.
     pub(super) fn relocate(&mut self, shards: &BTreeSet<ShardId>) {
         let Some(shard) = shards.first() else { return };
-        if shards.len() > 1 && std::mem::replace(&mut self.straddles, true) {
+        if shards.len() > 1 && self.astray > *self.straddles.get_or_insert(self.astray) {
             let why = "the shard was split, and the keys of an atomic batch must be of one shard; give them the same \
                        {hash tag}";
             self.result = Some(Err(Refused::Invalid(why.into()).into()));
@@ -122,7 +125,7 @@ impl Journey {
             // A reply in form, a wrong route in substance.
             Ok(Reply::Refused(Refusal::WrongOrder)) => {
                 self.astray = self.astray.saturating_add(1);
-                Err(Refused::WrongOrder { epoch: shardbearer_core::ids::Epoch::NONE }.into())
+                Err(Refused::WrongOrder { epoch: Epoch::NONE }.into())
             }
             Ok(Reply::Refused(Refusal::SessionsFull)) => {
                 Err(Refused::Busy("the shard remembers as many sessions as it may".into()).into())

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use shardbearer::kv::{Call, Request};
 use shardbearer::node::Running;
+use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::{OrderId, ShardId};
 use shardbearer_core::kv::{Command, Reply, Scan};
 use shardbearer_core::migration::Phase;
@@ -149,6 +150,66 @@ async fn a_shard_is_split_under_writers() {
     assert_eq!(over(first, refused.id).await, Phase::Collected);
     let told = first.cluster.map.topology();
     assert_eq!(told.tables[0].shards.len(), SHARDS + 3, "the move, and no split");
+    for radiant in radiants {
+        radiant.stop().await;
+    }
+}
+
+/// Adds 1 to both keys at once until they are told to be of two shards; says how often it was done.
+async fn add_to_both(running: &Running, keys: [String; 2]) -> u64 {
+    let mut added = 0;
+    loop {
+        let add = |key: &String| Command::Increment { key: Bytes::copy_from_slice(key.as_bytes()), by: 1 };
+        let commands = keys.iter().map(add).collect();
+        let request = Request {
+            table: "default".into(),
+            calls: vec![Call::new(Command::Batch { commands, all_or_nothing: true })],
+            deadline: Duration::from_secs(20),
+        };
+        match running.door.execute(request).await.remove(0) {
+            Ok(Reply::Batch { applied: true, .. }) => added += 1,
+            Err(RequestError::Refused(Refused::Invalid(why))) => {
+                assert!(why.contains("hash tag"), "{why}");
+                return added;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Neither half of an atomic batch is lost or by itself, whichever of its keys comes first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_of_what_is_divided_is_carried_out_whole_or_not_at_all() {
+    let (_folder, radiants) = cluster_with(3, |config| config.bootstrap.shards = SHARDS).await;
+    let first = &radiants[0].running;
+    let (shard, _) = owner(first, "both-0");
+    let mut keys: Vec<String> = (0..200).map(|i| format!("both-{i}")).collect();
+    keys.retain(|key| owner(first, key).0 == shard);
+    keys.sort_by_key(|key| slot_of(key.as_bytes()));
+    let (low, high) = (keys[0].clone(), keys[keys.len() - 1].clone());
+
+    let mut tasks = Vec::new();
+    for radiant in &radiants {
+        for keys in [[low.clone(), high.clone()], [high.clone(), low.clone()]] {
+            let running = radiant.running.clone();
+            tasks.push(tokio::spawn(async move { add_to_both(&running, keys).await }));
+        }
+    }
+    loop {
+        if radiants[0].get(&low).await.is_some() {
+            break;
+        }
+    }
+    let new = split(&radiants, shard, 0).await;
+    let mut added = 0;
+    for task in tasks {
+        added += tokio::time::timeout(PATIENCE, task).await.expect("in time").expect("no call fails");
+    }
+    println!("{added} batches before the shard was divided");
+    assert_eq!((owner(first, &low).0, owner(first, &high).0), (shard, new), "on either side of the middle");
+    for (key, radiant) in [(&low, 1), (&high, 2)] {
+        assert_eq!(radiants[radiant].get(key).await, Some(added.to_string()), "{key}");
+    }
     for radiant in radiants {
         radiant.stop().await;
     }

@@ -71,6 +71,7 @@ impl From<&Migration> for pb::Migration {
             reason: Some((&migration.reason).into()),
             effect: migration.effect.clone(),
             split: migration.split.as_ref().map(Into::into),
+            until: migration.until.into(),
         }
     }
 }
@@ -108,6 +109,7 @@ impl TryFrom<pb::Migration> for Migration {
             report: migration.report.unwrap_or_default().into(),
             reason: migration.reason.unwrap_or_default().into(),
             effect: migration.effect,
+            until: slot("Migration.until", migration.until)?,
             split: migration.split.map(Split::try_from).transpose()?,
         })
     }

@@ -32,6 +32,7 @@ impl From<&Seal> for pb::MigrateSeal {
             bytes: seal.bytes,
             digest: seal.digest,
             sessions: seal.sessions,
+            from: seal.from.into(),
             until: seal.until.into(),
         }
     }
@@ -49,6 +50,7 @@ impl TryFrom<pb::MigrateSeal> for Seal {
             bytes: seal.bytes,
             digest: seal.digest,
             sessions: seal.sessions,
+            from: slot("MigrateSeal.from", seal.from)?,
             until: slot("MigrateSeal.until", seal.until)?,
         })
     }
@@ -141,6 +143,7 @@ impl From<&Migrated> for pb::MigratedReply {
                 progress: Some((&part.progress).into()),
                 more: part.more,
                 at: part.at.into(),
+                from: part.from.into(),
                 until: part.until.into(),
                 pruning: part.pruning,
             }),
@@ -180,6 +183,7 @@ impl TryFrom<pb::MigratedReply> for Migrated {
                 progress: part.progress.unwrap_or_default().into(),
                 more: part.more,
                 at: slot("Part.at", part.at)?,
+                from: slot("Part.from", part.from)?,
                 until: slot("Part.until", part.until)?,
                 pruning: part.pruning,
             }),

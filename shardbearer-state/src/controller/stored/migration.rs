@@ -16,6 +16,7 @@ pub(in crate::controller) fn encode(migration: &Migration) -> Bytes {
     if let Some(Split { parent, at }) = migration.split {
         out.put_u64(parent.0);
         out.put_u16(at);
+        out.put_u16(migration.until);
     }
     let report = &migration.report;
     for number in [migration.id.0, migration.shard.0, migration.from.0, migration.to.0, migration.ended.0] {
@@ -56,15 +57,17 @@ pub(in crate::controller) fn decode(row: &Bytes) -> Option<Migration> {
         &VERSION_WITH_SPLIT => (VERSION_WITH_SPLIT, row.slice(1..)),
         _ => versioned(row)?,
     };
-    let split = match version {
+    let (split, until) = match version {
         VERSION_WITH_SPLIT => {
             let parent = long(&mut rest)?.into();
-            Some(Split { parent, at: rest.try_get_u16().ok()? })
+            let split = Split { parent, at: rest.try_get_u16().ok()? };
+            (Some(split), rest.try_get_u16().ok()?)
         }
-        _ => None,
+        _ => (None, 0),
     };
     let mut migration = Migration {
         split,
+        until,
         id: long(&mut rest)?.into(),
         shard: long(&mut rest)?.into(),
         from: long(&mut rest)?.into(),

@@ -4,11 +4,11 @@ use bytes::Bytes;
 use shardbearer_core::kv::{Import, Migrated, MovedRow, Progress, Seal, Standing, rows_weight};
 use shardbearer_core::migration::Phase;
 
-use super::{BACKLOG_MAX, Driver, Failure, PAUSE_MS_MAX, PRUNE_PAUSE_MS, ROUND_BYTES_SMALL};
+use super::{BACKLOG_MAX, Driver, Failure, PAUSE_MS_MAX, PRUNE_PAUSE_MS, ROUND_BYTES_SMALL, WEIGHED_BYTES};
 
 impl Driver {
     /// Returns why the answer is no use, if it is none.
-    pub(super) fn hear_source(&mut self, answer: Migrated) -> Option<Failure> {
+    pub(super) fn hear_source(&mut self, now_ms: u64, answer: Migrated) -> Option<Failure> {
         let fail = |why: &str| Some(Failure { why: why.to_owned(), disk_full: false });
         match answer {
             Migrated::Part(part) => {
@@ -19,6 +19,11 @@ impl Driver {
                         // Of a split, the source is watched once the rows that cross are weighed.
                         if !self.watched {
                             self.watched = !part.more;
+                            if part.more {
+                                // Others have as much of the source's log as this, and more where they have to wait.
+                                let took_ms = now_ms.saturating_sub(self.chunk.since_ms);
+                                self.owed_ms = took_ms.max(self.pace.takes_ms(WEIGHED_BYTES));
+                            }
                         } else if !part.more {
                             self.forget = None;
                         }

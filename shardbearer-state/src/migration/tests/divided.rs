@@ -25,7 +25,13 @@ impl State {
     /// What is split serves all that stays, and says nothing of what does not.
     pub(super) fn check_split(&self) -> Result<(), String> {
         let (world, part) = (&self.world, self.world.part(0));
-        if world.shards[0] == world.shards[1] || !part.standing.serves() {
+        if world.shards[0] == world.shards[1] {
+            return Ok(());
+        }
+        if world.serves(1, STAYS) {
+            return Err(format!("the new shard takes {STAYS}, which is not its own"));
+        }
+        if !part.standing.serves() {
             return Ok(());
         }
         if world.get(0, STAYS).as_deref() != Some(b"1") {

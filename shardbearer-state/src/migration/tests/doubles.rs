@@ -21,6 +21,8 @@ pub(super) enum Double {
     KeepsWhatItGave,
     /// The destination is not waited for although the shard is its own already.
     EndsTooEarly,
+    /// What is split off takes whatever it is asked for.
+    TakesAnything,
 }
 
 /// The source's answer as a double gives it.
@@ -28,7 +30,19 @@ pub(super) fn broken(answer: Migrated, double: Option<Double>) -> Migrated {
     match double {
         Some(Double::ForgetsSessions) => lose(answer, true),
         Some(Double::LosesChanges) => lose(answer, false),
+        Some(Double::TakesAnything) => unbounded(answer),
         _ => answer,
+    }
+}
+
+/// The source's answer with a seal that does not say where the shard begins.
+fn unbounded(answer: Migrated) -> Migrated {
+    match answer {
+        Migrated::Changes { rows, through, seen, lost, seal } => {
+            let seal = seal.map(|seal| Seal { from: 0, ..seal });
+            Migrated::Changes { rows, through, seen, lost, seal }
+        }
+        other => other,
     }
 }
 

@@ -137,6 +137,7 @@ fn broken_doubles_are_caught() {
         (Double::KeepsWhatItGave, Bounds { split: true, ..Bounds::CALM }, "two orders serve"),
         (Double::ActivatesUndecided, Bounds { split: true, ..cancel }, "two orders serve"),
         (Double::ForgetsSessions, Bounds { split: true, ..write }, "request 1 was answered 3"),
+        (Double::TakesAnything, Bounds { split: true, ..Bounds::CALM }, "which is not its own"),
     ] {
         let seen = explore(Bounds { double: Some(double), ..bounds });
         println!("{double:?}: caught after {} states: {:?}", seen.states.len(), seen.violation);

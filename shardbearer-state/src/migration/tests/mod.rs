@@ -199,12 +199,13 @@ impl World {
         !matches!(reply, Reply::Refused(_))
     }
 
-    /// The slot before which an order's shard ends by the configuration; 0: it is none.
-    fn until(&self, order: usize) -> u16 {
+    /// The slot before which an order's shard ends by the configuration, 0: it is none; and whether it was split there.
+    fn until(&self, order: usize) -> (u16, bool) {
         let table = self.topology().tables.remove(0);
         let slots = Slots::parse(&table.scheme).expect("slots");
         let position = table.shards.iter().position(|shard| shard.id == self.shards[order]);
-        position.map_or(0, |position| slots.end_of(position))
+        let until = position.map_or(0, |position| slots.end_of(position));
+        (until, slots.is_cut(until))
     }
 
     /// Whether an order holds anything of a record, served or not.

@@ -167,7 +167,8 @@ impl State {
         let (part, topology) = (self.world.part(order), self.world.topology());
         let shard = self.world.shards[order];
         let owner = topology.owner_of(shard).unwrap_or_default();
-        let owner = Owned { shard, epoch: topology.epoch, order: owner, until: self.world.until(order) };
+        let (until, cut) = self.world.until(order);
+        let owner = Owned { shard, epoch: topology.epoch, order: owner, until, cut };
         let Some(last) = self.world.record() else { return };
         if let Some((migration, step)) = left_over(&last, &part, ORDERS[order], owner) {
             let keeps = double == Some(Double::KeepsWhatItGave) && matches!(step, Step::Collect { .. });

@@ -3,7 +3,8 @@
 use shardbearer_core::migration::Phase;
 
 use super::timed::{KIB, Timed, put};
-use crate::migration::{PIECE_MAX, PIECE_MIN, Pace};
+use super::*;
+use crate::migration::{Driver, Effect, Event, Failure, PIECE_MAX, PIECE_MIN, Pace};
 
 /// Only steps that take long say that clients wait; the driver has to pass that on.
 #[test]
@@ -67,4 +68,39 @@ fn the_rate_that_is_told_is_what_was_copied() {
     let report = timed.world.record().expect("copying").report;
     let rate = report.bytes * 1_000 / (timed.now_ms - began_ms);
     assert!((rate / 2..rate * 2).contains(&report.rate), "{} reported, {rate} measured", report.rate);
+}
+
+/// How long the driver waits between the steps in which rows are weighed, if each takes so long.
+fn waits_while_weighing(took_ms: u64) -> Vec<u64> {
+    let mut world = World::to_be_split();
+    let record = world.record().expect("planned");
+    let (id, mut driver) = (record.id, Driver::new(record, Pace::default()));
+    let (mut now_ms, mut event, mut waits) = (0, Event::Waited, Vec::new());
+    loop {
+        event = match driver.step(now_ms, event) {
+            Effect::Look => Event::Looked(world.record().map(Box::new), world.part(1)),
+            Effect::Wait(ms) => {
+                now_ms += ms;
+                waits.push(ms);
+                Event::Waited
+            }
+            Effect::Control(change, why) => {
+                let changed = world.change_because(change, &why);
+                Event::Control(changed.map_err(|why| Failure { why, disk_full: false }))
+            }
+            Effect::Own(step) => Event::Own(Ok(world.step(1, migrate(id, step)))),
+            Effect::Source(step @ Step::Watch { .. }) => {
+                now_ms += took_ms;
+                Event::Source(Ok(world.step(0, migrate(id, step))))
+            }
+            Effect::Source(_) | Effect::Both { .. } | Effect::Over => return waits,
+        };
+    }
+}
+
+/// Two rows are three steps: the last finds that there are no more.
+#[test]
+fn others_have_the_source_while_rows_are_weighed() {
+    assert_eq!(waits_while_weighing(1), [7, 7], "64 KiB at 8 MiB/s");
+    assert_eq!(waits_while_weighing(50), [50, 50], "half of the time");
 }

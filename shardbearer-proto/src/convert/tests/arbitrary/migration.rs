@@ -27,8 +27,8 @@ fn rows() -> impl Strategy<Value = Vec<MovedRow>> {
 }
 
 fn seal() -> impl Strategy<Value = Seal> {
-    (any::<[u64; 6]>(), any::<bool>(), slot()).prop_map(
-        |([revision, time_ms, rows, bytes, digest, sessions], forgot, until)| Seal {
+    (any::<[u64; 6]>(), any::<bool>(), slot(), slot()).prop_map(
+        |([revision, time_ms, rows, bytes, digest, sessions], forgot, from, until)| Seal {
             revision,
             time_ms,
             forgot,
@@ -36,6 +36,7 @@ fn seal() -> impl Strategy<Value = Seal> {
             bytes,
             digest,
             sessions,
+            from,
             until,
         },
     )
@@ -75,8 +76,8 @@ fn part() -> impl Strategy<Value = Part> {
         Just(Standing::Verified),
         Just(Standing::Gone),
     ];
-    (standing, any::<[u64; 4]>(), progress(), any::<[bool; 2]>(), slot(), slot()).prop_map(
-        |(standing, [migration, rows, bytes, noted], progress, [more, pruning], at, until)| Part {
+    (standing, any::<[u64; 4]>(), progress(), any::<[bool; 2]>(), [slot(), slot(), slot()]).prop_map(
+        |(standing, [migration, rows, bytes, noted], progress, [more, pruning], [at, from, until])| Part {
             standing,
             migration: Epoch(migration),
             rows,
@@ -85,6 +86,7 @@ fn part() -> impl Strategy<Value = Part> {
             progress,
             more,
             at,
+            from,
             until,
             pruning,
         },
@@ -150,15 +152,16 @@ pub(in super::super) fn migration() -> impl Strategy<Value = Migration> {
         Just(Phase::Returned),
     ];
     let texts = [text(), text(), text(), text()];
-    let outcome = (report(), reason(), option::of(split()));
+    let outcome = (report(), reason(), option::of(split()), slot());
     (any::<[u64; 8]>(), phase, any::<[bool; 3]>(), texts, outcome).prop_map(
         |(numbers, phase, [paused, released, discarded], [who, why, called_off, effect], outcome)| {
-            let (report, reason, split) = outcome;
+            let (report, reason, split, until) = outcome;
             let [id, shard, from, to, started_ms, changed_ms, ended, version] = numbers;
             Migration {
                 id: Epoch(id),
                 shard: shard.into(),
                 split,
+                until,
                 from: from.into(),
                 to: to.into(),
                 phase,
