@@ -174,6 +174,14 @@ const DOUBLES: &[Double] = &[
         words: &["while order", "on it is another's"],
     },
     Double {
+        name: "what is split off takes whatever it is asked for",
+        defects: engine(Defect::TakesAnything),
+        profile: "calm",
+        operated: true,
+        on: &[("openraft", 0..40), ("omnipaxos", 0..40), ("chain", 0..40)],
+        words: &["on it is another's"],
+    },
+    Double {
         name: "founders that are said to agree without having been asked",
         defects: Defects { beacons: Some(BeaconLie::Agree), ..NONE },
         profile: "calm",
@@ -218,7 +226,7 @@ const DOUBLES: &[Double] = &[
         defects: engine(Defect::Decides(Whim::OfTheDeposed)),
         profile: "pairs",
         operated: true,
-        on: &[("openraft", 26..60)],
+        on: &[("openraft", 29..60)],
         words: &["took effect in epoch"],
     },
     Double {

@@ -44,6 +44,8 @@ pub enum Defect {
     ServesEarly,
     /// Where it should drop its copy of a shard it serves it again.
     ServesOn,
+    /// What comes to it of a shard that is split it serves as if it were all of that.
+    TakesAnything,
     /// It says that its data are durable, and they are not.
     PersistsNothing,
     /// Where it has a member of the control order beside it, it serves only while that knows of a herald, or is one.

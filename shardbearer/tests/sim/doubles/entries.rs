@@ -9,7 +9,7 @@ impl Defect {
     /// Whether it changes what it proposes.
     pub fn spoils(self) -> bool {
         use Defect::*;
-        matches!(self, Forgetful | Greedy | DropsEarly | ServesEarly | ServesOn)
+        matches!(self, Forgetful | Greedy | DropsEarly | ServesEarly | ServesOn | TakesAnything)
     }
 
     /// What it makes of an entry.
@@ -37,6 +37,15 @@ impl Defect {
                         &mut item.command
                     {
                         *step = Step::Release;
+                    }
+                }
+            }
+            Defect::TakesAnything => {
+                for item in &mut entry.items {
+                    if let Command::Migrate(Migrate { step: Step::Import(import), .. }) = &mut item.command
+                        && let Some(seal) = &mut import.seal
+                    {
+                        seal.from = 0;
                     }
                 }
             }

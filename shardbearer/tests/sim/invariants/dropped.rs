@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use shardbearer_core::control::{Change, ControlReply};
-use shardbearer_core::ids::Epoch;
+use shardbearer_core::ids::{Epoch, ShardId};
 use shardbearer_core::kv::{Migrated, Standing, Step};
 use shardbearer_core::migration::MigrationChange;
 
@@ -16,6 +16,8 @@ pub struct Dropped {
     compared: BTreeSet<Epoch>,
     /// The epochs in which migrations were decided.
     committed: BTreeMap<Epoch, Epoch>,
+    /// Which migration last began to split a shard at a slot.
+    splits: BTreeMap<(ShardId, u16), Epoch>,
     /// The latest epoch of all.
     newest: Epoch,
 }
@@ -35,6 +37,11 @@ impl Judge for Dropped {
                 let id = migrate.migration;
                 let taken = |standing| part.standing == standing && part.migration == id;
                 match migrate.step {
+                    Step::Watch { at } if at != 0 && taken(Standing::Leaving) => {
+                        let last = self.splits.entry((*shard, at)).or_default();
+                        *last = (*last).max(id);
+                        Ok(())
+                    }
                     // Rows with a seal are the last ones, and the destination has compared them all.
                     Step::Import(ref import) if import.seal.is_some() && taken(Standing::Verified) => {
                         self.compared.insert(id);
@@ -46,6 +53,8 @@ impl Judge for Dropped {
                             && (until == 0 || part.until == until) =>
                     {
                         let dropped = format!("order {order} dropped shard {shard}, migration {id},");
+                        // One that forgot that it had given a part away is told so later, by whichever migration was the last.
+                        let id = self.splits.get(&(*shard, until)).copied().unwrap_or(id);
                         if !self.compared.contains(&id) {
                             return Err(format!("{dropped} before the copy was compared"));
                         }
