@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use shardbearer_core::ids::OrderId;
+use shardbearer_core::kv::Standing;
 use shardbearer_core::storage::Space;
+use shardbearer_sim::disk::storage::Rows;
+use shardbearer_state::keys;
 
 use super::Invariant;
 use crate::cluster::Cluster;
@@ -45,7 +49,7 @@ fn digest(machine: &Machine, order: OrderId) -> Option<(Bytes, u64)> {
     let spaces = machine.disk.rows_of(order);
     let mut position = None;
     let mut digest = DefaultHasher::new();
-    for (space, rows) in &spaces {
+    for (space, rows) in spaces.iter().filter(|(space, _)| !is_left_over(**space, &spaces)) {
         for (key, value) in rows.iter() {
             // The applier's own rows, see `order/applier.rs`: of them only the position is the same everywhere.
             match (space, key.as_ref()) {
@@ -57,4 +61,13 @@ fn digest(machine: &Machine, order: OrderId) -> Option<(Bytes, u64)> {
         }
     }
     Some((position?, digest.finish()))
+}
+
+/// Whether the order has given these rows up, as its record of the shard says. They are dropped after the commit that says so, and
+/// after a crash in between when the radiant is back: at the same position one may have dropped them, and another not yet.
+fn is_left_over(space: Space, spaces: &BTreeMap<Space, Arc<Rows>>) -> bool {
+    let Space::Shard { order, shard, generation } = space else { return false };
+    let record = spaces.get(&Space::Order(order)).and_then(|rows| rows.get(&keys::shard_meta(shard)));
+    let meta = record.and_then(|row| keys::decode_meta(row));
+    meta.is_some_and(|meta| meta.standing == Standing::Gone || meta.generation != generation)
 }
