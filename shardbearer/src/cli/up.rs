@@ -28,6 +28,7 @@ use crate::node::{self, NodeError, Prepared, Running};
 #[command(after_help = "Examples:
   shardbearer up
   shardbearer up --radiants 5 --data /tmp/five
+  shardbearer up --set consensus.engine=chain --data /tmp/chains
   shardbearer up --set storage.engine=memory --set bootstrap.shards=16
 
 Radiant 1 has the first port of each kind, radiant 2 the next, and so on. Ctrl-C stops all; the data stay.
@@ -149,20 +150,24 @@ impl Up {
     }
 
     fn config(&self, index: u16, engines: &Engines) -> anyhow::Result<Config> {
-        let mut config = config::load(None, std::env::vars(), &self.settings, engines)?;
-        let port = |first: u16| {
-            let port =
-                first.checked_add(index).with_context(|| format!("there is no port {first} + {index}"))?;
+        let port = |first: u16, of: u16| {
+            let port = first.checked_add(of).with_context(|| format!("there is no port {first} + {of}"))?;
             Ok::<_, anyhow::Error>(format!("127.0.0.1:{port}"))
         };
+        let neighbors =
+            (0..self.radiants).map(|of| port(self.grpc_port, of)).collect::<anyhow::Result<Vec<_>>>()?;
+        // Before anything is judged: whether an engine can be run depends on how many there are.
+        let mut settings = self.settings.clone();
+        settings.extend([
+            format!("listen.grpc={}", port(self.grpc_port, index)?),
+            format!("listen.resp={}", port(self.resp_port, index)?),
+            format!("listen.http={}", port(self.http_port, index)?),
+            format!("bootstrap.expect={}", self.radiants),
+            format!("bootstrap.neighbors={neighbors:?}"),
+        ]);
+        let mut config = config::load(None, std::env::vars(), &settings, engines)?;
         config.radiant.name = format!("radiant-{}", index + 1);
         config.radiant.data_dir = self.data.join(&config.radiant.name);
-        config.listen.grpc = port(self.grpc_port)?;
-        config.listen.resp = port(self.resp_port)?;
-        config.listen.http = port(self.http_port)?;
-        config.bootstrap.expect = u32::from(self.radiants);
-        config.bootstrap.neighbors =
-            (0..self.radiants).map(|i| format!("127.0.0.1:{}", self.grpc_port.saturating_add(i))).collect();
         Ok(config)
     }
 

@@ -23,6 +23,11 @@ pub const BINARY: &str = env!("CARGO_BIN_EXE_shardbearer");
 /// Who has the machine.
 static TURN: Mutex<()> = Mutex::const_new(());
 
+/// Waits until nobody else has the machine.
+pub async fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().await
+}
+
 /// Ports that nobody uses, below those that the system gives to outgoing connections, which could take a
 /// radiant's port while it is stopped. Not those of the other test binaries, which may run beside this one.
 pub fn free_ports(count: usize) -> Vec<u16> {
@@ -164,7 +169,7 @@ pub struct Cluster {
 impl Cluster {
     /// Files for `count` radiants, of which none runs.
     pub async fn prepared(count: usize) -> Cluster {
-        let turn = TURN.lock().await;
+        let turn = turn().await;
         let folder = tempfile::tempdir().unwrap();
         let grpc = free_ports(count);
         let radiants = (0..count).map(|index| prepare(folder.path(), index, &grpc)).collect();

@@ -20,6 +20,7 @@
 //! | [`foreign`] | redis-cli, redis-benchmark, redis-py, gRPC from Python |
 //! | [`through`] | cluster-aware clients of others, through moves and a failover |
 //! | [`trips`] | round trips of a shard: what is its own goes with it, nothing stays behind |
+//! | [`up`] | a cluster in one process, with every engine |
 //! | [`files`] | import and export |
 //! | [`chaos`] | all of it together on each engine, judged by the oracle; `scripts/chaos.sh` runs it for long |
 //!
@@ -49,3 +50,4 @@ mod rolling;
 mod shell;
 mod through;
 mod trips;
+mod up;
