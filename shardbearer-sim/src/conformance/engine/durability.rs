@@ -1,6 +1,7 @@
 //! The power fails: of one, of some, of all.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use shardbearer_core::ids::RadiantId;
 
@@ -85,31 +86,49 @@ pub(super) async fn terms_do_not_go_back_over_crashes(lab: &Lab<'_>) -> Result<(
     group.converge().await
 }
 
-/// Figure 8 of the Raft paper: an entry of an old term that reached a majority only now is not committed by that alone.
+/// Figure 8 of the Raft paper: an entry of an old term that reached a majority only now is not committed by that alone. Leaders
+/// that nobody hears leave entries behind, crash, and come back in turn to bring theirs to the others.
 pub(super) async fn commitment_needs_the_own_term(lab: &Lab<'_>) -> Result<(), Broken> {
     let mut group = lab.found(5).await?;
-    for round in 0..20u64 {
+    let mut crashed = Vec::new();
+    for round in 0..60u64 {
         let up = group.up();
         if up.len() >= 3 {
             let leader = group.leader().await?;
-            // Somewhere between "nobody else has it" and "all have it".
-            let attempt = tokio::spawn(group.propose(leader, group.fresh()));
-            let pause = if round % 4 == 0 { 100_000 } else { lab.below(1_500) };
-            tokio::time::sleep(std::time::Duration::from_micros(pause)).await;
+            // Time to bring the others up to what it has, before there is anything of its own term.
+            tokio::time::sleep(Duration::from_micros(lab.below(40_000))).await;
+            // Somewhere between "nobody else has it" and "all have it", on disk or not, acknowledged or not.
+            let alone = lab.below(2) == 0;
+            let deaf: Vec<RadiantId> =
+                up.into_iter().filter(|id| *id != leader && (alone || lab.below(3) > 0)).collect();
+            group.net.part(&[leader], &deaf);
+            let proposal = group.fresh();
+            let attempt = tokio::spawn(group.propose(leader, proposal.clone()));
+            let pause = match round % 4 {
+                0 => 100_000,
+                1 | 2 => lab.below(30_000),
+                _ => lab.below(1_500),
+            };
+            tokio::time::sleep(Duration::from_micros(pause)).await;
+            if !attempt.is_finished() {
+                attempt.abort();
+            } else if let Ok(Ok(_)) = attempt.await {
+                group.acknowledge(proposal);
+            }
             group.crash(leader);
-            attempt.abort();
+            crashed.push(leader);
+            group.net.heal();
         }
         group.check()?;
-        let down: Vec<RadiantId> = group.all().into_iter().filter(|id| !group.up().contains(id)).collect();
         if group.up().len() < 3 {
-            let back = down[lab.below(down.len() as u64) as usize];
-            group.restart(back).await?;
+            // Mostly the one before the last: its entries are older, and it has some that the last did not see.
+            let before_last = crashed.len().saturating_sub(2);
+            let back = if lab.below(3) > 0 { before_last } else { lab.below(crashed.len() as u64) as usize };
+            group.restart(crashed.remove(back)).await?;
         }
     }
-    for id in group.all() {
-        if !group.up().contains(&id) {
-            group.restart(id).await?;
-        }
+    for id in crashed {
+        group.restart(id).await?;
     }
     group.converge().await
 }

@@ -6,7 +6,7 @@ use shardbearer_core::ids::RadiantId;
 
 use super::super::{Broken, ensure, ensure_eq};
 use super::Lab;
-use super::group::Group;
+use super::group::{Group, ids};
 
 pub(super) async fn a_first_leader_is_elected_and_stays(lab: &Lab<'_>) -> Result<(), Broken> {
     for count in [3, 5] {
@@ -129,6 +129,14 @@ async fn one_way(lab: &Lab<'_>, deaf: bool) -> Result<(), Broken> {
 }
 
 pub(super) async fn a_campaign_and_a_hand_over_move_the_lead(lab: &Lab<'_>) -> Result<(), Broken> {
+    // At a founding: before any timer has run out, and whoever it is.
+    for id in ids(3) {
+        let group = lab.found(3).await?;
+        let asked = group.engine(id)?.campaign().await;
+        ensure!(asked.is_ok(), "a campaign at a founding: {asked:?}");
+        ensure_eq!(group.leader().await?, id, "the first leader, after a campaign");
+        group.converge().await?;
+    }
     let group = lab.found(3).await?;
     let first = group.leader().await?;
     group.converge().await?;
@@ -137,8 +145,12 @@ pub(super) async fn a_campaign_and_a_hand_over_move_the_lead(lab: &Lab<'_>) -> R
     ensure!(asked.is_ok(), "a hand-over to a member that is caught up: {asked:?}");
     group.eventually("the lead was handed over", || group.status(to).leading).await?;
     group.write().await?;
+    // Beside a leader that others hear, it may win or not.
     let asked = group.engine(first)?.campaign().await;
     ensure!(asked.is_ok(), "a campaign: {asked:?}");
     group.write().await?;
-    group.converge().await
+    group.converge().await?;
+    let leader = group.leader().await?;
+    ensure!([first, to].contains(&leader), "{leader} leads, who was handed nothing and did not stand");
+    Ok(())
 }

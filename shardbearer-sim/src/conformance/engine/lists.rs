@@ -1,95 +1,15 @@
-//! Members that are decided elsewhere: the kit does what a controller does, with an epoch for each list.
+//! Members that are decided elsewhere, who are down while they are left out. Of those that live meanwhile: [`super::excluded`].
 
 use shardbearer_core::engine::Start;
-use shardbearer_core::error::{Refused, RequestError};
+use shardbearer_core::error::RequestError;
 use shardbearer_core::ids::{Epoch, RadiantId};
 use shardbearer_core::protocol::Configuration;
 
 use super::super::{Broken, ensure};
 use super::Lab;
-use super::group::{Group, ids};
+use super::controller::Controller;
+use super::group::ids;
 use super::snapshots::DAMAGED;
-
-/// Decides: one list per epoch, each led by a member that said it may.
-struct Controller(Configuration);
-
-impl Controller {
-    fn of(count: u64) -> Controller {
-        Controller(Configuration { epoch: Epoch(1), members: ids(count), ..Configuration::default() })
-    }
-
-    fn may_lead(&self, group: &Group<'_>, member: RadiantId) -> bool {
-        let status = group.status(member);
-        status.complete && status.term == self.0.epoch.0
-    }
-
-    /// Waits until all members that are up have taken the list over.
-    async fn settled(&self, group: &Group<'_>) -> Result<(), Broken> {
-        let up = group.up();
-        let members: Vec<RadiantId> = self.0.members.iter().copied().filter(|id| up.contains(id)).collect();
-        group
-            .eventually("the list is taken over", || {
-                members.iter().all(|member| self.may_lead(group, *member))
-            })
-            .await
-    }
-
-    /// Decides on a list of these and tells everybody who is up.
-    async fn decide(
-        &mut self,
-        group: &Group<'_>,
-        members: &[RadiantId],
-        learners: &[RadiantId],
-    ) -> Result<(), Broken> {
-        let head = members.iter().copied().find(|member| self.may_lead(group, *member));
-        let head = head.ok_or_else(|| Broken(format!("nobody of {members:?} says that it may lead")))?;
-        let others = members.iter().copied().filter(|member| *member != head);
-        self.0 = Configuration {
-            epoch: Epoch(self.0.epoch.0 + 2),
-            previous: self.0.epoch,
-            members: std::iter::once(head).chain(others).collect(),
-            learners: learners.to_vec(),
-        };
-        for id in group.up() {
-            self.tell(group, id).await?;
-        }
-        Ok(())
-    }
-
-    async fn tell(&self, group: &Group<'_>, id: RadiantId) -> Result<(), Broken> {
-        if group.status(id).term >= self.0.epoch.0 {
-            return Ok(()); // another member was quicker
-        }
-        match group.engine(id)?.configure(self.0.clone()).await {
-            Ok(()) | Err(RequestError::Refused(Refused::Invalid(_))) => Ok(()),
-            Err(error) => Err(Broken(format!("{id} does not take its members over: {error}"))),
-        }
-    }
-
-    /// Leaves a member out that is down.
-    async fn leave_out(&mut self, group: &Group<'_>, down: RadiantId) -> Result<(), Broken> {
-        self.settled(group).await?;
-        let rest: Vec<RadiantId> = self.0.members.iter().copied().filter(|id| *id != down).collect();
-        let learners: Vec<RadiantId> = self.0.learners.iter().copied().chain([down]).collect();
-        self.decide(group, &rest, &learners).await
-    }
-
-    /// Takes a learner back once it has what the head has.
-    async fn take_back(&mut self, group: &Group<'_>, learner: RadiantId) -> Result<(), Broken> {
-        self.tell(group, learner).await?;
-        self.settled(group).await?;
-        let head = self.0.members[0];
-        group
-            .eventually("the learner catches up", || {
-                let (learner, head) = (group.status(learner), group.status(head));
-                learner.complete && learner.term == self.0.epoch.0 && learner.applied >= head.applied
-            })
-            .await?;
-        let members: Vec<RadiantId> = self.0.members.iter().copied().chain([learner]).collect();
-        let rest: Vec<RadiantId> = self.0.learners.iter().copied().filter(|id| *id != learner).collect();
-        self.decide(group, &members, &rest).await
-    }
-}
 
 pub(super) async fn each_member_is_left_out_and_taken_back(lab: &Lab<'_>) -> Result<(), Broken> {
     lab.compact_after(40);
@@ -146,7 +66,7 @@ pub(super) async fn a_learner_that_needs_an_image_does_not_say_that_it_has_caugh
     group.data(learner).damage(DAMAGED);
     group.restart(learner).await?;
     controller.tell(&group, learner).await?;
-    let term = controller.0.epoch.0;
+    let term = controller.term();
     let says_so = || {
         let status = group.status(learner);
         status.complete && status.term == term
@@ -175,7 +95,7 @@ pub(super) async fn all_but_one_fail_one_after_the_other(lab: &Lab<'_>) -> Resul
     // Somebody new as well.
     group.add(RadiantId(5), Start::Join).await?;
     controller.settled(&group).await?;
-    let members = controller.0.members.clone();
+    let members = controller.members();
     controller.decide(&group, &members, &[RadiantId(5)]).await?;
     controller.take_back(&group, RadiantId(5)).await?;
     group.writes(5).await?;

@@ -14,15 +14,19 @@
 
 mod agreement;
 pub mod card;
+mod controller;
 pub mod data;
 pub mod disk;
 mod durability;
 mod elections;
+mod excluded;
 pub mod group;
+pub mod history;
 mod lists;
 mod membership;
 pub mod net;
 mod reads;
+mod relisted;
 mod repetition;
 mod shutdown;
 mod snapshots;
@@ -257,6 +261,12 @@ pub const LAWS: &[Law] = laws! {
         lists::each_member_is_left_out_and_taken_back
         lists::all_but_one_fail_one_after_the_other
         lists::an_epoch_that_is_over_changes_nothing;
+    [Needs::DecidedElsewhere, Needs::Others] =>
+        relisted::writes_on_their_way_when_the_list_changes_are_neither_lost_nor_doubled;
+    [Needs::DecidedElsewhere, Needs::Others, Needs::LinearizableReads] =>
+        excluded::who_is_excluded_while_cut_off_acknowledges_nothing_and_reads_nothing_old
+        excluded::who_is_excluded_while_it_stands_still_acknowledges_nothing_and_reads_nothing_old
+        relisted::reads_at_every_member_through_many_lists_are_linearizable;
     [Needs::DecidedElsewhere, Needs::Snapshots] =>
         lists::a_learner_that_needs_an_image_does_not_say_that_it_has_caught_up
         lists::a_learner_that_got_a_damaged_image_gets_another;

@@ -1,7 +1,10 @@
 //! Reads at any member.
 //!
-//! A read may go on when the data here hold all that was acknowledged before it was asked for. Within an epoch that is what the
-//! head has committed, for nobody else answers writes, and it is no more than the tail's log holds. That no newer
+//! A read may go on when the data here hold all that was acknowledged, or shown to another read, before it was asked for.
+//! Within an epoch the tail is the first to know that something is committed: what the head acknowledges, and what any member has
+//! applied, was committed there before. So everybody asks the tail how far that is, the head too, whose own news of
+//! it may be on their way while a member below shows it already. What earlier epochs acknowledged or showed is
+//! in the log of this one's head when it begins. That no newer
 //! epoch has acknowledged anything is known once every member said, after the question, that it knows of none: an epoch
 //! acknowledges nothing before a complete head leads it, and completeness is handed on from epoch to epoch only by
 //! members that moved on themselves.
@@ -27,8 +30,8 @@ impl Chain {
     pub(super) fn read(&mut self, ticket: Ticket, ready: &mut Ready<Say>) {
         let index = match () {
             () if self.position().is_none() => None,
-            () if self.is_head() => self.is_settled().then_some(self.commit),
             () if self.is_tail() => self.tail_end(),
+            () if self.is_head() => self.is_settled().then_some(self.commit),
             () => Some(0), // the tail will say
         };
         let Some(index) = index else {
@@ -50,11 +53,11 @@ impl Chain {
         self.barriers.push(barrier);
     }
 
-    /// The end of the tail's log, if this is the tail and all of its log is known to be the head's.
+    /// What is committed, if this is the tail and knows it of all that may have been shown: by earlier epochs, and by itself
+    /// before it started anew, which is no more than its log holds.
     pub(super) fn tail_end(&self) -> Option<u64> {
-        let last = self.log.last().index;
-        (self.is_tail() && self.base.is_some_and(|base| self.matched >= base) && self.matched == last)
-            .then_some(last)
+        let sure = self.base.is_some_and(|base| self.commit >= base) && self.matched == self.log.last().index;
+        (self.is_tail() && sure).then_some(self.commit)
     }
 
     pub(super) fn confirmed(
@@ -64,7 +67,7 @@ impl Chain {
         last: Option<u64>,
         ready: &mut Ready<Say>,
     ) {
-        let needs_end = !self.is_head() && self.tail() == Some(from);
+        let needs_end = self.tail() == Some(from);
         if needs_end && last.is_none() {
             return; // it is asked again
         }

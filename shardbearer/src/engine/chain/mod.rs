@@ -16,8 +16,8 @@
 //!
 //! **Reads.** CRAQ asks the tail, and relies on the master to stop members that were left out. Here nothing is
 //! said about clocks, so a barrier asks every member whether the epoch still is the latest ([`barriers`]): one
-//! round trip to all at once, shared by all reads that wait. Any member can do it; the head knows what is committed,
-//! the others take the end of the tail's log.
+//! round trip to all at once, shared by all reads that wait. Any member can do it, and each waits for what the tail says is
+//! committed: the tail is the first to know.
 //!
 //! **Learners** stand behind the tail and get what it has, which is committed by then. Nobody waits for them; one that has
 //! caught up can be made a member without holding the others up for long.

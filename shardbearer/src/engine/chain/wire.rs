@@ -22,7 +22,7 @@ pub enum Say {
     Reject { epoch: Epoch, back: u64 },
     /// To everybody: is this still your epoch?
     Confirm { epoch: Epoch, round: u64 },
-    /// It is. From the tail, if it is sure of its log, also its end.
+    /// It is. From the tail, once it knows of all that earlier epochs committed, also how far that goes by now.
     Confirmed { epoch: Epoch, round: u64, last: Option<u64> },
     /// I know of no newer epoch than this, and heard of one.
     Ask { epoch: Epoch },

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use shardbearer_core::engine::{
-    Applied, Applier, Committed, InstallError, ReceivedSnapshot, SnapshotReader, SnapshotWriter,
+    Applied, Applier, Committed, InstallError, ReceivedSnapshot, SnapshotReader, SnapshotWriter, Timing,
 };
 use shardbearer_core::ids::{OrderId, RadiantId};
 use shardbearer_core::log::{Bounds, LogDone, LogError, LogRecord, LogStore, LogWrite};
@@ -38,6 +38,22 @@ impl LogStore for FlawedLog {
         }
         if self.flaw == Flaw::KeepsItsLog {
             writes.retain(|write| !matches!(write, LogWrite::Purge { .. }));
+        }
+        if self.flaw == Flaw::CutsOneEntryAHeartbeat {
+            let last = self.log.bounds(order).last.index;
+            let cut = writes.iter().find_map(|write| match write {
+                LogWrite::Truncate { from } => Some((last + 1).saturating_sub(*from)),
+                _ => None,
+            });
+            if let Some(cut) = cut.and_then(|cut| u32::try_from(cut).ok()) {
+                let late = move |outcome| {
+                    tokio::spawn(async move {
+                        tokio::time::sleep(Timing::default().heartbeat * cut).await;
+                        done(outcome);
+                    });
+                };
+                return self.log.write(order, writes, Box::new(late));
+            }
         }
         if self.flaw != Flaw::AcknowledgesBeforeDurable {
             return self.log.write(order, writes, done);

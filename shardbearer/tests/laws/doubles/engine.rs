@@ -44,6 +44,26 @@ impl ConsensusEngine for Flawed {
                     Err(_) => Err(Refused::Unavailable("too slow".into()).into()),
                 }
             }
+            // Says what it will most likely have to say anyway.
+            Flaw::AcknowledgesInHaste => {
+                let reply = [&[0; 8], &entry[..]].concat();
+                let engine = self.engine.clone();
+                let proposed = tokio::spawn(async move { engine.propose(entry).await });
+                match tokio::time::timeout(HASTE, proposed).await {
+                    Ok(answer) => answer.expect("it does not panic"),
+                    Err(_) => Ok(reply.into()),
+                }
+            }
+            Flaw::ProposesAgain => {
+                match tokio::time::timeout(HASTE * 10, self.engine.propose(entry.clone())).await {
+                    Ok(answer) => answer,
+                    Err(_) => match self.engine.propose(entry).await {
+                        // The first may have happened.
+                        Err(RequestError::Refused(why)) => Err(RequestError::Unknown(why.to_string())),
+                        answer => answer,
+                    },
+                }
+            }
             Flaw::KeepsSubmitsWaiting => match self.engine.propose(entry).await {
                 Err(RequestError::Unknown(_)) => std::future::pending().await,
                 other => other,
@@ -107,7 +127,10 @@ impl ConsensusEngine for Flawed {
     }
 
     async fn campaign(&self) -> Result<(), RequestError> {
-        self.engine.campaign().await
+        match self.flaw {
+            Flaw::StandsForNothing => Ok(()),
+            _ => self.engine.campaign().await,
+        }
     }
 
     fn status(&self) -> EngineStatus {

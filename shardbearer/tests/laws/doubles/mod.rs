@@ -2,13 +2,16 @@
 //! caught by the laws that are meant for it, and each law must catch one; the table in docs/testing.md lists them.
 
 mod below;
+mod chain;
 mod engine;
+mod raft;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
 use shardbearer::engine::chain::ChainFactory;
+use shardbearer::engine::driver;
 use shardbearer::engine::openraft::OpenraftFactory;
 use shardbearer_core::engine::{Capabilities, ConsensusEngine, EngineContext, EngineError, EngineFactory};
 use shardbearer_sim::conformance::engine::{Between, LAWS, Law, Needs, Subject, violation};
@@ -42,6 +45,15 @@ enum Flaw {
     LeadsWithTheHerald,
     HidesAMember,
     DrawsFromElsewhere,
+    CutsOneEntryAHeartbeat,
+    AcknowledgesInHaste,
+    StandsForNothing,
+    CountsOldTerms,
+    ProposesAgain,
+    ReadsCleanAlone,
+    TrustsItsTicks,
+    ConfirmsOldEpochs,
+    CountsWithoutTheTail,
 }
 
 /// Each with a law that is meant to find it, and words of what that law says.
@@ -132,6 +144,49 @@ const FLAWS: &[(Flaw, &str, &str)] = &[
         "a_learner_that_needs_an_image_does_not_say_that_it_has_caught_up",
         "a learner without an image",
     ),
+    (
+        Flaw::CutsOneEntryAHeartbeat,
+        "a_long_wrong_log_is_backed_up_fast",
+        "to back up over 200 entries, allowed",
+    ),
+    (Flaw::AcknowledgesInHaste, "commitment_needs_the_own_term", "all have applied everything"),
+    (Flaw::CountsOldTerms, "commitment_needs_the_own_term", "is to be cut and"),
+    (
+        Flaw::StandsForNothing,
+        "a_campaign_and_a_hand_over_move_the_lead",
+        "the first leader, after a campaign",
+    ),
+    (
+        Flaw::ReadsCleanAlone,
+        "who_is_excluded_while_cut_off_acknowledges_nothing_and_reads_nothing_old",
+        "were there before it began",
+    ),
+    (
+        Flaw::AcceptsInAMinority,
+        "who_is_excluded_while_cut_off_acknowledges_nothing_and_reads_nothing_old",
+        "that is excluded, and that nobody hears",
+    ),
+    (
+        Flaw::TrustsItsTicks,
+        "who_is_excluded_while_it_stands_still_acknowledges_nothing_and_reads_nothing_old",
+        "were there before it began",
+    ),
+    (
+        Flaw::ConfirmsOldEpochs,
+        "reads_at_every_member_through_many_lists_are_linearizable",
+        "were there before it began",
+    ),
+    (
+        Flaw::CountsWithoutTheTail,
+        "who_is_excluded_while_cut_off_acknowledges_nothing_and_reads_nothing_old",
+        "were there before it began",
+    ),
+    (
+        Flaw::AcknowledgesInHaste,
+        "writes_on_their_way_when_the_list_changes_are_neither_lost_nor_doubled",
+        "is lost",
+    ),
+    (Flaw::ProposesAgain, "writes_on_their_way_when_the_list_changes_are_neither_lost_nor_doubled", "twice"),
 ];
 
 #[test]
@@ -146,6 +201,17 @@ fn every_flaw_is_caught_by_the_law_that_is_meant_for_it() {
         }
     }
     assert!(missed.is_empty(), "{}", missed.join("\n"));
+}
+
+/// What is wrong with the least Raft is the one line that its double has.
+#[test]
+fn a_raft_that_counts_its_own_term_only_keeps_the_law_of_that() {
+    let law =
+        LAWS.iter().find(|law| law.name == "commitment_needs_the_own_term").expect("there is such a law");
+    for seed in 1..=5 {
+        let subject = Subject { seed, ..Subject::new(Arc::new(LeastRaft)) };
+        assert_eq!(violation(law, &subject), Some(Ok(())), "seed {seed}");
+    }
 }
 
 #[test]
@@ -202,7 +268,39 @@ impl EngineFactory for FlawedFactory {
             Arc::new(FlawedData { data: context.applier, flaw: self.flaw, gave_up: Arc::default() });
         let (me, applier) = (context.me, context.applier.clone());
         context.transport = Arc::new(FlawedTransport { transport: context.transport, flaw: self.flaw });
-        let engine = self.good().open(context).await?;
+        let engine = match self.flaw {
+            Flaw::CountsOldTerms => driver::open::<raft::Raft<true>>(context).await?,
+            Flaw::ReadsCleanAlone => {
+                driver::open::<chain::Flawed<{ chain::READS_CLEAN_ALONE }>>(context).await?
+            }
+            Flaw::TrustsItsTicks => {
+                driver::open::<chain::Flawed<{ chain::TRUSTS_ITS_TICKS }>>(context).await?
+            }
+            Flaw::ConfirmsOldEpochs => {
+                driver::open::<chain::Flawed<{ chain::CONFIRMS_OLD_EPOCHS }>>(context).await?
+            }
+            Flaw::CountsWithoutTheTail => {
+                driver::open::<chain::Flawed<{ chain::COUNTS_WITHOUT_THE_TAIL }>>(context).await?
+            }
+            _ => self.good().open(context).await?,
+        };
         Ok(Arc::new(Flawed { engine, applier, flaw: self.flaw, me }))
+    }
+}
+
+struct LeastRaft;
+
+#[async_trait]
+impl EngineFactory for LeastRaft {
+    fn name(&self) -> &'static str {
+        "least-raft"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        OpenraftFactory.capabilities()
+    }
+
+    async fn open(&self, context: EngineContext) -> Result<Arc<dyn ConsensusEngine>, EngineError> {
+        driver::open::<raft::Raft<false>>(context).await
     }
 }
