@@ -52,8 +52,9 @@ impl Stand {
         // An engine that has stopped needs no herald.
         let _ = engine.raft.trigger().elect(true).await;
         let now = engine.context.world.monotonic_ns();
-        self.not_before_ns = now + nanoseconds(engine.context.timing.election_min);
         self.draw(engine);
+        // By chance as well: two that stood together, each with its own vote, would stand together again and again.
+        self.not_before_ns = now + nanoseconds(engine.context.timing.election_min) + self.wait_ns;
     }
 }
 
