@@ -1,10 +1,16 @@
 //! `kill -9` under load: no acknowledged write is lost, and no counter counts twice.
 
+use std::collections::BTreeSet;
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use tokio::time::Instant;
 
+use super::desk::{Desk, ENDS_WITHIN};
 use super::harness::Cluster;
 use super::history::History;
 use super::load::{Clients, Load, check};
+use super::replicas::same_everywhere;
 
 const CLIENTS: Clients = Clients { resp: 24, native: 8 };
 /// Acknowledged writes between two events: enough to be in the middle of things.
@@ -101,4 +107,36 @@ async fn other_engines_lose_nothing_either() {
         kill_all(&mut cluster, &load, 1).await;
         verify(&mut cluster, load, engine, start).await;
     }
+}
+
+/// One cluster whose orders run three engines: shards go from one to the other, and radiants die meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_of_three_engines_loses_nothing() {
+    let mut cluster = Cluster::prepared(3).await;
+    cluster.set(r#"consensus.engines=["openraft", "omnipaxos", "chain"]"#);
+    cluster.start_all();
+    cluster.ready().await;
+    let desk = Desk::at(&cluster).await;
+    let status = desk.status().await.expect("it is ready");
+    let data = status.orders.iter().filter(|order| !order.control);
+    let engines: BTreeSet<&str> = data.map(|order| order.engine.as_str()).collect();
+    assert_eq!(engines, BTreeSet::from(["openraft", "omnipaxos", "chain"]));
+    let engine_of =
+        |id: u64| status.orders.iter().find(|order| order.id == id).map(|order| order.engine.clone());
+    let (start, mut dice) = (Instant::now(), StdRng::seed_from_u64(1));
+    let load = Load::start(&cluster, CLIENTS, "mixed").await;
+    for radiant in 0..3 {
+        let begun = desk.begun(&mut dice).await;
+        assert_ne!(engine_of(begun.from), engine_of(begun.to), "every order has an engine of its own");
+        cluster.radiants[radiant].kill();
+        load.progress(SOME).await;
+        cluster.radiants[radiant].start();
+        cluster.ready().await;
+        desk.over(Some(begun.id), ENDS_WITHIN).await;
+    }
+    kill_all(&mut cluster, &load, 1).await;
+    cluster.ready().await;
+    let (orders, _) = same_everywhere(&cluster).await;
+    assert_eq!(orders, status.orders.len());
+    verify(&mut cluster, load, "three engines", start).await;
 }
