@@ -88,8 +88,9 @@ pub struct Replica {
 
 fn instance(shared: &Shared, hard: Hard) -> Result<OmniPaxos<Entry, Store>, String> {
     let timing = shared.context.timing;
-    // A leader's silence is noticed after one round of heartbeats, agreed upon in the next.
-    let round = timing.election_min.as_nanos() / timing.heartbeat.as_nanos().max(1) / 2;
+    // A leader's silence is noticed after one round of heartbeats, agreed upon in the next. Answers wait for the disk like all
+    // else that is said, and for a processor: with half of that as a round leaders were given up under overload.
+    let round = timing.election_min.as_nanos() / timing.heartbeat.as_nanos().max(1);
     let config = OmniPaxosConfig {
         cluster_config: ClusterConfig {
             configuration_id: CONFIGURATION,
