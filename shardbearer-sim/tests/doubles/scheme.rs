@@ -39,7 +39,11 @@ struct Flawed {
 
 impl Flawed {
     fn new(flaw: Flaw, shards: usize) -> Flawed {
-        Flawed { slots: Slots::new(shards).expect("within bounds"), flaw, asked: AtomicUsize::new(0) }
+        Flawed::of(flaw, Slots::new(shards).expect("within bounds"))
+    }
+
+    fn of(flaw: Flaw, slots: Slots) -> Flawed {
+        Flawed { slots, flaw, asked: AtomicUsize::new(0) }
     }
 
     fn parse(flaw: Flaw, words: &str) -> Option<Flawed> {
@@ -51,8 +55,7 @@ impl Flawed {
     }
 
     fn known(flaw: Flaw, words: &str) -> Option<Flawed> {
-        let slots = Slots::parse(words)?;
-        Some(Flawed::new(flaw, slots.shards()))
+        Some(Flawed::of(flaw, Slots::parse(words)?))
     }
 }
 
