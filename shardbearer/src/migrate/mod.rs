@@ -40,7 +40,7 @@ const ROUND: Duration = Duration::from_millis(200);
 /// may still have been in a log.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
-/// So long what is left over is dropped in one go, in all orders together, save that each shard gets a step. The rest is
+/// So long what splits left over is dropped in one go, in all orders together, save that each shard gets a step. The rest is
 /// for the next round: clients come first, and so do sources that are to be attended to.
 const CLEAR_UP: Duration = Duration::from_millis(20);
 
@@ -193,6 +193,9 @@ async fn clear_up(cluster: &Arc<Cluster>) -> bool {
             let owned = Owned { shard, epoch: topology.epoch, order: owner, until, cut };
             if let Some((migration, step)) = left_over(&last, &part, order.id(), owned) {
                 clean = false;
+                // Only what a split left can be told from other rows again, and go on in the next round.
+                let goes_on_later = matches!(step, Step::Collect { until, .. } if until != 0);
+                let end_ns = if goes_on_later { end_ns } else { u64::MAX };
                 clear_away(cluster, &order, item_of(shard, migration, step), end_ns).await;
             }
         }

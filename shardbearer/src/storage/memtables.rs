@@ -2,7 +2,8 @@
 //!
 //! fjall bounds each keyspace's memtable alone, and a radiant with shards evenly written to would have all of them full: a
 //! gigabyte and more. So the largest are written out as soon as they are too much together, as RocksDB's `db_write_buffer_size`
-//! does it. A shard that alone is written to still has all the room that one may have.
+//! does it. Where the others are idle, one that is written to alone has what they
+//! leave of the bound, until fjall writes them out for the sake of its journal.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

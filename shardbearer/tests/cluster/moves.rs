@@ -134,7 +134,7 @@ impl Writers {
     }
 }
 
-async fn call(running: &Running, command: Command) -> Reply {
+pub async fn call(running: &Running, command: Command) -> Reply {
     let request = Request {
         table: "default".into(),
         calls: vec![Call::new(command)],

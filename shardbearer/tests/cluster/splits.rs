@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use super::harness::*;
-use super::moves::{Writers, ask, over, owner};
+use super::moves::{Writers, ask, call, over, owner};
 
 /// Few, so that many keys are of the one that is divided.
 const SHARDS: usize = 3;
@@ -42,21 +42,12 @@ async fn split(radiants: &[Radiant], shard: ShardId, to: u64) -> ShardId {
     new
 }
 
-async fn whole(running: &Running, command: Command) -> Reply {
-    let request = Request {
-        table: "default".into(),
-        calls: vec![Call::new(command)],
-        deadline: Duration::from_secs(20),
-    };
-    running.door.execute(request).await.remove(0).expect("no call fails")
-}
-
 /// All keys of the table, page by page.
 async fn scan(running: &Running) -> Vec<Bytes> {
     let (mut keys, mut start) = (Vec::<Bytes>::new(), Bytes::new());
     loop {
         let page = Scan { start: start.clone(), limit: 9, ..Scan::default() };
-        let Reply::Page { rows, more } = whole(running, Command::Scan(page)).await else { panic!("no page") };
+        let Reply::Page { rows, more } = call(running, Command::Scan(page)).await else { panic!("no page") };
         keys.extend(rows.into_iter().map(|row| row.key));
         match keys.last() {
             Some(last) if more => start = [last.as_ref(), b"\0"].concat().into(),
@@ -71,7 +62,7 @@ fn watch(radiant: &Radiant, stop: &Arc<AtomicBool>) -> JoinHandle<u64> {
     tokio::spawn(async move {
         let mut rounds = 0;
         while !stop.load(Ordering::Relaxed) {
-            let Reply::Count { rows, .. } = whole(&running, Command::Count).await else { panic!("no count") };
+            let Reply::Count { rows, .. } = call(&running, Command::Count).await else { panic!("no count") };
             assert_eq!(rows, (KEPT + WRITERS) as u64, "counted in round {rounds}");
             let keys = scan(&running).await;
             let different: BTreeSet<&Bytes> = keys.iter().collect();
@@ -259,7 +250,7 @@ async fn a_split_is_called_off_and_asked_for_again() {
     assert_eq!(first.cluster.map.topology().tables[0].shards.len(), before + 1);
     let refused = ask(first, Kind::Undo(true)).await.expect_err("it is no move");
     assert!(refused.contains("shards are not merged"), "{refused}");
-    let Reply::Count { rows, .. } = whole(first, Command::Count).await else { panic!("no count") };
+    let Reply::Count { rows, .. } = call(first, Command::Count).await else { panic!("no count") };
     assert_eq!(rows, 100);
 
     // What the parent had of it is gone from its disk.

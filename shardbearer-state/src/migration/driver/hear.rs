@@ -37,7 +37,10 @@ impl Driver {
                         self.collected = true;
                         None
                     }
-                    (Phase::Serving, Standing::Serving) if mine && part.until == self.record.at() => {
+                    // Of a split the source keeps a part, and nothing of a shard that moves.
+                    (Phase::Serving, Standing::Serving)
+                        if mine && self.record.split.is_some() && part.until == self.record.at() =>
+                    {
                         self.collected = !part.more && !part.pruning;
                         if !self.collected {
                             // It is there, and drops rows for as long as that takes.

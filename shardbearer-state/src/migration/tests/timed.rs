@@ -1,7 +1,7 @@
 //! A driver on the clock: what slow orders, a full disk and writers without end do to a copy. The clock is a number; it
 //! moves by what each step takes and by what the driver waits.
 
-use shardbearer_core::kv::{Condition, Expiry, Standing, rows_weight};
+use shardbearer_core::kv::{Condition, Expiry, Part, Standing, rows_weight};
 use shardbearer_core::migration::Phase;
 
 use super::*;
@@ -23,6 +23,8 @@ pub(super) struct Timed {
     full: bool,
     /// Whether the source answers nothing.
     gone: bool,
+    /// Whether the source serves on where it should drop its copy.
+    keeps: bool,
     /// Rows that are written before every question to the source, and how large.
     busy: (usize, usize),
     /// How long clients' writes take at the source, in microseconds, if there are any.
@@ -55,6 +57,7 @@ impl Timed {
             import_ms: 4,
             full: false,
             gone: false,
+            keeps: false,
             busy: (0, 0),
             writes_us: None,
             waited: Vec::new(),
@@ -116,6 +119,14 @@ impl Timed {
         if !step.is_write() {
             let (rows, bytes) = self.busy;
             (0..rows).for_each(|row| put(&mut self.world, &format!("busy-{row:04}"), bytes));
+        }
+        if self.keeps && matches!(step, Step::Collect { .. }) {
+            let id = self.driver.record().id;
+            return Ok(Migrated::Part(Part {
+                standing: Standing::Serving,
+                migration: id,
+                ..Part::default()
+            }));
         }
         let answer = self.world.step(0, migrate(self.driver.record().id, step));
         if let Migrated::Image { rows, .. } = &answer {
@@ -360,4 +371,15 @@ fn a_source_keeps_its_copy_from_a_destination_that_does_not_serve() {
         timed.act();
     }
     assert_eq!((timed.phase(), timed.world.part(0).standing), (Phase::Serving, Standing::Frozen));
+}
+
+/// A source that serves has dropped nothing, unless a part of its shard was split off. So it is not taken at its word.
+#[test]
+fn a_source_that_serves_on_has_not_dropped_its_copy() {
+    let mut timed = Timed::new(3, KIB);
+    timed.keeps = true;
+    timed.until("the destination serves", |timed| timed.world.part(1).standing == Standing::Serving);
+    let began_ms = timed.now_ms;
+    assert_eq!(timed.ends().0, Phase::Collected);
+    assert!(timed.now_ms >= began_ms + 3_000, "after {} ms", timed.now_ms - began_ms);
 }

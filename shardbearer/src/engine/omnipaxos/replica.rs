@@ -46,8 +46,8 @@ const STEP_BYTES_MAX: usize = 1 << 20;
 const PROPOSALS_MAX: usize = 16_384;
 
 /// Heartbeats in a row in which a member may follow a higher ballot than the leader's before the leader acts: in so many
-/// an election would have ended.
-const ABOVE_TIMES_MAX: u32 = 5;
+/// an election would have ended, since each takes as long as a leader may be silent.
+const ABOVE_TIMES_MAX: u32 = 3;
 
 /// What happens to a replica.
 pub enum Input {
