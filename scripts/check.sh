@@ -13,4 +13,5 @@ step() { printf '\n== %s\n' "$*"; "$@"; }
 step cargo fmt --all -- --check
 step cargo clippy --workspace --all-targets --locked -- -D warnings
 RUSTDOCFLAGS="-D warnings" step cargo doc --workspace --no-deps --locked
-step cargo test --workspace --locked
+# Whatever fails, the rest is run too: one run tells all there is to mend.
+step cargo test --workspace --locked --no-fail-fast
