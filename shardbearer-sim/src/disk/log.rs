@@ -90,6 +90,10 @@ impl LogState {
         self.durable.get(&order).map(OrderLog::all).unwrap_or_default()
     }
 
+    pub(super) fn live(&self, order: OrderId) -> (LogPos, Vec<LogRecord>) {
+        self.live.get(&order).map(OrderLog::all).unwrap_or_default()
+    }
+
     /// All entries that are durable, in a stable order.
     pub(super) fn durable_positions(&self) -> Vec<(OrderId, LogPos)> {
         let entries = |(order, log): (&OrderId, &OrderLog)| {

@@ -257,6 +257,11 @@ impl Disk {
         lock(&self.state).log.durable(order)
     }
 
+    /// The same as whoever runs on it reads it: with what is not durable yet.
+    pub fn log_of(&self, order: OrderId) -> (LogPos, Vec<LogRecord>) {
+        lock(&self.state).log.live(order)
+    }
+
     /// All that is stored of an order's data, synced or not.
     pub fn rows_of(&self, order: OrderId) -> BTreeMap<Space, Arc<Rows>> {
         let state = lock(&self.state);

@@ -25,9 +25,11 @@ pub struct Defects {
     pub beacons: Option<BeaconLie>,
     /// Nobody looks at the rows of replicas from outside, so that only the radiants themselves can notice something.
     pub unwatched: bool,
+    /// Nobody asks at an acknowledgement on which disks it is.
+    pub unasked: bool,
 }
 
-const NONE: Defects = Defects { disk: None, engine: None, beacons: None, unwatched: false };
+const NONE: Defects = Defects { disk: None, engine: None, beacons: None, unwatched: false, unasked: false };
 
 const fn disk(flaw: Flaw) -> Defects {
     Defects { disk: Some(flaw), ..NONE }
@@ -59,6 +61,14 @@ const DOUBLES: &[Double] = &[
         operated: false,
         on: &[("openraft", 0..10), ("omnipaxos", 0..60), ("chain", 0..60)],
         words: &["that is durable on"],
+    },
+    Double {
+        name: "the same, where it is noticed only when somebody leads without what was committed",
+        defects: Defects { unasked: true, ..disk(Flaw::AcksBeforeDurable) },
+        profile: "all-crash",
+        operated: false,
+        on: &[("openraft", 0..60), ("omnipaxos", 0..60), ("chain", 0..60)],
+        words: &["without entry"],
     },
     Double {
         name: "a disk that forgets votes",

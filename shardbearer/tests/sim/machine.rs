@@ -7,6 +7,8 @@ use parking_lot::Mutex;
 use shardbearer::config::Config;
 use shardbearer::engine::Engines;
 use shardbearer::node::{self, NodeError, Running};
+use shardbearer_core::engine::ConsensusEngine;
+use shardbearer_core::ids::OrderId;
 use shardbearer_core::membership::Standing;
 use shardbearer_sim::disk::{Disk, Kept, Trouble};
 use shardbearer_sim::net::Net;
@@ -147,6 +149,15 @@ impl Machine {
             return None;
         }
         Some((running, process.life.clone()))
+    }
+
+    /// The engines of the orders, the control order among them, of which it is a member; none unless it serves.
+    pub fn engines(&self) -> Vec<(OrderId, Arc<dyn ConsensusEngine>)> {
+        let Some((running, _)) = self.running() else { return Vec::new() };
+        let cluster = &running.cluster;
+        let orders = cluster.orders.all().into_iter().map(|order| (order.id(), order.engine().clone()));
+        let control = cluster.control().into_iter().map(|seat| (OrderId::CONTROL, seat.engine.clone()));
+        orders.chain(control).collect()
     }
 
     /// Says what is wrong if the radiant ended by itself, and neither for a failing disk, of which it then speaks, nor because it

@@ -39,12 +39,13 @@ pub fn engines(
     for name in ENGINES {
         let factory = engines.find(name).expect("it is built in");
         let (universe, disks) = (universe.clone(), disks.clone());
-        let observed =
-            ObservedFactory { factory, universe, disks, shared: shared.clone(), asked: Arc::default() };
+        let (shared, left) = (shared.clone(), &shared.left);
+        let (asked, unasked) = (Arc::default(), defects.unasked);
+        let observed = ObservedFactory { factory, universe, disks, shared, asked, unasked };
         let observed = Arc::new(observed);
         engines.register(match defects.engine {
             // Outside, since it may change what is proposed.
-            Some(defect) => doubles::defective(defect, observed, disk, &shared.left),
+            Some(defect) => doubles::defective(defect, observed, disk, left),
             None => observed,
         });
     }
@@ -71,6 +72,7 @@ struct ObservedFactory {
     disks: Arc<[Arc<Disk>]>,
     shared: Arc<Shared>,
     asked: Arc<Asked>,
+    unasked: bool,
 }
 
 #[async_trait]
@@ -94,7 +96,8 @@ impl EngineFactory for ObservedFactory {
             Arc::new(ObservedApplier { inner: context.applier, universe, order, shared, asked });
         let inner = self.factory.open(context).await?;
         let (universe, disks, asked) = (self.universe.clone(), self.disks.clone(), self.asked.clone());
-        Ok(Arc::new(Observed { inner, universe, disks, order, shared: self.shared.clone(), asked }))
+        let (shared, unasked) = (self.shared.clone(), self.unasked);
+        Ok(Arc::new(Observed { inner, universe, disks, order, shared, asked, unasked }))
     }
 }
 
@@ -116,6 +119,7 @@ struct Observed {
     order: OrderId,
     shared: Arc<Shared>,
     asked: Arc<Asked>,
+    unasked: bool,
 }
 
 impl Observed {
@@ -149,6 +153,7 @@ impl ConsensusEngine for Observed {
         let members = self.members();
         let outcome = self.inner.propose(entry.clone()).await;
         match &outcome {
+            Ok(_) if self.unasked => {}
             Ok(_) => {
                 let members = self.members_since(&members);
                 let judged = durable::check(&self.disks, self.order, &members, &entry, &before);

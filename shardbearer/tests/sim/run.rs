@@ -20,6 +20,7 @@ use super::clients::{self, Wanted, execute, operate, request};
 use super::cluster::{Cluster, RADIANTS, REPLICATION, SHARDS, Shape};
 use super::doubles::Defects;
 use super::invariants::{positions, without_control};
+use super::machine::Machine;
 use super::mixes::{MIXES, Mix};
 use super::operator;
 
@@ -28,7 +29,11 @@ const CLIENTS: usize = 6;
 /// Virtual time with faults.
 const SAFETY_MS: u64 = 9_000;
 
-/// Virtual time within which a healed cluster must do everything that it should.
+/// Virtual time within which a healed cluster must take writes of every shard at every radiant again.
+const SERVING: Duration = Duration::from_secs(10);
+
+/// Virtual time within which it must do everything that it should: have finished or taken back what was moved, have the same
+/// replicas everywhere.
 const LIVENESS: Duration = Duration::from_secs(30);
 
 /// Every how many seeds a cluster that is well again has to serve without its control order.
@@ -218,7 +223,12 @@ async fn live(cluster: &Arc<Cluster>, scenario: &Scenario) -> Result<(), String>
         machine.disk.mend();
         machine.start();
     }
-    let recovered = tokio::time::timeout(LIVENESS, async {
+    let healed = Instant::now();
+    if tokio::time::timeout(SERVING, serve(cluster, !scenario.operated)).await.is_err() {
+        stop_if_broken(cluster)?;
+        return Err(format!("does not serve {SERVING:?} after all was healed: {}", what_is_missing(cluster)));
+    }
+    let recovered = tokio::time::timeout_at(healed + LIVENESS, async {
         if scenario.operated {
             // What is asked last may be decided after all is healed. Nothing is sent: it ends by itself.
             let _ = all_is_asked.await;
@@ -242,19 +252,42 @@ fn stop_if_broken(cluster: &Cluster) -> Result<(), String> {
     cluster.universe.trace.first_broken().map_or(Ok(()), Err)
 }
 
-/// Everybody serves every shard, final reads are done, and replicas are the same.
-async fn recover(cluster: &Cluster, rng: &mut rand::rngs::StdRng) {
-    const PATIENCE: Duration = Duration::from_secs(3);
-    const AGAIN: Duration = Duration::from_millis(100);
-    for machine in &cluster.machines {
-        for key in (0..SHARDS * 4).map(|number| format!("alive-{number}")) {
-            let value = machine.name.clone().into();
-            let put = clients::put(&key.into(), &value, Condition::Always);
-            while !matches!(execute(machine, put.clone(), PATIENCE).await, Some(Ok(Reply::Written { .. }))) {
-                tokio::time::sleep(AGAIN).await;
+/// How long one request of those after the healing waits, and how long after it comes the next.
+const PATIENCE: Duration = Duration::from_secs(3);
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// Everybody takes writes of every shard. Where an operator had radiants leave, some may be nobody yet: unless everybody has to
+/// serve, those do that do.
+async fn serve(cluster: &Cluster, everybody: bool) {
+    let mut served = 0;
+    while served == 0 {
+        for machine in &cluster.machines {
+            if everybody || machine.running().is_some() {
+                served += usize::from(takes_writes(machine, everybody).await);
             }
         }
+        tokio::time::sleep(AGAIN).await;
     }
+}
+
+/// Waits until one takes writes of every shard, or, if it may leave, is not there; says which.
+async fn takes_writes(machine: &Machine, stays: bool) -> bool {
+    for key in (0..SHARDS * 4).map(|number| format!("alive-{number}")) {
+        let value = machine.name.clone().into();
+        let put = clients::put(&key.into(), &value, Condition::Always);
+        while !matches!(execute(machine, put.clone(), PATIENCE).await, Some(Ok(Reply::Written { .. }))) {
+            if !stays && machine.running().is_none() {
+                return false;
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+    true
+}
+
+/// Everybody serves every shard, final reads are done, and replicas are the same.
+async fn recover(cluster: &Cluster, rng: &mut rand::rngs::StdRng) {
+    serve(cluster, true).await;
     let wanted = |rng: &mut rand::rngs::StdRng| Wanted {
         client: CLIENTS,
         first: rng.random_range(0..RADIANTS),

@@ -6,6 +6,7 @@
 
 mod activated;
 pub mod applied;
+mod complete;
 mod dropped;
 pub mod durable;
 mod held;
@@ -42,6 +43,7 @@ pub fn all(unwatched: bool) -> Vec<Box<dyn Invariant>> {
         Box::new(one_configuration::OneConfiguration::default()),
         Box::new(history::History::default()),
         Box::new(one_herald::OneHerald::default()),
+        Box::new(complete::Complete::default()),
         Box::new(logs::Logs::default()),
         Box::new(purged::Purged),
         Box::new(held::HeldTheSame),

@@ -18,16 +18,7 @@ impl Invariant for OneHerald {
         for machine in &cluster.machines {
             let Some((running, _)) = machine.running() else { continue };
             let me = running.cluster.me;
-            for (order, engine) in running
-                .cluster
-                .orders
-                .all()
-                .into_iter()
-                .map(|order| (order.id(), order.engine().clone()))
-                .chain(
-                    running.cluster.control().into_iter().map(|seat| (OrderId::CONTROL, seat.engine.clone())),
-                )
-            {
+            for (order, engine) in machine.engines() {
                 let status = engine.status();
                 if !status.leading {
                     continue;
