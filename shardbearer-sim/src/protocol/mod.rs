@@ -83,6 +83,8 @@ struct Asked {
     by: RadiantId,
     /// The last entry acknowledged when it was asked.
     acknowledged: u64,
+    /// The last entry that an answer to another read had shown when it was asked.
+    shown: u64,
 }
 
 /// All members and all that is between them.
@@ -96,6 +98,8 @@ pub struct Net<P: Protocol> {
     pub history: Vec<Entry>,
     /// The last entry whose proposer got a reply.
     pub acknowledged: u64,
+    /// The last entry that an answer to a read showed, at least.
+    pub shown: u64,
     /// Reads that were answered.
     pub answered: u64,
     /// What the last thing led to, in words; for scripts.
@@ -120,6 +124,7 @@ impl<P: Protocol + Clone + fmt::Debug> Net<P> {
             flights: Vec::new(),
             history: Vec::new(),
             acknowledged: 0,
+            shown: 0,
             answered: 0,
             said: Vec::new(),
             proposed: 0,
@@ -204,7 +209,8 @@ impl<P: Protocol + Clone + fmt::Debug> Net<P> {
             Event::Propose(id) => self.propose(id),
             Event::Read(id) => {
                 let ticket = self.ticket();
-                self.reads.insert(ticket, Asked { by: id, acknowledged: self.acknowledged });
+                let Net { acknowledged, shown, .. } = *self;
+                self.reads.insert(ticket, Asked { by: id, acknowledged, shown });
                 self.step(id, Input::ReadBarrier { ticket })
             }
             Event::GiveUp(id) => {
@@ -340,11 +346,21 @@ impl<P: Protocol + Clone + fmt::Debug> Net<P> {
                 let Some(asked) = self.reads.remove(&ticket) else { return Ok(()) };
                 self.answered += 1;
                 if index < asked.acknowledged {
-                    let Asked { by, acknowledged } = asked;
+                    let Asked { by, acknowledged, .. } = asked;
                     return Err(Broken(format!(
                         "a read at {by} waits for {index}, and {acknowledged} was acknowledged before it"
                     )));
                 }
+                // Who reads sees all that is applied there.
+                let applied = self.members.get(&id).map_or(0, |member| member.applied.len() as u64);
+                let shows = index.max(applied);
+                if shows < asked.shown {
+                    let Asked { by, shown, .. } = asked;
+                    return Err(Broken(format!(
+                        "a read at {by} shows {shows}, and a read that was over before it showed {shown}"
+                    )));
+                }
+                self.shown = self.shown.max(shows);
             }
             Answer::Refused(_) => {
                 if let Some(number) = self.proposals.remove(&ticket) {
@@ -364,8 +380,8 @@ impl<P: Protocol + Clone + fmt::Debug> Net<P> {
 impl<P: Protocol + fmt::Debug> Net<P> {
     /// Everything that decides what can happen next, except for what is under way.
     fn but_for_flights(&self) -> String {
-        let Net { members, acknowledged, reads, refused, history, proposed, .. } = self;
-        format!("{members:?} {acknowledged} {reads:?} {refused:?} {history:?} {proposed}")
+        let Net { members, acknowledged, shown, reads, refused, history, proposed, .. } = self;
+        format!("{members:?} {acknowledged} {shown} {reads:?} {refused:?} {history:?} {proposed}")
     }
 }
 

@@ -83,6 +83,30 @@ pub const OPERATED: &[&str] = &[
     "spare let in",
 ];
 
+/// How often what was reached, by the name of the mix of engines.
+pub type ByMix = BTreeMap<&'static str, BTreeMap<&'static str, u64>>;
+
+/// With all mixes together.
+pub fn sum(by_mix: &ByMix) -> BTreeMap<&'static str, u64> {
+    let mut sum = BTreeMap::new();
+    for (what, count) in by_mix.values().flatten() {
+        *sum.entry(*what).or_default() += count;
+    }
+    sum
+}
+
+/// A line for each thing that was reached: all together, and with each mix.
+pub fn table(by_mix: &ByMix) -> String {
+    let mut lines: String = by_mix.keys().map(|mix| format!("{mix:>11}")).collect();
+    lines = format!("{:>11}{lines}\n", "all");
+    for (what, all) in sum(by_mix) {
+        let of = by_mix.values().map(|reached| reached.get(what).copied().unwrap_or(0));
+        let each: String = of.map(|count| format!("{count:>11}")).collect();
+        lines += &format!("{all:>11}{each}  {what}\n");
+    }
+    lines
+}
+
 /// Of how many seeds on the average each is reached at least once: 100 times in 5 000.
 const SEEDS_EACH: u64 = 50;
 

@@ -28,6 +28,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use shardbearer_sim::chaos;
 
+use self::coverage::ByMix;
 use self::run::{Broken, Passed, Scenario, run};
 
 fn number(variable: &str) -> Option<u64> {
@@ -101,9 +102,8 @@ fn many_seeds() {
     let twice = number("SIM_TWICE").unwrap_or(1);
     let covered = sweep(seeds, |seed| checked(&Scenario::of(seed), seed.is_multiple_of(twice)));
     println!("{count} seeds");
-    for (what, count) in &covered {
-        println!("{count:>9} {what}");
-    }
+    print!("{}", coverage::table(&covered));
+    let covered = coverage::sum(&covered);
     if !has_to_reach_everything(first, count, SEEDS) {
         return;
     }
@@ -132,6 +132,7 @@ fn many_seeds_with_an_operator() {
         checked(&scenario, seed.is_multiple_of(twice))
     });
     println!("{count} seeds with an operator");
+    let covered = coverage::sum(&covered);
     let operated = coverage::OPERATED.iter().map(|what| (*what, covered.get(what).copied().unwrap_or(0)));
     let operated: Vec<_> = operated.collect();
     println!("{operated:?}");
@@ -148,10 +149,10 @@ fn many_seeds_with_an_operator() {
 /// As many as there are profiles, which they meet in turn.
 const OPERATED: u64 = chaos::PROFILES.len() as u64;
 
-/// Runs seeds on all processors and adds up what they reached.
-fn sweep(seeds: Range<u64>, one: impl Fn(u64) -> Passed + Sync) -> BTreeMap<&'static str, u64> {
+/// Runs seeds on all processors and adds up what they reached with each mix of engines.
+fn sweep(seeds: Range<u64>, one: impl Fn(u64) -> Passed + Sync) -> ByMix {
     let next = AtomicU64::new(seeds.start);
-    let total = Mutex::new(BTreeMap::new());
+    let total = Mutex::new(ByMix::new());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let (count, done) = (seeds.end - seeds.start, AtomicU64::new(0));
     std::thread::scope(|scope| {
@@ -170,9 +171,10 @@ fn sweep(seeds: Range<u64>, one: impl Fn(u64) -> Passed + Sync) -> BTreeMap<&'st
                         eprintln!("{done} of {count} seeds");
                     }
                     let mut total = total.lock();
-                    *total.entry("operations").or_default() += passed.operations as u64;
-                    for (what, count) in passed.covered {
-                        *total.entry(what).or_default() += count;
+                    let reached: &mut BTreeMap<_, _> = total.entry(passed.mix).or_default();
+                    let operations = ("operations", passed.operations as u64);
+                    for (what, count) in passed.covered.into_iter().chain([operations]) {
+                        *reached.entry(what).or_default() += count;
                     }
                 }
             });

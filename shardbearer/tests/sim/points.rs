@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use shardbearer_sim::chaos;
 use shardbearer_sim::disk::points::{Deed, POINTS, Point};
 
+use super::coverage::sum;
 use super::mixes::{ENGINES, Mix, mix};
 use super::run::{Passed, Scenario};
 use super::{checked, number, sweep};
@@ -36,6 +37,7 @@ fn a_crash_at_every_point_leaves_replicas_that_are_the_same() {
         let (at, mix) = jobs[job as usize];
         crash_there(&POINTS[at..=at], mix, wanted)
     });
+    let reached = sum(&reached);
     assert_eq!(reached["runs"], wanted * jobs.len() as u64, "{reached:?}");
 }
 
@@ -53,7 +55,12 @@ fn crash_there(points: &'static [(Point, &'static str)], mix: &'static Mix, want
         operations += passed.operations;
         if runs == wanted {
             println!("{}: {name}: {runs} of {} runs", mix.name, seed + 1);
-            return Passed { digest: 0, covered: BTreeMap::from([("runs", runs)]), operations };
+            return Passed {
+                digest: 0,
+                mix: mix.name,
+                covered: BTreeMap::from([("runs", runs)]),
+                operations,
+            };
         }
     }
     panic!("{}: {name}: come by in only {runs} of {} runs", mix.name, wanted * SEEDS_FOR_ONE);

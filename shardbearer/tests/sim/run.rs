@@ -94,6 +94,8 @@ impl Scenario {
 /// A run that kept all invariants.
 pub struct Passed {
     pub digest: u64,
+    /// The name of its mix of engines.
+    pub mix: &'static str,
     pub covered: BTreeMap<&'static str, u64>,
     pub operations: usize,
 }
@@ -132,7 +134,10 @@ pub fn run(scenario: &Scenario) -> Result<Passed, Box<Broken>> {
         }
         cluster.net.end().await;
         match verdict {
-            Ok(()) => Ok(Passed { digest, covered, operations: cluster.recorder.history().len() }),
+            Ok(()) => {
+                let operations = cluster.recorder.history().len();
+                Ok(Passed { digest, mix: scenario.mix.name, covered, operations })
+            }
             Err(what) => {
                 Err(Box::new(Broken { scenario: scenario.clone(), what, tail: universe.trace.tail() }))
             }

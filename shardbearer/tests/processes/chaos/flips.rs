@@ -127,9 +127,19 @@ async fn fate(radiant: &mut Radiant, start: impl FnOnce(&mut Radiant)) -> Fate {
     }
 }
 
+/// Cuts one of the files off within what was written; says which, and where.
+fn cut_off(files: &[PathBuf], dice: &mut StdRng) -> (PathBuf, u64) {
+    let path = files[dice.random_range(0..files.len())].clone();
+    let bytes = std::fs::read(&path).unwrap();
+    let written = bytes.iter().rposition(|byte| *byte != 0).map_or(bytes.len(), |last| last + 1);
+    let length = dice.random_range(0..written) as u64;
+    File::options().write(true).open(&path).unwrap().set_len(length).unwrap();
+    (path, length)
+}
+
 /// Whether the refusal says which file is meant. The storage engine knows only that it is one of its own.
-fn names(refusal: &str, flip: &Flip, kind: &str) -> bool {
-    let name = if kind == DATA { "data" } else { flip.path.file_name().unwrap().to_str().unwrap() };
+fn names(refusal: &str, path: &Path, kind: &str) -> bool {
+    let name = if kind == DATA { "data" } else { path.file_name().unwrap().to_str().unwrap() };
     refusal.starts_with("shardbearer: ") && refusal.contains(name)
 }
 
@@ -149,7 +159,7 @@ pub async fn in_one_radiant(scene: &mut Scene<'_>, one: usize) {
     scene.stage.start(one);
     match fate(&mut scene.stage.cluster.radiants[one], |_| ()).await {
         Fate::Refuses(why) => {
-            if names(&why, &flip, kind) {
+            if names(&why, &flip.path, kind) {
                 scene.tally.note(format!("flip in {kind}: refused, the place is named"));
             } else {
                 scene.tally.falls_short(format!("flip in {kind}: refused, the place is not named: {why}"));
@@ -246,13 +256,22 @@ async fn turn(engine: &str, count: usize) {
     let mut refused = BTreeMap::from(KINDS.map(|kind| (kind, 0)));
     for number in 0..count {
         let kind = KINDS[number % KINDS.len()];
-        let flip = Flip::any(&files_of_kind(&folders[0], kind), &mut dice);
-        let what = format!("{} with bit {} at {}", flip.path.display(), flip.bit, flip.offset);
+        let files = files_of_kind(&folders[0], kind);
+        let cut = (number / KINDS.len()) % 2 == 1;
+        let (path, what) = if cut {
+            let (path, length) = cut_off(&files, &mut dice);
+            let what = format!("{} cut off at {length}", path.display());
+            (path, what)
+        } else {
+            let flip = Flip::any(&files, &mut dice);
+            let what = format!("{} with bit {} at {}", flip.path.display(), flip.bit, flip.offset);
+            (flip.path, what)
+        };
         let (radiant, others) = cluster.radiants.split_first_mut().expect("there is one");
         others.iter_mut().for_each(Radiant::start);
         let came = match fate(radiant, Radiant::start).await {
             Fate::Refuses(why) => {
-                assert!(names(&why, &flip, kind), "{what}: {why}");
+                assert!(names(&why, &path, kind), "{what}: {why}");
                 *refused.get_mut(kind).expect("one of the kinds") += 1;
                 "refused, the place is named"
             }
@@ -266,13 +285,14 @@ async fn turn(engine: &str, count: usize) {
                     let (status, log) = (radiant.ended().await, radiant.log());
                     assert_eq!(status.code(), Some(1), "{what}: it falls silent: {log}");
                     let last = log.lines().last().unwrap_or_default();
-                    assert!(names(last, &flip, kind), "{what}: {last}");
+                    assert!(names(last, &path, kind), "{what}: {last}");
                     "ended while it was read, the place is named"
                 }
             },
             Fate::Hangs => panic!("{what}: it runs and does not serve"),
         };
-        *counts.entry(format!("{kind}: {came}")).or_default() += 1;
+        let damage = if cut { ", cut off" } else { "" };
+        *counts.entry(format!("{kind}{damage}: {came}")).or_default() += 1;
         others.iter_mut().for_each(Radiant::kill);
         for folder in &folders {
             std::fs::remove_dir_all(folder).unwrap();

@@ -80,6 +80,12 @@ fn cases() -> Vec<(&'static str, u64, Budget)> {
                 ..none()
             },
         ),
+        // The later one comes first: reads are taken from the end.
+        (
+            "two: the head reads after the tail",
+            2,
+            Budget { proposals: vec![TWO], reads: vec![TWO, ONE], ..none() },
+        ),
         ("three: the head crashes", 3, Budget { proposals: vec![ONE], crashes: vec![ONE], ..none() }),
         ("three: the middle crashes", 3, Budget { proposals: vec![ONE], crashes: vec![TWO], ..none() }),
         ("three: the tail crashes", 3, Budget { proposals: vec![ONE], crashes: vec![THREE], ..none() }),
@@ -92,6 +98,16 @@ fn cases() -> Vec<(&'static str, u64, Budget)> {
             "three: a read at the tail while the middle crashes",
             3,
             Budget { proposals: vec![ONE], reads: vec![THREE], crashes: vec![TWO], ..none() },
+        ),
+        (
+            "three: the head reads after the tail",
+            3,
+            Budget { proposals: vec![ONE], reads: vec![ONE, THREE], ..none() },
+        ),
+        (
+            "three: the middle reads after the tail",
+            3,
+            Budget { proposals: vec![ONE], reads: vec![TWO, THREE], ..none() },
         ),
         (
             "three: a loss and a crash",
@@ -149,6 +165,7 @@ fn every_way_in_which_little_can_happen_keeps_all_promises() {
 const TAKES_WHAT_IT_APPENDS_FOR_DURABLE: u8 = 1;
 const ASKS_NOBODY_BEFORE_IT_READS: u8 = 2;
 const FORGETS_ITS_EPOCH: u8 = 3;
+const READS_WHAT_ITS_HEAD_KNOWS: u8 = 4;
 
 /// A chain with a flaw.
 #[derive(Clone, Debug)]
@@ -168,6 +185,12 @@ impl<const FLAW: u8> Protocol for Flawed<FLAW> {
         match input {
             Input::ReadBarrier { ticket } if FLAW == ASKS_NOBODY_BEFORE_IT_READS && self.0.leads() => {
                 ready.answer(ticket, Answer::Read(self.0.commit));
+            }
+            Input::Receive { from, message: Say::Confirmed { epoch, round, last: Some(_) }, entries }
+                if FLAW == READS_WHAT_ITS_HEAD_KNOWS && self.0.leads() =>
+            {
+                let message = Say::Confirmed { epoch, round, last: Some(0) };
+                self.0.step(Input::Receive { from, message, entries }, ready);
             }
             input => self.0.step(input, ready),
         }
@@ -195,6 +218,11 @@ fn every_flaw_is_found_on_some_way() {
     for (flaw, found, words) in [
         ("TakesWhatItAppendsForDurable", found::<TAKES_WHAT_IT_APPENDS_FOR_DURABLE>(), "another member"),
         ("AsksNobodyBeforeItReads", found::<ASKS_NOBODY_BEFORE_IT_READS>(), "was acknowledged before it"),
+        (
+            "ReadsWhatItsHeadKnows",
+            found::<READS_WHAT_ITS_HEAD_KNOWS>(),
+            "a read that was over before it showed",
+        ),
         ("ForgetsItsEpoch", found::<FORGETS_ITS_EPOCH>(), "another member"),
     ] {
         let (case, said) = found.unwrap_or_else(|| panic!("nobody noticed: {flaw}"));
