@@ -45,14 +45,14 @@ impl Disk {
         let place = match kept {
             Kept::Log => {
                 let (entries, hard) = (log.durable_positions(), log.durable_hard());
-                match rng.random_range(0..5) {
-                    0 | 1 if !hard.is_empty() => {
+                match rng.random_range(0..6) {
+                    0..=2 if !hard.is_empty() => {
                         let (order, hard) = hard[rng.random_range(0..hard.len())].clone();
                         self.universe.trace.cover("bit turned in a hard state");
                         Some(Turned::Hard(order, hard))
                     }
                     // Of an order's last, which those who lag behind are sent.
-                    2 | 3 if !entries.is_empty() => {
+                    3 | 4 if !entries.is_empty() => {
                         let (order, position) = entries[rng.random_range(0..entries.len())];
                         let last = entries.iter().rfind(|(of, _)| *of == order);
                         let back = rng.random_range(0..LATE);

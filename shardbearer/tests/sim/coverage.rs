@@ -110,9 +110,20 @@ pub fn table(by_mix: &ByMix) -> String {
 /// Of how many seeds on the average each is reached at least once: 100 times in 5 000.
 const SEEDS_EACH: u64 = 50;
 
-/// What was reached too seldom, with how often it was and should have been.
-pub fn too_rare(covered: &BTreeMap<&'static str, u64>, seeds: u64) -> Vec<String> {
-    let floor = seeds / SEEDS_EACH;
+/// The same with each mix of engines.
+const SEEDS_EACH_OF_A_MIX: u64 = 2_000;
+
+/// What was reached too seldom, by all mixes together or by one, with how often it was and should have been.
+pub fn too_rare(by_mix: &ByMix, seeds: u64) -> Vec<String> {
+    let all = rarer(&sum(by_mix), seeds / SEEDS_EACH);
+    let of_each = by_mix.iter().flat_map(|(mix, covered)| {
+        let rare = rarer(covered, seeds / SEEDS_EACH_OF_A_MIX);
+        rare.into_iter().map(move |what| format!("{mix}: {what}"))
+    });
+    all.into_iter().chain(of_each).collect()
+}
+
+fn rarer(covered: &BTreeMap<&'static str, u64>, floor: u64) -> Vec<String> {
     let count = |what: &&str| covered.get(*what).copied().unwrap_or(0);
     let rare = KNOWN.iter().filter(|what| count(what) < floor);
     rare.map(|what| format!("{what} ({} of {floor})", count(what))).collect()
@@ -120,7 +131,12 @@ pub fn too_rare(covered: &BTreeMap<&'static str, u64>, seeds: u64) -> Vec<String
 
 #[test]
 fn what_was_never_reached_is_named() {
-    let covered = KNOWN.iter().skip(1).map(|what| (*what, 1)).collect();
-    assert_eq!(too_rare(&covered, 99), [format!("{} (0 of 1)", KNOWN[0])]);
-    assert!(too_rare(&covered, 49).is_empty(), "too few seeds to expect anything");
+    let once: BTreeMap<_, _> = KNOWN.iter().skip(1).map(|what| (*what, 1)).collect();
+    let missing = format!("{} (0 of 1)", KNOWN[0]);
+    let one = ByMix::from([("one", once.clone())]);
+    assert_eq!(too_rare(&one, 99), std::slice::from_ref(&missing));
+    assert!(too_rare(&one, 49).is_empty(), "too few seeds to expect anything");
+    let often = KNOWN.iter().map(|what| (*what, 99)).collect();
+    let two = ByMix::from([("one", once), ("other", often)]);
+    assert_eq!(too_rare(&two, 2_500), [format!("one: {missing}")]);
 }
