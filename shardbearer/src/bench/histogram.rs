@@ -15,12 +15,13 @@ pub(super) struct Tally {
     pub(super) reads: Histogram<u64>,
     pub(super) writes: Histogram<u64>,
     pub(super) errors: u64,
+    pub(super) given_up: u64,
     pub(super) last_error: Option<String>,
 }
 
 impl Default for Tally {
     fn default() -> Self {
-        Tally { reads: empty(), writes: empty(), errors: 0, last_error: None }
+        Tally { reads: empty(), writes: empty(), errors: 0, given_up: 0, last_error: None }
     }
 }
 
@@ -51,6 +52,7 @@ impl Tally {
         self.reads += &other.reads;
         self.writes += &other.writes;
         self.errors += other.errors;
+        self.given_up += other.given_up;
         self.last_error = other.last_error.clone().or(self.last_error.take());
     }
 

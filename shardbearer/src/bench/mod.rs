@@ -81,6 +81,8 @@ pub struct Options {
     pub pids: Vec<u32>,
     /// Operations a second of all clients together; as many as are answered without it.
     pub rate: Option<f64>,
+    /// Of operations that are due: how late they are sent at most.
+    pub give_up: Option<Duration>,
     /// A hash tag that all keys have, so that they are in one shard.
     pub tag: Option<String>,
 }
@@ -100,6 +102,7 @@ impl Default for Options {
             fill: true,
             pids: Vec::new(),
             rate: None,
+            give_up: None,
             tag: None,
         }
     }
@@ -130,7 +133,9 @@ pub struct Report {
     pub longest_gap_ms: f64,
     /// Operations that failed while measuring.
     pub errors: u64,
-    /// Why the last of them did.
+    /// Operations that could not even be sent in time.
+    pub given_up: u64,
+    /// Why the last of those that failed did.
     pub last_error: Option<String>,
     /// All operations.
     pub all: Part,
@@ -172,6 +177,7 @@ pub async fn run(target: Target, options: Options, say: impl Fn(&str)) -> anyhow
             pipeline: options.pipeline as usize,
             // Evenly after one another.
             due: every.map(|every| (Instant::now() + every / options.clients * number as u32, every)),
+            give_up: options.give_up,
             gaps: gaps.clone(),
             tally: tallies[number % TALLIES].clone(),
             begin,
@@ -206,6 +212,7 @@ pub async fn run(target: Target, options: Options, say: impl Fn(&str)) -> anyhow
         seconds,
         longest_gap_ms: gaps.longest(end).as_secs_f64() * 1e3,
         errors: tally.errors,
+        given_up: tally.given_up,
         last_error: tally.last_error.clone(),
         all: Part::new(&all, seconds),
         reads: Part::new(&tally.reads, seconds),
@@ -277,6 +284,7 @@ struct Loop {
     pipeline: usize,
     /// When to send next, and how long after that again; without it at once.
     due: Option<(Instant, Duration)>,
+    give_up: Option<Duration>,
     gaps: Arc<Gaps>,
     tally: Arc<Mutex<Tally>>,
     begin: Instant,
@@ -294,6 +302,14 @@ impl Loop {
             if sent >= self.end {
                 return;
             }
+            if self.give_up.is_some_and(|patience| sent.elapsed() > patience) {
+                if sent >= self.begin {
+                    self.tally.lock().given_up += ops.len() as u64;
+                }
+                // All that is overdue at once would keep the others from running.
+                tokio::task::yield_now().await;
+                continue;
+            }
             // What is not answered some time after the end is not waited for.
             let result = tokio::time::timeout_at(self.end + REST * 20, self.driver.run(&ops, &value)).await;
             let took = sent.elapsed();
@@ -309,7 +325,10 @@ impl Loop {
                     if counts {
                         self.tally.lock().fail(ops.len(), format!("{error:#}"));
                     }
-                    tokio::time::sleep(REST).await;
+                    // Who gives up is never so far behind that it would send all at once.
+                    if self.give_up.is_none() {
+                        tokio::time::sleep(REST).await;
+                    }
                 }
             }
         }

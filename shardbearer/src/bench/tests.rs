@@ -100,6 +100,24 @@ async fn with_a_rate_no_more_is_sent_than_is_due() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_sent_in_time_is_given_up_and_counted() {
+    let address = server(Store::default()).await;
+    let (rate, duration) = (1e6, Duration::from_millis(500));
+    let options = Options {
+        rate: Some(rate),
+        give_up: Some(Duration::from_millis(50)),
+        pipeline: 1,
+        duration,
+        ..options()
+    };
+    let report = run(Target::Resp(vec![address]), options, |_| {}).await.expect("it runs");
+    assert_eq!(report.errors, 0);
+    assert!(report.all.ops > 0 && report.given_up > report.all.ops, "{report:?}");
+    let (due, met) = ((rate * duration.as_secs_f64()) as u64, report.all.ops + report.given_up);
+    assert!(met.abs_diff(due) < due / 10, "{met} of {due}");
+}
+
+#[tokio::test]
 async fn a_server_that_is_not_there_is_named() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound");
     let error =

@@ -23,7 +23,8 @@ Examples:
   shardbearer bench --redis-cluster --endpoints 127.0.0.1:7000
   shardbearer bench --target etcd --endpoints 127.0.0.1:2379
   shardbearer bench --pids $(pgrep -d, shardbearer)           with the servers' CPU and memory
-  shardbearer bench --rate 2000 --tag a --read-share 0        how long the writes of one shard wait"
+  shardbearer bench --rate 2000 --tag a --read-share 0        how long the writes of one shard wait
+  shardbearer bench --rate 90000 --give-up 1s --clients 2000  more than there is room for"
 )]
 pub(super) struct Bench {
     /// What to drive
@@ -66,6 +67,9 @@ pub(super) struct Bench {
     /// stands still is not spared
     #[arg(long, value_name = "OPS", value_parser = rate)]
     rate: Option<f64>,
+    /// Give up what could not even be sent that long after it was due, so that more may be asked for than can be answered
+    #[arg(long, value_name = "TIME", requires = "rate", value_parser = args::duration)]
+    give_up: Option<Duration>,
     /// Put all keys into one shard: the hash tag that they have in braces
     #[arg(long, value_name = "TEXT", value_parser = tag)]
     tag: Option<String>,
@@ -110,6 +114,7 @@ impl Bench {
             fill: !self.no_fill,
             pids: self.pids,
             rate: self.rate,
+            give_up: self.give_up,
             tag: self.tag,
         };
         let report = bench::run(target, options, |text| eprintln!("{text}")).await?;
@@ -145,6 +150,9 @@ fn print(report: &Report) -> std::io::Result<()> {
     output::right(&mut table, &[1, 2, 3, 4, 5, 6, 7]);
     output::line(table)?;
     output::line(format!("errors {}", report.errors))?;
+    if report.given_up > 0 {
+        output::line(format!("given up before they were sent: {}", report.given_up))?;
+    }
     output::line(format!("longest time without an answer: {:.1} ms", report.longest_gap_ms))?;
     output::line(format!("load generator: {:.1} µs of CPU per operation", report.generator.cpu_us_per_op))?;
     if let Some(servers) = &report.servers {

@@ -47,6 +47,7 @@ use shardbearer_client::Client;
 use self::failure::Failure;
 use self::output::Output;
 use crate::engine::Engines;
+use crate::storage::opener;
 
 /// A sharded, strongly consistent key-value store.
 #[derive(Debug, Parser)]
@@ -195,6 +196,7 @@ pub fn main() -> ExitCode {
 /// The same for a binary of one's own, with engines of one's own.
 pub fn main_with(engines: Engines) -> ExitCode {
     let cli = Cli::parse();
+    opener::speak_for_it();
     let output = cli.global.output;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build();
     let runtime = match runtime {

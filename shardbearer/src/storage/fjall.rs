@@ -15,6 +15,7 @@ use shardbearer_core::storage::{
 use super::background;
 use super::keyspaces::{self, Keyspaces, Known, Place};
 use super::memtables::Memtables;
+use super::opener;
 use super::settle;
 use super::writeback::Writeback;
 
@@ -43,23 +44,15 @@ impl Fjall {
         if folder.is_dir() {
             settle::keep_numbers(&folder).map_err(|error| unwritable(&folder, &error))?;
         }
-        let open = || {
+        let database = opener::opened(dir, || {
             // The threads that this starts, which flush and compact.
             background::stand_back();
             let settings = Database::builder(dir).cache_size(cache_bytes).max_journaling_size(JOURNAL_BYTES);
-            settings.worker_threads(2).open()
-        };
-        #[allow(clippy::disallowed_methods)] // it ends here
-        let opened = std::thread::scope(|scope| {
-            let opener = std::thread::Builder::new().name("data-opener".into()).spawn_scoped(scope, open);
-            let opener =
-                opener.map_err(|error| StorageError::Io(format!("cannot start a thread: {error}")))?;
-            opener.join().map_err(|_| StorageError::Io(format!("opening {} panicked", dir.display())))
-        });
-        let database = opened?.map_err(|error| opening(dir, &error))?;
+            settings.worker_threads(2).open().map_err(|error| opening(dir, &error))
+        })?;
+        let keyspaces = opener::opened(dir, || Keyspaces::open(database.clone(), dir, own_max))?;
         let writeback = Writeback::start(dir)
             .map_err(|error| StorageError::Io(format!("cannot start the data's writeback: {error}")))?;
-        let keyspaces = Keyspaces::open(database.clone(), dir, own_max)?;
         Ok(Fjall { database, keyspaces, memtables: Memtables::default(), writeback })
     }
 }
@@ -71,10 +64,7 @@ pub(super) fn unwritable(path: &Path, error: &std::io::Error) -> StorageError {
 pub(super) fn opening(dir: &Path, error: &fjall::Error) -> StorageError {
     match error {
         fjall::Error::Io(error) => StorageError::Io(format!("cannot open {}: {error}", dir.display())),
-        other => StorageError::Corrupt(format!(
-            "{}: {other:?}; this radiant's data can be rebuilt from its orders: stop it, set the folder aside, replace the radiant",
-            dir.display()
-        )),
+        other => StorageError::Corrupt(format!("{}: {other:?}; {}", dir.display(), opener::REBUILD)),
     }
 }
 

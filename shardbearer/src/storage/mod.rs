@@ -11,6 +11,7 @@ pub mod log;
 pub mod memory;
 mod memtables;
 mod names;
+pub mod opener;
 mod settle;
 pub mod sled;
 mod writeback;

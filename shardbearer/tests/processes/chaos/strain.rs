@@ -14,8 +14,14 @@ use super::stage::signal;
 
 /// Clients that a cluster serves with ease, and those that are too many: each of these has as much on its way as the
 /// others together.
-const EASY: Strain = Strain { clients: 16, pipeline: 1 };
-const FAR_TOO_MUCH: Strain = Strain { clients: 768, pipeline: 16 };
+const EASY: Strain = Strain { clients: 16, pipeline: 1, rate: None };
+const FULL: Strain = Strain { clients: 256, ..EASY };
+const FAR_TOO_MUCH: Strain = Strain { clients: 768, pipeline: 16, rate: None };
+
+/// So many times what they get are others sent, who do not wait for anybody's answer, but give up after [`GIVE_UP`].
+const TIMES: f64 = 3.0;
+const IMPATIENT: u32 = 4_096;
+const GIVE_UP: &str = "1s";
 
 /// For one radiant. Its caches and queues are far below.
 const MEMORY_MAX: u64 = 2 << 30;
@@ -29,17 +35,20 @@ const SHORT: Duration = Duration::from_millis(1_500);
 struct Strain {
     clients: u32,
     pipeline: u32,
+    rate: Option<f64>,
 }
 
 /// What `bench` says of its clients at these doors.
 async fn measure(doors: &[String], strain: Strain, time: Duration) -> Value {
-    let Strain { clients, pipeline } = strain;
+    let Strain { clients, pipeline, rate } = strain;
     let (clients, pipeline) = (clients.to_string(), pipeline.to_string());
     let (warm_up, time) = (in_ms(time.min(WARM_UP_MAX)), in_ms(time));
     let doors = doors.join(",");
     let args = ["--output", "json", "--endpoints", &doors, "bench", "--read-share", "0.5", "--keys", "10000"];
     let args = args.into_iter().chain(["--clients", &clients, "--pipeline", &pipeline, "--duration", &time]);
     let args = args.chain(["--warm-up", &warm_up, "--no-fill", "--value-size", "1024"]);
+    let rate = rate.map(|rate| ["--rate".to_owned(), rate.to_string(), "--give-up".into(), GIVE_UP.into()]);
+    let args = args.map(str::to_owned).chain(rate.into_iter().flatten());
     let said = Command::new(BINARY).args(args).stdin(Stdio::null()).output().await.unwrap();
     let report: Value = serde_json::from_slice(&said.stdout).unwrap_or_default();
     assert!(report["all"]["ops"].as_u64() > Some(0), "{}", String::from_utf8_lossy(&said.stderr));
@@ -55,7 +64,7 @@ fn told(report: &Value) -> Value {
     let (all, writes) = (&report["all"], &report["writes"]);
     json!({"ops_per_second": all["ops_per_second"].as_f64().map(f64::round), "p99_us": all["p99_us"],
         "writes_p99_us": writes["p99_us"], "max_us": all["max_us"], "errors": report["errors"],
-        "last_error": report["last_error"]})
+        "given_up": report["given_up"], "last_error": report["last_error"]})
 }
 
 /// The most memory that a process ever had.
@@ -90,8 +99,10 @@ async fn a_silent_follower_and_an_overload_pass() {
     signal(&cluster.radiants[follower], "-CONT");
     assert_eq!(beside["errors"], 0, "nobody needs a silent follower: {}", beside["last_error"]);
 
-    let capacity = measure(&doors, Strain { clients: 256, pipeline: 1 }, time).await;
+    let capacity = measure(&doors, FULL, time).await;
     let overload = measure(&doors, FAR_TOO_MUCH, time).await;
+    let rate = capacity["all"]["ops_per_second"].as_f64().map(|rate| TIMES * rate);
+    let open = measure(&doors, Strain { clients: IMPATIENT, rate, ..EASY }, time).await;
     let peaks: Vec<u64> = cluster.radiants.iter().map(|radiant| peak_bytes(radiant.pid())).collect();
     assert!(peaks.iter().all(|peak| *peak < MEMORY_MAX), "{peaks:?} bytes were resident");
     load.progress(20).await;
@@ -102,7 +113,7 @@ async fn a_silent_follower_and_an_overload_pass() {
     check(&cluster, &history).await;
     let peaks: Vec<u64> = peaks.iter().map(|peak| peak >> 20).collect();
     let report = json!({"seconds_each": time.as_secs_f64(), "easy": told(&before), "beside_a_silent_follower": told(&beside),
-        "capacity": told(&capacity), "overload": told(&overload), "after": told(&after),
+        "capacity": told(&capacity), "overload": told(&overload), "open": told(&open), "after": told(&after),
         "peak_mib_of_each_radiant": peaks});
     println!("{report:#}");
     println!("{report}");
