@@ -19,7 +19,7 @@ pub struct Budget {
     pub reads: Vec<RadiantId>,
     /// Ticks, at the members given.
     pub ticks: Vec<RadiantId>,
-    /// Crashes, at the members given; each comes back at once.
+    /// Crashes and power cuts, at the members given; each comes back at once.
     pub crashes: Vec<RadiantId>,
     /// Messages lost.
     pub losses: usize,
@@ -110,7 +110,8 @@ fn choices<P: Protocol + Clone + fmt::Debug>(net: &Net<P>, budget: &Budget) -> V
     }
     let mut left = budget.clone();
     if let Some(id) = left.crashes.pop() {
-        choices.push((vec![Event::Crash(id), Event::Restart(id)], left));
+        choices.push((vec![Event::Crash(id), Event::Restart(id)], left.clone()));
+        choices.push((vec![Event::PowerCut(id), Event::Restart(id)], left));
     }
     let mut left = budget.clone();
     if !left.configurations.is_empty() {

@@ -75,8 +75,10 @@ pub struct Member<P: Protocol> {
     pub id: RadiantId,
     /// `None` while it is down.
     pub protocol: Option<P>,
-    /// What it applied, from the first entry on. On disk.
+    /// What it applied, from the first entry on.
     pub applied: Vec<Entry>,
+    /// How many of them a power cut leaves. The log has the others.
+    pub(super) kept: usize,
     start: Start,
     log: Log,
     disk: Log,
@@ -95,6 +97,7 @@ impl<P: Protocol> Member<P> {
             id,
             protocol: None,
             applied: Vec::new(),
+            kept: 0,
             start,
             log: Log::default(),
             disk: Log::default(),
@@ -277,6 +280,7 @@ impl<P: Protocol> Member<P> {
         self.protocol.as_ref()?;
         if entries.len() > self.applied.len() {
             self.applied = entries.to_vec();
+            self.kept = entries.len();
         }
         let position = self.applied_position();
         let mut log = self.log.terms.clone();
@@ -296,6 +300,8 @@ impl<P: Protocol> Member<P> {
         if upto.index <= self.log.terms.purged().index {
             return None;
         }
+        // The data first, then the log lets go of it.
+        self.kept = self.applied.len();
         let purge = Change::Purge(upto);
         self.log.change(purge.clone()).ok()?;
         self.letters.purged(upto.index);
@@ -313,6 +319,6 @@ impl<P: Protocol + fmt::Debug> fmt::Debug for Member<P> {
         for write in &self.writes {
             write!(f, "{:?} {:?} ", write.changes, write.held)?;
         }
-        write!(f, "{} {}", self.commit, self.applied.len())
+        write!(f, "{} {} {}", self.commit, self.applied.len(), self.kept)
     }
 }

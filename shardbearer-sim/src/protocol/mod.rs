@@ -61,8 +61,10 @@ pub enum Event {
     Again(RadiantId),
     /// The oldest write of a member becomes durable.
     Persist(RadiantId),
-    /// A member loses its power, and with it what is not durable.
+    /// A member ends, and what is not durable of its log is gone. Its data are there as they were applied.
     Crash(RadiantId),
+    /// The same, and of its data only that is left which its log had to let go of. The log has the rest.
+    PowerCut(RadiantId),
     /// It starts again.
     Restart(RadiantId),
     /// A client proposes the next number at a member.
@@ -195,6 +197,13 @@ impl<P: Protocol + Clone + fmt::Debug> Net<P> {
             Event::Crash(id) => {
                 if let Some(member) = self.members.get_mut(&id) {
                     member.crash();
+                }
+                Ok(())
+            }
+            Event::PowerCut(id) => {
+                if let Some(member) = self.members.get_mut(&id) {
+                    member.crash();
+                    member.applied.truncate(member.kept);
                 }
                 Ok(())
             }

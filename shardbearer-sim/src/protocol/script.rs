@@ -9,7 +9,7 @@
 //!
 //! Lines that begin with `>` are what happens, with `#` are for people, the others are what must come of it. Things: `tick N`, `persist N`
 //! (all of its writes), `deliver` (all that is under way, and what comes of it), `deliver A B` (from A to B), `lose A B`,
-//! `crash N`, `restart N`, `propose N`, `read N`, `giveup N`, `again N`, `purge N`, `configure N EPOCH PREVIOUS M M ... [0 LEARNER ...]`, and `status N`.
+//! `crash N`, `cut N` (its power), `restart N`, `propose N`, `read N`, `giveup N`, `again N`, `purge N`, `configure N EPOCH PREVIOUS M M ... [0 LEARNER ...]`, and `status N`.
 
 use std::fmt::{self, Write};
 
@@ -62,6 +62,7 @@ fn carry_out<P: Protocol + Clone + fmt::Debug>(
     match (verb, numbers.as_slice()) {
         ("tick", [_]) => happen(net, Event::Tick(id), &mut lines)?,
         ("crash", [_]) => happen(net, Event::Crash(id), &mut lines)?,
+        ("cut", [_]) => happen(net, Event::PowerCut(id), &mut lines)?,
         ("restart", [_]) => happen(net, Event::Restart(id), &mut lines)?,
         ("propose", [_]) => happen(net, Event::Propose(id), &mut lines)?,
         ("read", [_]) => happen(net, Event::Read(id), &mut lines)?,

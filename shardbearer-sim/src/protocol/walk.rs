@@ -67,7 +67,8 @@ pub(crate) fn choose<P: Protocol + Clone + fmt::Debug>(
     match () {
         () if within(lose) => Event::Lose(any),
         () if within(double) => Event::Double(any),
-        () if within(crash) => Event::Crash(id),
+        () if within(crash / 2) => Event::Crash(id),
+        () if within(crash.div_ceil(2)) => Event::PowerCut(id),
         () if within(4 * crash) => Event::Restart(id),
         () if within(purge) => Event::Purge(id),
         () if within(60) => Event::Propose(id),

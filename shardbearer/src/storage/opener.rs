@@ -35,7 +35,9 @@ pub(super) fn opened<T: Send>(
 }
 
 fn damaged(dir: &str, why: &str) -> StorageError {
-    StorageError::Corrupt(format!("{dir}: {why}; {REBUILD}"))
+    // What an assertion says has three lines.
+    let why: Vec<&str> = why.lines().map(str::trim).collect();
+    StorageError::Corrupt(format!("{dir}: {}; {REBUILD}", why.join(", ")))
 }
 
 fn said(panic: &(dyn std::any::Any + Send)) -> &str {
@@ -66,9 +68,9 @@ mod tests {
     #[test]
     fn a_panic_while_data_are_opened_is_damage_of_that_folder() {
         let dir = Path::new("some/data");
-        let failed = opened(dir, || -> Result<(), _> { panic!("the hash is {}", 0) });
+        let failed = opened(dir, || -> Result<(), _> { panic!("the hash is\n  {}", 0) });
         let Err(StorageError::Corrupt(why)) = failed else { panic!("{failed:?}") };
-        assert!(why.starts_with("some/data: the hash is 0; ") && why.ends_with(REBUILD), "{why}");
+        assert!(why.starts_with("some/data: the hash is, 0; ") && why.ends_with(REBUILD), "{why}");
         assert_eq!(opened(dir, || Ok(7)), Ok(7));
     }
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use shardbearer::engine::chain::Chain;
-use shardbearer_core::protocol::{Boot, Durable, Input, Message, Protocol, Ready, Standing, Status};
+use shardbearer_core::protocol::{Answer, Boot, Durable, Input, Message, Protocol, Ready, Standing, Status};
 use shardbearer_sim::conformance::protocol::{Subject, laws};
 use shardbearer_sim::conformance::suite::caught;
 
@@ -17,6 +17,7 @@ const MUMBLES: u8 = 5;
 const CHOKES: u8 = 6;
 const ANSWERS_EVERYTHING: u8 = 7;
 const FORGETS_ITS_LOG: u8 = 8;
+const READS_WHAT_IT_APPLIED: u8 = 9;
 
 type Words = <Chain as Protocol>::Message;
 
@@ -24,7 +25,7 @@ type Words = <Chain as Protocol>::Message;
 static WHIM: AtomicU64 = AtomicU64::new(0);
 
 #[derive(Clone, Debug)]
-struct Flawed<const FLAW: u8>(Chain);
+struct Flawed<const FLAW: u8>(Chain, u64);
 
 #[derive(Clone, Debug, PartialEq)]
 struct Say<const FLAW: u8>(Words);
@@ -53,11 +54,21 @@ impl<const FLAW: u8> Protocol for Flawed<FLAW> {
             let last = durable.log.last().index;
             durable.log.truncate(last);
         }
-        Chain::recover(boot, durable).map(Flawed)
+        let applied = durable.applied.position.index;
+        Chain::recover(boot, durable).map(|chain| Flawed(chain, applied))
     }
 
     fn step(&mut self, input: Input<Say<FLAW>>, ready: &mut Ready<Say<FLAW>>) {
         let mut inner = Ready::default();
+        if let Input::Applied { upto } = input {
+            self.1 = upto;
+        }
+        if let Input::ReadBarrier { ticket } = input
+            && FLAW == READS_WHAT_IT_APPLIED
+            && self.0.status().leading
+        {
+            return ready.answer(ticket, Answer::Read(self.1));
+        }
         let input = match input {
             Input::Receive { from, message, entries } => {
                 if FLAW == ANSWERS_EVERYTHING {
@@ -128,6 +139,7 @@ fn assert_caught<const FLAW: u8>(flaw: &str, law: &str) {
 fn every_flaw_is_caught_by_the_law_that_is_meant_for_it() {
     assert_caught::<COMMITS_NOTHING>("CommitsNothing", "it_serves_when_all_is_calm");
     assert_caught::<FORGETS_ITS_LOG>("ForgetsItsLog", "it_comes_back_with_everything");
+    assert_caught::<READS_WHAT_IT_APPLIED>("ReadsWhatItApplied", "it_comes_back_with_everything");
     assert_caught::<COMMITS_AT_ONCE>("CommitsAtOnce", "every_way_in_which_little_can_happen_is_fine");
     assert_caught::<LEADS_WITH_OTHERS>("LeadsWithOthers", "at_most_one_leads_in_a_term");
     assert_caught::<FOLLOWS_A_WHIM>("FollowsAWhim", "the_same_inputs_have_the_same_outputs");

@@ -156,7 +156,8 @@ fn disturb(net: &mut Net<Chain>, rng: &mut StdRng) -> Result<(), shardbearer_sim
         net.happen(match rng.random_range(0..100) {
             0..6 => Event::Lose(any),
             6..8 => Event::Double(any),
-            8..10 => Event::Crash(id),
+            8..9 => Event::Crash(id),
+            9..10 => Event::PowerCut(id),
             10..16 => Event::Restart(id),
             16..18 => Event::Purge(id),
             18..20 => Event::Again(id),

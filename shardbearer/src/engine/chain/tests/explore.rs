@@ -21,7 +21,7 @@ use super::super::{Chain, Say};
 use super::{ONE, THREE, TWO, configuration};
 
 /// States that the gate looks at, in each case.
-const STATES: usize = 4_000;
+const STATES: usize = 8_000;
 
 fn states_max() -> usize {
     std::env::var("SHARDBEARER_STATES").map_or(STATES, |states| states.parse().expect("a number"))
