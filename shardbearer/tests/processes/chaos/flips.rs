@@ -219,6 +219,35 @@ async fn verify(radiant: &Radiant, values: &BTreeMap<String, String>, what: &str
     Some(answer)
 }
 
+/// There are places of fjall's files at which a turned bit makes it panic, and again while it unwinds.
+#[tokio::test]
+async fn data_at_which_the_storage_panics_are_refused_in_a_sentence() {
+    let mut cluster = Cluster::prepared(1).await;
+    cluster.start_all();
+    cluster.ready().await;
+    written(&mut cluster).await;
+    cluster.kill_all();
+    let radiant = &mut cluster.radiants[0];
+    // Of each keyspace the list of its tables that counts.
+    let mut lists = BTreeMap::new();
+    for path in files_of_kind(&radiant.folder, DATA) {
+        let number = path.file_name().and_then(|name| name.to_str()?.strip_prefix('v')?.parse::<u64>().ok());
+        if let Some(number) = number {
+            let newest = lists.entry(path.parent().unwrap().to_owned()).or_insert((number, path.clone()));
+            *newest = newest.clone().max((number, path));
+        }
+    }
+    assert!(!lists.is_empty(), "fjall has other files now");
+    for (_, path) in lists.values().take(3) {
+        let inode = path.metadata().unwrap().ino();
+        let flip = Flip { inode, path: path.clone(), offset: 9, turned: 128, bit: 128 };
+        flip.write(flip.turned);
+        let Fate::Refuses(why) = fate(radiant, Radiant::start).await else { panic!("it serves {path:?}") };
+        assert!(names(&why, path, DATA) && why.contains("replace the radiant"), "{why}");
+        flip.turn_back();
+    }
+}
+
 /// `CHAOS_FLIPS` of them, on `CHAOS_ENGINE`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn turned_bits_are_refused_or_harmless() {
