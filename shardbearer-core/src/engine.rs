@@ -107,6 +107,8 @@ pub struct EngineStatus {
 pub struct Capabilities {
     /// Reads after a barrier are linearizable.
     pub linearizable_reads: bool,
+    /// So they are at every member: a barrier is answered there too, not by the leader alone.
+    pub reads_at_every_member: bool,
     /// Members can change while it runs: [`ConsensusEngine::reconfigure`].
     pub reconfigure: bool,
     /// Members change by [`ConsensusEngine::configure`] only: somebody with a quorum of his own, the control order, decides.

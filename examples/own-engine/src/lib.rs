@@ -38,6 +38,7 @@ impl EngineFactory for StarFactory {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             linearizable_reads: true,
+            reads_at_every_member: false,
             reconfigure: false,
             members_decided_elsewhere: false,
             snapshots: true,

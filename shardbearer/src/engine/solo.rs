@@ -33,6 +33,7 @@ impl EngineFactory for SoloFactory {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             linearizable_reads: true,
+            reads_at_every_member: false,
             reconfigure: false,
             members_decided_elsewhere: false,
             snapshots: false, // there is nobody to send one to

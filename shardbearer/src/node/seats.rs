@@ -211,7 +211,9 @@ impl Seats {
             let engine = self.engine(order, applier.clone()).await?;
             let disk_full = Arc::new(AtomicBool::new(false));
             let world = cluster.world.clone();
-            let order = Order::new(order.id, cluster.me, engine, applier, world, disk_full.clone());
+            let reads_here = self.reads_at_every_member(order)?;
+            let order =
+                Order::new(order.id, cluster.me, engine, reads_here, applier, world, disk_full.clone());
             cluster.orders.insert(order.clone());
             let tending = tend::data(cluster.clone(), order, disk_full, self.failed.clone());
             cluster.world.spawn("order", tending);
@@ -274,6 +276,10 @@ impl Seats {
         let engine = factory.open(self.context(order, applier)).await.map_err(|error| error.to_string())?;
         self.dispatch.register(order.id, order.generation(), engine.clone());
         Ok(engine)
+    }
+
+    fn reads_at_every_member(&self, order: &OrderConfig) -> Result<bool, String> {
+        Ok(self.engines.find(&order.engine)?.capabilities().reads_at_every_member)
     }
 
     fn context(&self, order: &OrderConfig, applier: Arc<dyn Applier>) -> EngineContext {

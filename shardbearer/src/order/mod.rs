@@ -57,6 +57,7 @@ pub struct Order {
     id: OrderId,
     me: RadiantId,
     engine: Arc<dyn ConsensusEngine>,
+    reads_at_every_member: bool,
     applier: Arc<MachineApplier<ShardMachine>>,
     queue: Arc<Queue>,
     world: World,
@@ -65,24 +66,26 @@ pub struct Order {
 }
 
 impl Order {
-    /// Starts serving an order whose engine is open.
+    /// Starts serving an order whose engine is open, and whether every member of it may answer reads.
     pub fn new(
         id: OrderId,
         me: RadiantId,
         engine: Arc<dyn ConsensusEngine>,
+        reads_at_every_member: bool,
         applier: Arc<MachineApplier<ShardMachine>>,
         world: World,
         disk_full: Arc<AtomicBool>,
     ) -> Arc<Order> {
         let queue = Queue::start(id, engine.clone(), world.clone());
-        Arc::new(Order { id, me, engine, applier, queue, world, disk_full, meter: Meter::default() })
+        let meter = Meter::default();
+        Arc::new(Order { id, me, engine, reads_at_every_member, applier, queue, world, disk_full, meter })
     }
 
     /// Carries the items out in their order; a result each. Writes of one call share one log entry, so
     /// that they take effect together or not at all. Returns within the deadline.
     pub async fn execute(&self, items: Vec<Item>, deadline: Duration) -> Vec<CallResult> {
         let (herald, leading) = self.engine.lead();
-        if !leading {
+        if !leading && !self.reads_here(&items) {
             // A herald cut off from its majority may still take itself for one: nobody is to wait for it.
             let hint = herald.filter(|herald| *herald != self.me);
             return all(items.len(), not_herald(self.id, hint));
@@ -100,6 +103,11 @@ impl Order {
             self.read(items, deadline).await
         };
         result.unwrap_or_else(|error| all(count, error))
+    }
+
+    /// Whether the items are reads of clients, and any member of the order may answer those.
+    pub fn reads_here(&self, items: &[Item]) -> bool {
+        self.reads_at_every_member && items.iter().all(|item| is_clients(item) && !item.command.is_write())
     }
 
     async fn write(&self, items: Vec<Item>, deadline: Duration) -> Result<Vec<CallResult>, RequestError> {

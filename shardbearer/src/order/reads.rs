@@ -1,4 +1,5 @@
-//! Linearizable reads: one barrier for all that wait, then a consistent view, no log and no fsync.
+//! Linearizable reads: one barrier for all that wait, then a consistent view, no log and no fsync. At the herald, and
+//! where the engine answers barriers at every member (a chain does), at whoever is asked.
 //!
 //! A row whose time has come by the wall clock, but not yet by the order's replicated time, is
 //! neither there nor gone. Such a read first has the replicated time advanced by a sweep, so that
@@ -6,6 +7,7 @@
 
 use std::sync::Arc;
 
+use shardbearer_core::engine::not_herald;
 use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::{OrderId, ShardId};
 use shardbearer_core::kv::{Command, Item};
@@ -29,6 +31,11 @@ pub(super) async fn read(order: &Order, items: Vec<Item>) -> Result<Vec<CallResu
             Some(Attempt::Due(shard)) => shard,
             None => return Err(Refused::Unavailable("an image is being installed here".into()).into()),
         };
+        // The time of the order is advanced by its herald alone.
+        let (herald, leading) = order.engine.lead();
+        if !leading {
+            return Err(not_herald(order.id, herald.filter(|herald| *herald != order.me)));
+        }
         let sweep = vec![item(due, Command::Sweep { limit: ROWS_PER_SWEEP })];
         order.queue.submit(sweep, std::time::Duration::from_secs(5)).await?;
     }

@@ -55,7 +55,12 @@ pub fn speak_for_it() {
         // Gone only where the thread is about to end.
         let opening = OPENING.try_with(|opening| opening.borrow().clone()).unwrap_or_default();
         let Some(dir) = opening else { return usual(info) };
-        let error = damaged(&dir, said(info.payload()));
+        let place = info.location().map(|place| {
+            let file = place.file().rsplit('/').next().unwrap_or_default();
+            format!(" ({file}:{})", place.line())
+        });
+        let why = format!("{}{}", said(info.payload()), place.unwrap_or_default());
+        let error = damaged(&dir, &why);
         eprintln!("shardbearer: {error}");
         std::process::exit(1);
     }));

@@ -170,6 +170,7 @@ impl ConsensusEngine for Observed {
         let outcome = self.inner.read_barrier().await;
         let trace = &self.universe.trace;
         match &outcome {
+            Ok(_) if !led => trace.cover("read answered by another than the herald"),
             Ok(_) if self.universe.now_ns() > began => trace.cover("read that had to ask"),
             Ok(_) => trace.cover("read under a lease"),
             Err(_) if led => trace.cover("step-down with pending reads"),

@@ -68,6 +68,7 @@ impl EngineFactory for ChainFactory {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             linearizable_reads: true,
+            reads_at_every_member: true,
             // Not by itself: `ConsensusEngine::configure` takes what was decided elsewhere.
             reconfigure: false,
             members_decided_elsewhere: true,

@@ -63,6 +63,7 @@ impl EngineFactory for OmnipaxosFactory {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             linearizable_reads: true,
+            reads_at_every_member: false,
             reconfigure: false,
             members_decided_elsewhere: false,
             snapshots: true,

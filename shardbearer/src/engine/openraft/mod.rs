@@ -71,6 +71,7 @@ impl EngineFactory for OpenraftFactory {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             linearizable_reads: true,
+            reads_at_every_member: false,
             reconfigure: true,
             members_decided_elsewhere: false,
             snapshots: true,

@@ -34,6 +34,9 @@ pub(super) async fn all(lab: &Lab<'_>) -> Result<Card, Broken> {
         Some(id) => group.read(id).await.is_ok(),
         None => false,
     };
+    if capabilities.reads_at_every_member && !follower_reads {
+        return Err(Broken("reads at every member are claimed, and a follower refuses them".into()));
+    }
     let mut survives = [None; SIZES];
     for (count, survived) in (1..).zip(&mut survives) {
         *survived = survived_by(lab, count).await?;
