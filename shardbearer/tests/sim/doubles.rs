@@ -79,6 +79,14 @@ const DOUBLES: &[Double] = &[
         words: &["two heralds", "that is durable on"],
     },
     Double {
+        name: "the same, where nobody looks at what is acknowledged",
+        defects: Defects { unasked: true, ..disk(Flaw::ForgetsHardState) },
+        profile: "all-crash",
+        operated: false,
+        on: &[("openraft", 0..200)],
+        words: &["two heralds"],
+    },
+    Double {
         name: "a log with a hole after it was cut",
         defects: disk(Flaw::CutsTooMuch),
         profile: "everything",
