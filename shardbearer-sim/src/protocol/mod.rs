@@ -362,12 +362,10 @@ impl<P: Protocol + Clone + fmt::Debug> Net<P> {
                 }
                 // Who reads sees all that is applied there.
                 let applied = self.members.get(&id).map_or(0, |member| member.applied.len() as u64);
-                let shows = index.max(applied);
-                if shows < asked.shown {
-                    let Asked { by, shown, .. } = asked;
-                    return Err(Broken(format!(
-                        "a read at {by} shows {shows}, and a read that was over before it showed {shown}"
-                    )));
+                let (shows, Asked { by, shown, .. }) = (index.max(applied), asked);
+                if shows < shown {
+                    let before = format!("and a read that was over before it showed {shown}");
+                    return Err(Broken(format!("a read at {by} shows {shows}, {before}")));
                 }
                 self.shown = self.shown.max(shows);
             }

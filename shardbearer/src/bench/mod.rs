@@ -298,17 +298,10 @@ impl Loop {
         loop {
             ops.clear();
             ops.extend((0..self.pipeline).map(|_| self.workload.next(&mut self.rng)));
+            self.give_up_what_is_late();
             let sent = self.turn().await;
             if sent >= self.end {
                 return;
-            }
-            if self.give_up.is_some_and(|patience| sent.elapsed() > patience) {
-                if sent >= self.begin {
-                    self.tally.lock().given_up += ops.len() as u64;
-                }
-                // All that is overdue at once would keep the others from running.
-                tokio::task::yield_now().await;
-                continue;
             }
             // What is not answered some time after the end is not waited for.
             let result = tokio::time::timeout_at(self.end + REST * 20, self.driver.run(&ops, &value)).await;
@@ -332,6 +325,18 @@ impl Loop {
                 }
             }
         }
+    }
+
+    /// Passes over what was due longer ago than anybody waits.
+    fn give_up_what_is_late(&mut self) {
+        let (Some((due, every)), Some(patience)) = (&mut self.due, self.give_up) else { return };
+        let late = due.elapsed().saturating_sub(patience).min(self.end.saturating_duration_since(*due));
+        let missed = late.as_nanos() / every.as_nanos().max(1);
+        let missed = u32::try_from(missed).unwrap_or(u32::MAX);
+        if *due >= self.begin {
+            self.tally.lock().given_up += u64::from(missed) * self.pipeline as u64;
+        }
+        *due += *every * missed;
     }
 
     /// Waits until the next operations are due; returns when they were.

@@ -47,6 +47,11 @@ async fn decide(radiant: &Radiant, kind: Kind) -> pb::RebalanceResponse {
     answer
 }
 
+/// To and from an order that is without a herald at this very moment nothing moves yet, which is said.
+fn moves_and_blockers(answer: &pb::RebalanceResponse) -> usize {
+    answer.moves.len() + answer.blockers.len()
+}
+
 /// How many shards each data order has, ascending by order.
 fn counts(topology: &Topology) -> Vec<usize> {
     let data = topology.orders.iter().filter(|order| !order.id.is_control());
@@ -78,11 +83,14 @@ async fn shards_follow_orders_that_come_are_emptied_and_go_under_writers() {
     assert!(predicted.moves.is_empty(), "what is even stays: {predicted:?}");
 
     let dry = ask(&radiants[1], Kind::Create(pb::NewOrder::default()), true).await;
-    assert_eq!((dry.done, dry.order, dry.moves.len()), (false, 5, 3), "{dry:?}");
+    assert_eq!((dry.done, dry.order, moves_and_blockers(&dry)), (false, 5, 3), "{dry:?}");
     let created = decide(&radiants[1], Kind::Create(pb::NewOrder::default())).await;
-    assert_eq!(created.moves, dry.moves, "what was said is what is done");
+    assert_eq!(moves_and_blockers(&created), 3, "{created:?}");
+    if dry.blockers.is_empty() && created.blockers.is_empty() {
+        assert_eq!(created.moves, dry.moves, "what was said is what is done");
+    }
     spread(&radiants, &[3, 3, 3, 3]).await;
-    let moved = created.moves.first().expect("three of them").shard;
+    let moved = radiants[0].running.cluster.map.topology().shards_of(OrderId(5))[0].0;
     let explained = radiants[2].running.cluster.explain(pb::ExplainRequest { shard: moved }).await;
     let moves = explained.expect("answered").moves;
     let [only] = moves.as_slice() else { panic!("moved once: {moves:?}") };
@@ -95,7 +103,7 @@ async fn shards_follow_orders_that_come_are_emptied_and_go_under_writers() {
     decide(&radiants[2], weight(emptied, 0)).await;
     spread(&radiants, &[0, 4, 4, 4]).await;
     let removed = decide(&radiants[0], Kind::Remove(3)).await;
-    assert_eq!(removed.moves.len(), 4, "{removed:?}");
+    assert_eq!(moves_and_blockers(&removed), 4, "{removed:?}");
     decide(&radiants[0], weight(emptied, 1)).await;
     spread(&radiants, &[4, 4, 4]).await;
     for radiant in &radiants {
