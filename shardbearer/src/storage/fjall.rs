@@ -5,9 +5,10 @@
 //! fjall's journal loses only a suffix. A failed fsync poisons fjall for good, which stops the radiant.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use fjall::{Database, OwnedWriteBatch, PersistMode, Readable, Snapshot};
+use fjall::{Database, LsmError, OwnedWriteBatch, PersistMode, Readable, Snapshot};
 use shardbearer_core::storage::{
     Batch, Durability, KeyRange, Rows, Space, StorageEngine, StorageError, View,
 };
@@ -24,6 +25,7 @@ const JOURNAL_BYTES: u64 = 256 << 20;
 
 /// fjall behind the storage seam.
 pub struct Fjall {
+    dir: Arc<Path>,
     database: Database,
     keyspaces: Keyspaces,
     memtables: Memtables,
@@ -53,7 +55,7 @@ impl Fjall {
         let keyspaces = opener::opened(dir, || Keyspaces::open(database.clone(), dir, own_max))?;
         let writeback = Writeback::start(dir)
             .map_err(|error| StorageError::Io(format!("cannot start the data's writeback: {error}")))?;
-        Ok(Fjall { database, keyspaces, memtables: Memtables::default(), writeback })
+        Ok(Fjall { dir: dir.into(), database, keyspaces, memtables: Memtables::default(), writeback })
     }
 }
 
@@ -68,10 +70,16 @@ pub(super) fn opening(dir: &Path, error: &fjall::Error) -> StorageError {
     }
 }
 
-pub(super) fn failed(error: &fjall::Error) -> StorageError {
+/// What went wrong once it was open, with the place: whoever reads it has to find the disk.
+pub(super) fn failed(dir: &Path, error: &fjall::Error) -> StorageError {
+    let dir = dir.display();
     match error {
-        fjall::Error::Io(error) => StorageError::Io(error.to_string()),
-        other => StorageError::Io(format!("fjall: {other:?}")),
+        fjall::Error::Io(error) | fjall::Error::Storage(LsmError::Io(error)) => {
+            StorageError::Io(format!("{dir}: {error}"))
+        }
+        fjall::Error::Poisoned => StorageError::Io(format!("{dir}: a write failed before")),
+        fjall::Error::KeyspaceDeleted | fjall::Error::Locked => StorageError::Io(format!("{dir}: {error:?}")),
+        damaged => StorageError::Corrupt(format!("{dir}: {damaged:?}; {}", opener::REBUILD)),
     }
 }
 
@@ -79,7 +87,7 @@ impl StorageEngine for Fjall {
     fn view(&self) -> Box<dyn View> {
         // The snapshot first: every keyspace with rows in it is known by then.
         let snapshot = self.database.snapshot();
-        Box::new(Picture { keyspaces: self.keyspaces.known(), snapshot })
+        Box::new(Picture { dir: self.dir.clone(), keyspaces: self.keyspaces.known(), snapshot })
     }
 
     fn commit(&self, batch: Batch, durability: Durability) -> Result<(), StorageError> {
@@ -101,12 +109,13 @@ impl StorageEngine for Fjall {
             last = Some((space, place));
         }
         self.writeback.grew(bytes as u64)?;
-        writes.commit().map_err(|error| failed(&error))?;
+        let failed = |error: fjall::Error| failed(&self.dir, &error);
+        writes.commit().map_err(failed)?;
         let grew = self.memtables.grew(bytes as u64, &self.database, || self.keyspaces.all());
-        grew.map_err(|error| failed(&error))?;
+        grew.map_err(failed)?;
         match durability {
             Durability::Buffered => Ok(()),
-            Durability::Synced => self.database.persist(PersistMode::SyncAll).map_err(|error| failed(&error)),
+            Durability::Synced => self.database.persist(PersistMode::SyncAll).map_err(failed),
         }
     }
 
@@ -129,6 +138,7 @@ impl StorageEngine for Fjall {
 }
 
 struct Picture {
+    dir: Arc<Path>,
     keyspaces: Known,
     snapshot: Snapshot,
 }
@@ -140,7 +150,7 @@ impl View for Picture {
             true => self.snapshot.get(&place.keyspace, place.key(space, key)),
             false => self.snapshot.get(&place.keyspace, key),
         };
-        Ok(value.map_err(|error| failed(&error))?.map(Into::into))
+        Ok(value.map_err(|error| failed(&self.dir, &error))?.map(Into::into))
     }
 
     fn scan(&self, space: Space, range: &KeyRange) -> Rows<'_> {
@@ -148,7 +158,7 @@ impl View for Picture {
         let Some(bounds) = place.range(space, range) else { return Box::new(std::iter::empty()) };
         let prefix = place.prefix();
         let rows = self.snapshot.range::<Vec<u8>, _>(&place.keyspace, bounds).map(move |row| {
-            let (key, value) = row.into_inner().map_err(|error| failed(&error))?;
+            let (key, value) = row.into_inner().map_err(|error| failed(&self.dir, &error))?;
             Ok((Bytes::from(key).slice(prefix..), value.into()))
         });
         Box::new(rows)
@@ -207,6 +217,34 @@ mod tests {
         let found = |order: u64| engine.view().get(Space::Order(OrderId(order)), b"key").expect("readable");
         let all: Vec<Option<Bytes>> = (1..=5).map(found).collect();
         assert_eq!(all, [Some("1".into()), Some("2".into()), None, Some("4".into()), Some("5".into())]);
+    }
+
+    #[test]
+    fn damage_that_is_read_names_its_place_and_says_what_to_do() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let open = || Fjall::open(folder.path(), 1 << 20).expect("opens");
+        let (engine, space) = (open(), Space::Order(OrderId(2)));
+        let mut batch = Batch::default();
+        (0..1_000u32).for_each(|row| batch.put(space, row.to_be_bytes().to_vec(), vec![7; 100]));
+        engine.commit(batch, Durability::Synced).expect("written");
+        let keyspace = engine.keyspaces.of(space).expect("made").keyspace;
+        keyspace.rotate_memtable_and_wait().expect("written out");
+        let tables = folder.path().join(keyspaces::FOLDER).join(keyspace.id().to_string()).join("tables");
+        drop((keyspace, engine));
+        for table in std::fs::read_dir(tables).expect("there are tables") {
+            let path = table.expect("readable").path();
+            let mut bytes = std::fs::read(&path).expect("readable");
+            let quarter = bytes.len() / 4;
+            bytes[quarter] ^= 1;
+            std::fs::write(&path, bytes).expect("written");
+        }
+        let engine = open();
+        let read = engine.view().scan(space, &KeyRange::all()).collect::<Result<Vec<_>, _>>();
+        let Err(StorageError::Corrupt(why)) = read else { panic!("{read:?}") };
+        assert!(
+            why.contains(folder.path().to_str().expect("text")) && why.contains(opener::REBUILD),
+            "{why}"
+        );
     }
 
     #[test]

@@ -172,11 +172,13 @@ impl Keyspaces {
         let place = Arc::make_mut(&mut *shared.known.write()).remove(&space);
         match place {
             None => Ok(()),
-            Some(place) if place.shared => shared.clear(&place, space).map_err(|error| failed(&error)),
+            Some(place) if place.shared => {
+                shared.clear(&place, space).map_err(|error| failed(&shared.dir, &error))
+            }
             Some(Place { keyspace, .. }) => {
                 let folder = shared.dir.join(FOLDER);
                 settle::keep_above(&folder, keyspace.id()).map_err(|error| unwritable(&folder, &error))?;
-                shared.database.delete_keyspace(keyspace).map_err(|error| failed(&error))
+                shared.database.delete_keyspace(keyspace).map_err(|error| failed(&shared.dir, &error))
             }
         }
     }
@@ -217,7 +219,7 @@ impl Shared {
 
     /// Makes one.
     fn keyspace(&self, name: &str) -> Result<Keyspace, StorageError> {
-        let keyspace = self.database.keyspace(name, options).map_err(|error| failed(&error))?;
+        let keyspace = self.database.keyspace(name, options).map_err(|error| failed(&self.dir, &error))?;
         // fjall syncs what is in the new folder, but not the name of the folder itself. Without it a power cut takes the
         // keyspace, and opening passes over the journal's rows of a keyspace that is not there.
         File::open(self.dir.join(FOLDER))
