@@ -10,7 +10,7 @@ use omnipaxos::messages::sequence_paxos::PaxosMsg;
 use super::wire::{Entry, Loose, Packet};
 
 /// One end of the way to one other member.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct Link {
     /// The other's incarnation; zero while nothing was heard.
     theirs: u64,
@@ -68,7 +68,7 @@ impl Link {
         Some(Arrival { ordered, paired: true, broken })
     }
 
-    /// The next packet. Ordered messages for an incarnation that is not known are lost.
+    /// The next packet. Ordered messages for an incarnation that is not known are lost; once the other is heard, this end learns it.
     pub fn pack(&mut self, mine: u64, mut ordered: Vec<PaxosMsg<Entry>>, loose: Vec<Loose>) -> Packet {
         if self.theirs == 0 {
             ordered.clear();
@@ -79,13 +79,16 @@ impl Link {
 }
 
 #[cfg(test)]
+mod explore;
+
+#[cfg(test)]
 mod tests {
     use omnipaxos::ballot_leader_election::Ballot;
     use omnipaxos::messages::sequence_paxos::NotAccepted;
 
     use super::*;
 
-    fn message() -> Vec<PaxosMsg<Entry>> {
+    pub(super) fn message() -> Vec<PaxosMsg<Entry>> {
         vec![PaxosMsg::NotAccepted(NotAccepted { n: Ballot::default() })]
     }
 
