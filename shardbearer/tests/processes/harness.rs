@@ -14,11 +14,20 @@ use tokio::net::TcpStream;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
+use super::defective::Defect;
+
 /// For anything that should happen at all.
 pub const PATIENCE: Duration = Duration::from_secs(40);
 
 /// The program under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_shardbearer");
+
+/// The program with these arguments; `CHAOS_PROGRAM` may name another, such as one that was built for release.
+fn program(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CHAOS_PROGRAM").unwrap_or(BINARY.into()));
+    command.args(arguments);
+    command
+}
 
 /// Who has the machine.
 static TURN: Mutex<()> = Mutex::const_new(());
@@ -57,6 +66,8 @@ pub struct Radiant {
     pub settings: Vec<String>,
     /// For the process, beside what the test itself was given.
     pub environment: Vec<(String, String)>,
+    /// What its engine does wrong: a positive control.
+    pub defect: Option<Defect>,
 }
 
 impl Radiant {
@@ -64,9 +75,13 @@ impl Radiant {
     pub fn start(&mut self) {
         assert!(self.process.is_none(), "{} runs", self.name);
         let log = File::options().create(true).append(true).open(&self.log).unwrap();
-        let child = Command::new(BINARY)
-            .args(["node", "--config", self.file.to_str().unwrap()])
-            .args(self.settings.iter().flat_map(|setting| ["--set", setting]))
+        let mut arguments = vec!["node", "--config", self.file.to_str().unwrap()];
+        arguments.extend(self.settings.iter().flat_map(|setting| ["--set", setting]));
+        let mut command = match self.defect {
+            Some(defect) => defect.program(&arguments),
+            None => program(&arguments),
+        };
+        let child = command
             .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
@@ -306,7 +321,8 @@ fn prepare(folder: &Path, index: usize, grpc: &[u16]) -> Radiant {
     let address = |port: u16| format!("127.0.0.1:{port}");
     let data = folder.join(&name);
     let neighbors: Vec<String> = grpc.iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
-    // Small segments, so that the log moves on within a test; no reserve, because disks of test machines are full.
+    // Small segments, so that the log moves on within a test; no reserve, because disks of test machines are full. What is stored
+    // is held against what was written all the time.
     let text = format!(
         r#"[radiant]
 name = "{name}"
@@ -325,6 +341,7 @@ window_ms = 1000
 [storage]
 log_segment_mib = 8
 reserve_mib = 0
+audit_seconds = 2
 "#,
         data = data.display(),
         grpc = grpc[index],
@@ -344,6 +361,7 @@ reserve_mib = 0
         process: None,
         settings: Vec::new(),
         environment: Vec::new(),
+        defect: None,
     }
 }
 

@@ -30,6 +30,7 @@
 
 mod chaos;
 mod dead;
+mod defective;
 mod desk;
 mod disk;
 mod doubtful;

@@ -1,5 +1,7 @@
 //! Replicas hold the same: `shardbearer verify` says so, also under load, and names the one that does not.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use shardbearer::storage;
 use shardbearer_core::storage::{Batch, Durability, KeyRange, Space};
@@ -9,6 +11,9 @@ use super::desk::Desk;
 use super::harness::{Cluster, PATIENCE};
 use super::load::{Clients, Load, check};
 use super::resp::{Connection, Reply};
+
+/// What radiants log that do not store what was written.
+const ALARM: &str = "a shard is not stored as it was written";
 
 /// What `verify` found, and whether it was content.
 fn verify(cluster: &Cluster) -> (bool, Vec<Value>) {
@@ -28,10 +33,29 @@ pub async fn same_everywhere(cluster: &Cluster) -> (usize, u64) {
         let (content, found) = verify(cluster);
         assert!(found.iter().all(|verdict| differences(verdict).is_empty()), "replicas differ: {found:#?}");
         if content {
+            let unsound = unsound(cluster);
+            assert!(unsound.is_empty(), "what is stored is not what was written: {unsound:#?}");
+            for radiant in &cluster.radiants {
+                let said = radiant.log();
+                let alarm = said.lines().find(|line| line.contains("rows are ") && line.contains(ALARM));
+                assert_eq!(alarm, None, "{}", radiant.name);
+            }
             return (found.len(), found.iter().filter_map(|verdict| verdict["rows"].as_u64()).sum());
         }
         assert!(start.elapsed() < PATIENCE, "not all are compared: {found:#?}");
     }
+}
+
+/// What radiants found that they do not store as it was written: their names and the shards.
+fn unsound(cluster: &Cluster) -> Vec<(String, u64)> {
+    let said = cluster.run(&["--output", "json", "status"]);
+    let status: Value = serde_json::from_slice(&said.stdout).unwrap();
+    let radiants = status["radiants"].as_array().unwrap().iter();
+    let found = radiants.flat_map(|one| {
+        let shards = one["unsound"].as_array().unwrap().iter().map(|found| found["shard"].as_u64().unwrap());
+        shards.map(|shard| (one["name"].as_str().unwrap().to_owned(), shard))
+    });
+    found.collect()
 }
 
 /// Changes one byte of one user's row on a disk that nobody uses; returns the shard.
@@ -102,6 +126,16 @@ async fn compared_and_named(engine: &str) {
     let held = &all[0]["held"];
     assert_eq!(held["r1"], held["r3"]);
     assert_ne!(held["r1"], held["r2"], "r2 was altered");
+
+    // Nobody reads the row, and nobody writes it; its radiant finds it.
+    let start = Instant::now();
+    while unsound(&cluster).is_empty() {
+        assert!(start.elapsed() < PATIENCE, "it was not found");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(unsound(&cluster), [("r2".to_owned(), shard)]);
+    let said = String::from_utf8(cluster.run(&["status"]).stdout).unwrap();
+    assert!(said.contains(&format!("of shard {shard} of order ")), "{said}");
 
     // Once the altered row is written over, the rolling digests differ, and nobody has to ask.
     let mut door = Connection::open(&cluster.radiants[0].resp).await.unwrap();

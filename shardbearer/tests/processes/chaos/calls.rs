@@ -14,6 +14,9 @@ use shardbearer_state::history::{Action, Answer, Before, Kind, Lifetime, Seen, S
 use super::super::resp::{Connection, Reply};
 use super::clients::{BREATH, COUNTERS, LISTS, REGISTERS, REPLY_MAX, Shared, keys};
 
+/// Of a client that only reads.
+const BETWEEN_PROBES: Duration = Duration::from_millis(3);
+
 /// What a client asks of one key.
 pub enum Ask {
     Get,
@@ -91,8 +94,11 @@ impl Caller {
                 continue;
             };
             if self.number % 4 == 3 {
-                // Who has asked for the map is sent on with MOVED.
-                let _ = connection.call_within(&["CLUSTER", "SLOTS"], REPLY_MAX).await;
+                // Who has asked for the map is sent on with MOVED. An answer that comes too late is not that of the next call.
+                if connection.call_within(&["CLUSTER", "SLOTS"], REPLY_MAX).await.is_err() {
+                    tokio::time::sleep(BREATH).await;
+                    continue;
+                }
             }
             while self.goes_on() {
                 let (key, ask) = self.draw();
@@ -108,6 +114,25 @@ impl Caller {
                         break;
                     }
                     Ok(_) => {}
+                    Err(_) => break,
+                }
+            }
+        }
+    }
+
+    /// What the others write, always at the same door. No write that waits for an order keeps it from hearing what a radiant
+    /// says which others have left behind.
+    pub async fn only_reading(mut self, door: String, within: Duration) {
+        while self.goes_on() {
+            let Ok(mut connection) = Connection::open(&door).await else {
+                tokio::time::sleep(BREATH).await;
+                continue;
+            };
+            while self.goes_on() {
+                let keys: Vec<String> = keys(self.shared.generation()).collect();
+                let key = &keys[self.dice.random_range(0..keys.len())];
+                match self.resp(&mut connection, key, &Ask::Get, within).await {
+                    Ok(_) => tokio::time::sleep(BETWEEN_PROBES).await,
                     Err(_) => break,
                 }
             }

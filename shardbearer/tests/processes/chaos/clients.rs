@@ -24,6 +24,10 @@ use super::calls::{Ask, Caller};
 pub const REPLY_MAX: Duration = Duration::from_secs(6);
 /// Before a client whose radiant is away tries again, and after each refusal.
 pub const BREATH: Duration = Duration::from_millis(10);
+/// For the answer of a client that only reads, which then asks for another key.
+const PROBE_MAX: Duration = Duration::from_millis(300);
+/// From which number on clients only read.
+const PROBES: usize = 500;
 /// Calls on the same few keys.
 const CALLS_A_GENERATION: u64 = 1200;
 pub const REGISTERS: u64 = 10;
@@ -48,6 +52,11 @@ impl Shared {
     pub fn next_call(&self) -> u64 {
         self.calls.fetch_add(1, Ordering::Relaxed) / CALLS_A_GENERATION
     }
+
+    /// Of which generation those of the others are.
+    pub fn generation(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed) / CALLS_A_GENERATION
+    }
 }
 
 /// Load that runs until it is ended.
@@ -58,7 +67,8 @@ pub struct Load {
 }
 
 impl Load {
-    /// Clients at the Redis doors of all radiants, and native ones, all with dice of their own.
+    /// Clients at the Redis doors of all radiants, and native ones, all with dice of their own; and two at each door that
+    /// only read.
     pub async fn start(cluster: &Cluster, resp: usize, native: usize, seed: u64) -> Load {
         let zero = Instant::now();
         let clock = move || u64::try_from(zero.elapsed().as_nanos()).unwrap();
@@ -76,6 +86,13 @@ impl Load {
             tasks.spawn(caller(number).through_resp(doors.clone()));
         }
         tasks.spawn(ballast(shared.clone(), doors.clone()));
+        for (number, door) in doors.iter().enumerate() {
+            // A radiant that is cut off may answer some keys and not others, one that stood still answers late.
+            for (patience, within) in [PROBE_MAX, REPLY_MAX].into_iter().enumerate() {
+                let probe = caller(PROBES + 2 * number + patience);
+                tasks.spawn(probe.only_reading(door.clone(), within));
+            }
+        }
         if native > 0 {
             let client = cluster.client().await.with_timeout(REPLY_MAX);
             for number in resp..resp + native {
@@ -103,7 +120,7 @@ impl Load {
 
 /// Reads every key there may be.
 pub async fn read_all(shared: &Arc<Shared>, doors: &[String]) {
-    let generations = shared.calls.load(Ordering::Relaxed) / CALLS_A_GENERATION + 1;
+    let generations = shared.generation() + 1;
     for (number, door) in doors.iter().enumerate() {
         let dice = StdRng::seed_from_u64(0);
         let mut caller = Caller { shared: shared.clone(), number: 1000 + number, dice, values: 0 };

@@ -139,7 +139,11 @@ fn cut_off(files: &[PathBuf], dice: &mut StdRng) -> (PathBuf, u64) {
 
 /// Whether the refusal says which file is meant. The storage engine knows only that it is one of its own.
 fn names(refusal: &str, path: &Path, kind: &str) -> bool {
-    let name = if kind == DATA { "data" } else { path.file_name().unwrap().to_str().unwrap() };
+    let folder = path.ancestors().find(|folder| folder.ends_with("data"));
+    let name = match folder.filter(|_| kind == DATA) {
+        Some(folder) => folder.to_str().unwrap(),
+        None => path.file_name().unwrap().to_str().unwrap(),
+    };
     refusal.starts_with("shardbearer: ") && refusal.contains(name)
 }
 

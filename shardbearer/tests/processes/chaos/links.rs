@@ -45,17 +45,25 @@ pub struct Links {
 impl Links {
     /// Between radiants whose gRPC doors have these ports.
     pub async fn between(ports: &[u16]) -> Links {
-        let (mut links, mut tasks) = (Vec::new(), JoinSet::new());
-        let held = Arc::<AtomicU64>::default();
+        let (mut links, mut listeners) = (Vec::new(), Vec::new());
         for from in 0..ports.len() {
             for to in (0..ports.len()).filter(|to| *to != from) {
                 let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
                 let port = listener.local_addr().unwrap().port();
+                listeners.push(listener);
                 #[allow(clippy::disallowed_methods)] // real processes, no seeds
-                let (state, watched) = watch::channel(State::Open);
-                tasks.spawn(serve(listener, ports[to], Watched { state: watched, held: held.clone() }));
+                let (state, _) = watch::channel(State::Open);
                 links.push(Link { from, to, port, state });
             }
+        }
+        let (held, mut tasks) = (Arc::<AtomicU64>::default(), JoinSet::new());
+        let watched = |from: usize, to: usize| {
+            let link = links.iter().find(|link| (link.from, link.to) == (from, to)).expect("all pairs");
+            Watched { state: link.state.subscribe(), held: held.clone() }
+        };
+        for (Link { from, to, .. }, listener) in links.iter().zip(listeners) {
+            // What is answered on a connection goes the other way.
+            tasks.spawn(serve(listener, ports[*to], watched(*from, *to), watched(*to, *from)));
         }
         Links { held, links, _tasks: tasks }
     }
@@ -104,22 +112,22 @@ impl Watched {
     }
 }
 
-async fn serve(listener: TcpListener, to: u16, link: Watched) {
+async fn serve(listener: TcpListener, to: u16, link: Watched, back: Watched) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             biased;
             Some(_) = connections.join_next() => {}
             Ok((here, _)) = listener.accept() => {
-                connections.spawn(carry(here, to, link.clone()));
+                connections.spawn(carry(here, to, link.clone(), back.clone()));
             }
         }
     }
 }
 
-/// One connection, until either side or the link ends it.
-async fn carry(here: TcpStream, to: u16, link: Watched) {
-    let mut watched = link.clone();
+/// One connection, until either side or one of its ways ends it.
+async fn carry(here: TcpStream, to: u16, link: Watched, back: Watched) {
+    let (mut watched, mut watched_back) = (link.clone(), back.clone());
     let both = async {
         link.clone().passable().await;
         let Ok(there) = TcpStream::connect(("127.0.0.1", to)).await else { return };
@@ -128,12 +136,13 @@ async fn carry(here: TcpStream, to: u16, link: Watched) {
         tokio::select! {
             biased;
             () = pump(from_here, to_there, link.clone()) => {}
-            () = pump(from_there, to_here, link.clone()) => {}
+            () = pump(from_there, to_here, back) => {}
         }
     };
     tokio::select! {
         biased;
         () = watched.reset() => {}
+        () = watched_back.reset() => {}
         () = both => {}
     }
 }

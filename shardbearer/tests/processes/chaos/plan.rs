@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use shardbearer::engine::Engines;
 
+use super::super::defective::Defect;
 use super::super::harness::Radiant;
 
 /// Everything that is done to radiants.
@@ -109,6 +110,8 @@ pub struct Plan {
     pub native: usize,
     /// Whether the disks only say that they sync: a positive control.
     pub lies: bool,
+    /// What the engine does wrong: another.
+    pub defect: Option<Defect>,
     /// Whether shards move from order to order all the while.
     pub moves: bool,
     /// Whether radiants give seats away and take some again all the while.
@@ -137,6 +140,7 @@ impl Plan {
             resp: clients - clients / 4,
             native: clients / 4,
             lies: false,
+            defect: None,
             moves: told("CHAOS_MOVES").is_some(),
             members: told("CHAOS_MEMBERS").is_some(),
             long: seconds.is_some(),
@@ -145,6 +149,7 @@ impl Plan {
 
     /// Settings of every radiant.
     pub fn settle(&self, radiant: &mut Radiant) {
+        radiant.defect = self.defect;
         radiant.settings.push(format!("consensus.engine={}", self.engine));
         radiant.settings.push(format!("bootstrap.expect={FOUNDERS}"));
     }
@@ -153,6 +158,11 @@ impl Plan {
     pub fn radiants(&self) -> usize {
         let spare = self.members || self.faults.contains(&Fault::Member);
         FOUNDERS + usize::from(spare)
+    }
+
+    /// Whether the cluster is sound, so that all is well in the end.
+    pub fn is_sound(&self) -> bool {
+        !self.lies && self.defect.is_none()
     }
 
     /// Whether the engine says that it goes on while one of three is away.

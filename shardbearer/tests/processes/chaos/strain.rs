@@ -18,6 +18,8 @@ const EASY: Strain = Strain { clients: 16, pipeline: 1, rate: None };
 const FULL: Strain = Strain { clients: 256, ..EASY };
 const FAR_TOO_MUCH: Strain = Strain { clients: 768, pipeline: 16, rate: None };
 
+/// Of what it can do at its best, what is done at least under too much load.
+const GOODPUT_MIN: f64 = 0.7;
 /// So many times what they get are others sent, who do not wait for anybody's answer, but give up after [`GIVE_UP`].
 const TIMES: f64 = 3.0;
 const IMPATIENT: u32 = 4_096;
@@ -108,6 +110,20 @@ async fn a_silent_follower_and_an_overload_pass() {
     load.progress(20).await;
     let after = measure(&doors, EASY, time).await;
     assert_eq!(after["errors"], 0, "it is well again: {}", after["last_error"]);
+
+    if asked.is_some() {
+        // For long, and so on a machine that has time for it.
+        let of = |report: &Value| report["all"]["ops_per_second"].as_f64().unwrap();
+        for (name, too_much) in [("overload", &overload), ("open load", &open)] {
+            assert!(
+                of(too_much) >= GOODPUT_MIN * of(&capacity),
+                "{name}: {} of {}",
+                of(too_much),
+                of(&capacity)
+            );
+        }
+        assert_eq!(overload["errors"], 0, "nobody fails for want of patience: {}", overload["last_error"]);
+    }
 
     let history = load.end().await;
     check(&cluster, &history).await;

@@ -255,7 +255,8 @@ async fn increment(clients: &[KvClient<Channel>], first: usize, mut id: RequestI
     let command = Command::Increment { key: key("counter", 0).into(), by: 1 };
     let start = Instant::now();
     for client in clients.iter().cycle().skip(first % clients.len()) {
-        let calls = vec![pb::Call { id: Some((&id).into()), command: Some((&command).into()) }];
+        let calls =
+            vec![pb::Call { id: Some((&id).into()), command: Some((&command).into()), ..Default::default() }];
         let request = pb::ExecuteRequest { calls, deadline_ms: 2_000, ..Default::default() };
         let said = client.clone().execute(request).await;
         let results = said.map(|said| said.into_inner().results);
