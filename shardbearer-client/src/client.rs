@@ -9,7 +9,7 @@ use shardbearer_core::kv::{Command, Reply};
 use shardbearer_core::limits;
 use shardbearer_core::slots::slot_of;
 use shardbearer_core::topology::Topology;
-use shardbearer_proto::convert::client_may_send;
+use shardbearer_proto::convert::{client_may_send, cluster_to_call};
 use shardbearer_proto::pb;
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
@@ -167,9 +167,10 @@ impl Client {
         let alone = journey.alone();
         let retry = journey.begin();
         let id = ticket.map(|ticket| (&ticket.id(retry)).into());
+        let cluster = cluster_to_call(journey.cluster_asked(routes.topology.cluster));
         let parcel = Parcel {
             table: self.table.clone(),
-            call: pb::Call { id, command: Some(wire.clone()) },
+            call: pb::Call { id, command: Some(wire.clone()), cluster },
             weight: command.weight(),
             is_write: command.is_write(),
             alone,

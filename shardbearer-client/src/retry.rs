@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand::Rng;
 use shardbearer_core::error::{Refused, RequestError};
-use shardbearer_core::ids::{OrderId, RadiantId};
+use shardbearer_core::ids::{ClusterId, OrderId, RadiantId};
 use shardbearer_core::kv::{Refusal, Reply};
 
 use crate::error::Error;
@@ -48,19 +48,29 @@ pub(crate) struct Journey {
     attempts: u32,
     /// Whether an attempt may have been applied, or may still be.
     perhaps: bool,
+    /// The cluster that was asked when the first attempt was made that may have been applied.
+    asked: Option<ClusterId>,
     last: Option<RequestError>,
 }
 
 impl Journey {
     /// A call. A write without an id is not repeated once it may have happened.
     pub(crate) fn new(is_write: bool, has_id: bool) -> Journey {
-        Journey { is_write, has_id, attempts: 0, perhaps: false, last: None }
+        Journey { is_write, has_id, attempts: 0, perhaps: false, asked: None, last: None }
     }
 
     /// Notes that an attempt begins. Returns whether it is a repetition.
     pub(crate) fn begin(&mut self) -> bool {
         self.attempts = self.attempts.saturating_add(1);
         self.attempts > 1
+    }
+
+    /// The cluster that may have done it already, if one may. `now` is whom the next attempt goes to.
+    pub(crate) fn cluster_asked(&mut self, now: ClusterId) -> Option<ClusterId> {
+        if !self.perhaps {
+            self.asked = Some(now).filter(|now| !now.is_none());
+        }
+        self.asked.filter(|_| self.perhaps)
     }
 
     /// Whether the next attempt should share no message with others: attempts were lost twice, and an answer that

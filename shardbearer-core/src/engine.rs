@@ -89,7 +89,8 @@ pub struct EngineStatus {
     pub applied: u64,
     /// Present members.
     pub members: Vec<RadiantId>,
-    /// On the herald: how far each member's log is known to match.
+    /// On the herald: how far each other member's log is known to match. An engine may leave out who does not answer at the moment:
+    /// the lead is given to nobody who is not here.
     pub matched: Vec<(RadiantId, u64)>,
     /// Of engines whose members are decided elsewhere: whether this member, by what is durable here, has all that was
     /// acknowledged before the present list, so that it may lead the next. Once true for a `term`, it stays true for it. Of a

@@ -37,7 +37,11 @@ impl DataDoor {
 
     /// The item of a call for a single shard, or why there is none.
     fn item(&self, table: &str, call: Call) -> Result<Item, RequestError> {
-        let Call { id, target, command } = call;
+        let Call { id, cluster, target, command } = call;
+        if cluster.is_some_and(|asked| asked != self.router.map.topology().cluster) {
+            let why = "it was sent to another cluster before, which may have done it; this one cannot know";
+            return Err(Refused::Invalid(why.into()).into());
+        }
         client_may_send(&command, self.value_bytes_max).map_err(Refused::Invalid)?;
         let (shard, until) = match target {
             Target::Shard(Extent { shard, until }) => (shard, until),
@@ -156,8 +160,7 @@ impl DataDoor {
         command: Command,
         deadline: Duration,
     ) -> Vec<CallResult> {
-        let call =
-            |extent: &Extent| Call { id: None, target: Target::Shard(*extent), command: command.clone() };
+        let call = |extent: &Extent| Call { target: Target::Shard(*extent), ..Call::new(command.clone()) };
         self.single(table, shards.iter().map(call).collect(), deadline).await
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use shardbearer_core::error::RequestError;
-use shardbearer_core::ids::{OrderId, RadiantId, ShardId};
+use shardbearer_core::ids::{ClusterId, OrderId, RadiantId, ShardId};
 use shardbearer_core::kv::{Command, Reply, RequestId};
 use shardbearer_core::topology::Topology;
 
@@ -29,6 +29,8 @@ pub struct Call {
     /// The client's own request id. Without one a write gets one of this radiant's, so that attempts
     /// made here within the deadline apply once.
     pub id: Option<RequestId>,
+    /// The cluster that was asked before and may have done it. Another one cannot know, and refuses.
+    pub cluster: Option<ClusterId>,
     /// Whom it concerns.
     pub target: Target,
     /// What to do.
@@ -50,7 +52,7 @@ impl Call {
     /// A call without a request id for the shard of the command's key, or for the whole table if it has none.
     pub fn new(command: Command) -> Call {
         let target = if command.key().is_some() { Target::Key } else { Target::Table };
-        Call { id: None, target, command }
+        Call { id: None, cluster: None, target, command }
     }
 }
 

@@ -79,6 +79,20 @@ pub struct Radiant {
     /// Whether it is about to end, and takes no leads.
     #[serde(default)]
     pub stopping: bool,
+    /// Shards that it does not store as they were written.
+    #[serde(default)]
+    pub unsound: Vec<Unsound>,
+}
+
+/// A shard of which a replica does not store what was written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unsound {
+    /// The shard's order.
+    pub order: u64,
+    /// The shard.
+    pub shard: u64,
+    /// What was found, in words.
+    pub what: String,
 }
 
 /// A replica group.
@@ -199,7 +213,14 @@ impl From<pb::RadiantStatus> for Radiant {
             disk_free_bytes: radiant.disk_free_bytes,
             disk_full: radiant.disk_full,
             stopping: radiant.stopping,
+            unsound: radiant.unsound.into_iter().map(Into::into).collect(),
         }
+    }
+}
+
+impl From<pb::Unsound> for Unsound {
+    fn from(found: pb::Unsound) -> Self {
+        Unsound { order: found.order, shard: found.shard, what: found.what }
     }
 }
 

@@ -30,13 +30,10 @@ use crate::leads::Leads;
 use crate::map::Map;
 use crate::migrate::{Detour, Known};
 use crate::order::registry::Registry;
-use crate::order::{Order, all};
+use crate::order::{FAIR, Order, all};
 
 /// How long one attempt over the hop may take; a herald that fell silent is asked again elsewhere.
 const HOP_DEADLINE: Duration = Duration::from_secs(3);
-
-/// How long a member that is not the herald may take to answer a read itself.
-const HERE_DEADLINE: Duration = Duration::from_millis(500);
 
 /// How long a herald's answer is waited for once another has been elected: it may have stepped down in order, and
 /// answer what it had begun.
@@ -190,9 +187,8 @@ impl Router {
         if let Some(local) = self.orders.find(order).filter(|local| local.reads_here(&items)) {
             // One way less than to the herald. Whoever cannot say what holds, or not soon, leaves it to him.
             let before = Instant::now();
-            let here = local.execute(items.clone(), left.min(HERE_DEADLINE)).await;
-            if here.iter().all(Result::is_ok) {
-                return here;
+            if let Some(answers) = local.read_here(&items, left).await {
+                return answers;
             }
             left = left.saturating_sub(before.elapsed());
         }
@@ -280,7 +276,9 @@ impl Router {
                 all(count, Refused::Unavailable(format!("radiant {herald}: {why}")).into())
             }
             Err(CallError::Unknown { why, .. }) => {
-                self.leads.doubt(order, herald, None);
+                if patience >= FAIR {
+                    self.leads.doubt(order, herald, None);
+                }
                 all(count, RequestError::Unknown(format!("radiant {herald}: {why}")))
             }
         };

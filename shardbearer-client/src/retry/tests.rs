@@ -101,3 +101,20 @@ fn waits_grow_and_are_bounded() {
     }
     assert!(journey.wait() >= WAIT_MAX / 2);
 }
+
+#[test]
+fn what_may_have_been_applied_names_the_cluster_that_was_asked() {
+    let (first, second) = (ClusterId(1), ClusterId(2));
+    let mut journey = write();
+    assert_eq!(journey.cluster_asked(first), None, "the first attempt is free");
+    again(journey.judge(refused(Refused::Busy("full".into()))));
+    assert_eq!(journey.cluster_asked(second), None, "and so is the next after a refusal");
+    again(journey.judge(Outcome::Lost("cut".into())));
+    assert_eq!(journey.cluster_asked(first), Some(second));
+    // The other cluster refuses, which says nothing of what the first has done.
+    let why = "it was sent to another cluster before";
+    let Next::Done(Err(error)) = journey.judge(refused(Refused::Invalid(why.into()))) else {
+        panic!("there is nobody else to ask")
+    };
+    assert!(matches!(error, Error::Unknown(_)), "{error}");
+}

@@ -17,6 +17,7 @@ mod topology;
 use bytes::Bytes;
 use prost::Message;
 use shardbearer_core::control::{ControlCommand, ControlReply};
+use shardbearer_core::ids::ClusterId;
 use shardbearer_core::kv::{Command, Entry, Item, Reply};
 use shardbearer_core::slots::SLOTS;
 use shardbearer_core::topology::Topology;
@@ -68,6 +69,16 @@ fn slot(field: &'static str, number: u32) -> Result<u16, ConvertError> {
 
 fn id16_bytes(id: u128) -> Bytes {
     Bytes::copy_from_slice(&id.to_be_bytes())
+}
+
+/// The cluster that a call says was asked before; none if it says nothing.
+pub fn cluster_of_call(raw: &[u8]) -> Result<Option<ClusterId>, ConvertError> {
+    if raw.is_empty() { Ok(None) } else { Ok(Some(ClusterId(id16("Call.cluster", raw)?))) }
+}
+
+/// The other way.
+pub fn cluster_to_call(cluster: Option<ClusterId>) -> Bytes {
+    cluster.map_or_else(Bytes::new, |cluster| id16_bytes(cluster.0))
 }
 
 impl From<&Item> for pb::LogItem {

@@ -9,6 +9,7 @@
 //! Not here: reads outside the log ([`query()`]), who should own what (`placement`), moving a shard.
 
 mod apply;
+mod audit;
 mod batch;
 mod digest;
 mod migrate;
@@ -30,6 +31,7 @@ use shardbearer_core::log::LogPos;
 use shardbearer_core::machine::{StateMachine, Workspace};
 use shardbearer_core::storage::{Space, StorageError, View};
 
+pub use self::audit::{Audited, Sums, audit};
 pub use self::migrate::{moving_shards, part};
 pub use self::query::{QueryOutcome, earliest_expiry, owned_shards, query, shard_meta};
 pub use self::session::FORGET_AFTER_MS;

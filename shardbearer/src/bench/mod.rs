@@ -300,7 +300,8 @@ impl Loop {
             ops.extend((0..self.pipeline).map(|_| self.workload.next(&mut self.rng)));
             self.give_up_what_is_late();
             let sent = self.turn().await;
-            if sent >= self.end {
+            // Who is behind does not go on after the end.
+            if sent.max(Instant::now()) >= self.end {
                 return;
             }
             // What is not answered some time after the end is not waited for.
@@ -309,7 +310,7 @@ impl Loop {
             let result = result.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer in time")));
             let counts = sent >= self.begin;
             match result {
-                Ok(()) if counts => {
+                Ok(()) if counts && sent + took <= self.end => {
                     self.gaps.finished(sent + took);
                     self.tally.lock().record(&ops, took);
                 }
@@ -333,9 +334,9 @@ impl Loop {
         let late = due.elapsed().saturating_sub(patience).min(self.end.saturating_duration_since(*due));
         let missed = late.as_nanos() / every.as_nanos().max(1);
         let missed = u32::try_from(missed).unwrap_or(u32::MAX);
-        if *due >= self.begin {
-            self.tally.lock().given_up += u64::from(missed) * self.pipeline as u64;
-        }
+        let before = self.begin.saturating_duration_since(*due).as_nanos().div_ceil(every.as_nanos().max(1));
+        let before = u32::try_from(before).unwrap_or(u32::MAX);
+        self.tally.lock().given_up += u64::from(missed.saturating_sub(before)) * self.pipeline as u64;
         *due += *every * missed;
     }
 

@@ -36,6 +36,7 @@ mod watching;
 #[cfg(test)]
 mod tests;
 
+use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -195,7 +196,12 @@ pub fn main() -> ExitCode {
 
 /// The same for a binary of one's own, with engines of one's own.
 pub fn main_with(engines: Engines) -> ExitCode {
-    let cli = Cli::parse();
+    main_of(engines, std::env::args_os())
+}
+
+/// The same for a program that has its arguments from elsewhere, its own name first.
+pub fn main_of(engines: Engines, arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = Cli::parse_from(arguments);
     opener::speak_for_it();
     let output = cli.global.output;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build();

@@ -15,6 +15,7 @@
 //! Nothing here decides about data: a wrong view makes requests slow, never wrong.
 
 mod attempts;
+pub mod audit;
 pub mod control;
 pub(crate) mod fuzz;
 mod held;
@@ -87,6 +88,8 @@ pub struct Cluster {
     pub peers: Peers,
     /// What replicas here hold otherwise than others.
     pub differences: Differences,
+    /// What is stored here otherwise than it was written.
+    pub audits: audit::Audits,
     /// Held while the transport is told where the others are, so that it is told the newest last.
     pub reaching: parking_lot::Mutex<()>,
     /// The log of all orders here.

@@ -26,6 +26,7 @@ pub fn of_myself(cluster: &Cluster) -> pb::RadiantStatus {
         data_bytes: cluster.data_bytes.load(Ordering::Relaxed),
         uptime_ms: uptime_ns / 1_000_000,
         differences: cluster.differences.of(cluster.me, &cluster.map.topology()),
+        unsound: cluster.audits.told(cluster),
         ..pb::RadiantStatus::default()
     }
 }
@@ -76,6 +77,13 @@ pub fn of_cluster(cluster: &Cluster) -> pb::StatusResponse {
                 "what {} (radiant {}) and radiant {other} hold of order {order} differed after entry {index}; \
                  `shardbearer verify` reads everything and says whose replica it is, and \
                  `shardbearer radiant replace` gives its seats to another",
+                radiant.name, radiant.id
+            ));
+        }
+        for pb::Unsound { order, shard, what } in status.unsound.iter().filter(|_| state == "up") {
+            problems.push(format!(
+                "on {} (radiant {}), of shard {shard} of order {order}, {what}; `shardbearer verify` compares it with \
+                 the other replicas, and `shardbearer radiant replace` gives its seats to another",
                 radiant.name, radiant.id
             ));
         }

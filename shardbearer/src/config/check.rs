@@ -161,6 +161,9 @@ fn consensus(config: &Config, engines: &Engines) -> Result<(), Broken> {
             format!("there is no storage engine \"{engine}\"; there are {}", storage::ENGINES.join(", "));
         return broken("storage", "engine", why);
     }
+    if config.storage.audit_seconds > 31_536_000 {
+        return broken("storage", "audit_seconds", "must be at most 31536000, a year; 0 is never");
+    }
     if !(8..=1_024).contains(&config.storage.log_segment_mib) {
         return broken("storage", "log_segment_mib", "must be between 8 and 1024");
     }
@@ -227,6 +230,7 @@ mod tests {
             ("[bootstrap]\nneighbors = [\"x\"]\nexpect = 3", "host:port"),
             ("[bootstrap]\nshards = 0", "between 1 and 16384"),
             ("[storage]\nengine = \"rocks\"", "fjall"),
+            ("[storage]\naudit_seconds = 99999999999", "a year"),
             ("[consensus]\nengine = \"zab\"", "openraft"),
             ("[consensus]\nengines = [\"chain\", \"zab\"]", "openraft"),
             (

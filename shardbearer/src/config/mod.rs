@@ -128,6 +128,7 @@ pub struct Storage {
     pub log_segment_mib: u64,
     pub log_cache_mib: u64,
     pub reserve_mib: u64,
+    pub audit_seconds: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -221,6 +222,7 @@ impl Default for Storage {
             log_segment_mib: 64,
             log_cache_mib: 64,
             reserve_mib: 256,
+            audit_seconds: 86_400,
         }
     }
 }

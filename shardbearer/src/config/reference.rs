@@ -173,6 +173,12 @@ pub const KEYS: &[Key] = &[
         "Free disk space below which the orders of this radiant refuse writes that add data; deletes and reads go on. A quarter of it, and 64 MiB at most, is set aside for what was taken before.",
     ),
     key(
+        "storage",
+        "audit_seconds",
+        "86400",
+        "Every so many seconds, and within ten minutes of a start, all records are read and held against the sums that writes keep up to date, beside what goes on; `status` names shards that are not as they were written. 0: never. Not with `sled`, whose commits would wait.",
+    ),
+    key(
         "limits",
         "value_bytes_max",
         "1048576",

@@ -14,6 +14,10 @@ pub trait Manner: Send + Sync + 'static {
         Err(Refused::Closed.into())
     }
 
+    async fn read_barrier(&self) -> Result<LogPos, RequestError> {
+        Err(Refused::Closed.into())
+    }
+
     async fn receive(&self, _: Bytes) -> Option<Bytes> {
         None
     }
@@ -29,7 +33,7 @@ impl<M: Manner> ConsensusEngine for Stub<M> {
     }
 
     async fn read_barrier(&self) -> Result<LogPos, RequestError> {
-        Err(Refused::Closed.into())
+        self.0.read_barrier().await
     }
 
     async fn receive(&self, _: RadiantId, frame: Bytes) -> Option<Bytes> {

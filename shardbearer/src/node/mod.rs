@@ -291,6 +291,7 @@ impl Life {
             membership: scherald::Settings::new(&config, &engines),
             blockers: parking_lot::Mutex::default(),
             differences: Differences::default(),
+            audits: cluster::audit::Audits::default(),
             peers: cluster::peers::Peers::default(),
             reaching: parking_lot::Mutex::default(),
             log: home.stores.log.clone(),
@@ -332,6 +333,8 @@ impl Life {
         world.spawn("addresses", cluster.clone().follow_moves());
         world.spawn("pulse", pulse::send(cluster.clone()));
         world.spawn("disk", pulse::watch_disk(cluster.clone(), config.storage.reserve_mib << 20));
+        let period = Duration::from_secs(config.storage.audit_seconds);
+        world.spawn("audits", cluster::audit::run(cluster.clone(), period));
         world.spawn("sizes", home::measure(cluster.clone(), home.clone()));
         world.spawn("introduction", control::introduce(cluster.clone()));
         world.spawn("seats", seats.follow());

@@ -152,6 +152,11 @@ impl<M: StateMachine> MachineApplier<M> {
         if self.installs.load(Ordering::SeqCst) == before { found.map(Some) } else { Ok(None) }
     }
 
+    /// How often an image was begun or has been installed; odd while one is, and once the seat is given up.
+    pub(super) fn installs(&self) -> u64 {
+        self.installs.load(Ordering::SeqCst)
+    }
+
     /// Where the rows are kept.
     pub fn storage(&self) -> &Arc<dyn StorageEngine> {
         &self.storage
@@ -161,6 +166,8 @@ impl<M: StateMachine> MachineApplier<M> {
     /// has closed may be at its last entries still. May wait for an image that is being installed.
     pub fn retire(&self) {
         self.state.lock().failure.get_or_insert(StorageError::Io("the seat was given up".into()));
+        // What is kept may be another applier's soon, and its rows are no answer of this one.
+        self.installs.fetch_or(1, Ordering::SeqCst);
     }
 
     /// The replies, and what is to be dropped.

@@ -13,6 +13,7 @@
 //! This is no place for routing or retries: an order that is led elsewhere says so and is done.
 
 pub mod applier;
+mod audit;
 pub mod checks;
 pub mod codec;
 pub(crate) mod fuzz;
@@ -30,7 +31,7 @@ mod tests;
 pub mod verify;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use shardbearer_core::engine::{ConsensusEngine, not_herald};
@@ -40,6 +41,7 @@ use shardbearer_core::kv::{Command, Item, Step};
 use shardbearer_core::storage::{Space, StorageError, View};
 use shardbearer_core::world::World;
 use shardbearer_state::shard::{ShardMachine, shard_meta};
+use tokio::time::Instant;
 
 use self::applier::MachineApplier;
 use self::checks::Check;
@@ -52,6 +54,15 @@ use crate::kv::CallResult;
 /// Expired rows that one command removes: applied in well under a millisecond, so nobody waits for it.
 const ROWS_PER_SWEEP: u32 = 512;
 
+/// How long a member that is not the herald may take to know what holds, at most a third of the time there is.
+const HERE_DEADLINE: Duration = Duration::from_millis(500);
+
+/// For how long a member that took longer leaves reads to the herald.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// Whoever was given less time than this and did not answer has shown nothing.
+pub(crate) const FAIR: Duration = Duration::from_millis(50);
+
 /// A data order as this radiant takes part in it.
 pub struct Order {
     id: OrderId,
@@ -63,6 +74,8 @@ pub struct Order {
     world: World,
     disk_full: Arc<AtomicBool>,
     meter: Meter,
+    /// Until when this member is not asked for reads that the herald can answer, on the world's clock.
+    silent_until_ns: AtomicU64,
 }
 
 impl Order {
@@ -78,7 +91,19 @@ impl Order {
     ) -> Arc<Order> {
         let queue = Queue::start(id, engine.clone(), world.clone());
         let meter = Meter::default();
-        Arc::new(Order { id, me, engine, reads_at_every_member, applier, queue, world, disk_full, meter })
+        let silent_until_ns = AtomicU64::new(0);
+        Arc::new(Order {
+            id,
+            me,
+            engine,
+            reads_at_every_member,
+            applier,
+            queue,
+            world,
+            disk_full,
+            meter,
+            silent_until_ns,
+        })
     }
 
     /// Carries the items out in their order; a result each. Writes of one call share one log entry, so
@@ -108,6 +133,32 @@ impl Order {
     /// Whether the items are reads of clients, and any member of the order may answer those.
     pub fn reads_here(&self, items: &[Item]) -> bool {
         self.reads_at_every_member && items.iter().all(|item| is_clients(item) && !item.command.is_write())
+    }
+
+    /// Answers reads of clients as a member that is not the herald, if this one can say what holds, and soon: whoever could not
+    /// a moment ago is not asked again, so that nobody waits for it each time. Leaves the herald a quarter of the time.
+    pub async fn read_here(&self, items: &[Item], left: Duration) -> Option<Vec<CallResult>> {
+        if self.world.monotonic_ns() < self.silent_until_ns.load(Ordering::Relaxed) {
+            return None;
+        }
+        let end = Instant::now() + left;
+        let soon = (left / 3).min(HERE_DEADLINE);
+        match tokio::time::timeout(soon, self.engine.read_barrier()).await {
+            Ok(barrier) => barrier.ok()?,
+            Err(_) => {
+                if soon >= FAIR {
+                    let until_ns = self.world.monotonic_ns() + SILENCE.as_nanos() as u64;
+                    self.silent_until_ns.fetch_max(until_ns, Ordering::Relaxed);
+                }
+                return None;
+            }
+        };
+        // Many rows may take long here and not there. That one read does says nothing of others.
+        let heralds = (left / 4).max(FAIR);
+        let rest = end.saturating_duration_since(Instant::now()).saturating_sub(heralds);
+        let answers = tokio::time::timeout(rest, reads::once(self, items)).await.ok()??;
+        self.meter.count(items);
+        Some(answers)
     }
 
     async fn write(&self, items: Vec<Item>, deadline: Duration) -> Result<Vec<CallResult>, RequestError> {

@@ -42,6 +42,15 @@ pub(super) async fn read(order: &Order, items: Vec<Item>) -> Result<Vec<CallResu
     Err(Refused::Busy("rows expire faster than they are removed".into()).into())
 }
 
+/// Answers read-only items behind a barrier of the caller's, if it takes nobody else: no image is being installed, no row's time
+/// has come.
+pub(super) async fn once(order: &Order, items: &[Item]) -> Option<Vec<CallResult>> {
+    match look(order, &items.to_vec().into()).await {
+        Ok(Some(Attempt::Answered(results))) => Some(results),
+        Ok(Some(Attempt::Due(_)) | None) | Err(_) => None,
+    }
+}
+
 /// Answers from what is applied; `None` while an image is being installed.
 async fn look(order: &Order, items: &Arc<[Item]>) -> Result<Option<Attempt>, StorageError> {
     let (id, now) = (order.id, order.world.wall_ms());

@@ -16,6 +16,7 @@ use shardbearer_proto::convert;
 use shardbearer_state::shard::ShardMachine;
 
 mod damage;
+mod here;
 
 use super::applier::MachineApplier;
 use super::codec::DataCodec;

@@ -149,7 +149,7 @@ async fn scan(running: &Running, shard: ShardId, mut start: Bytes) -> Vec<Bytes>
     loop {
         let scan = Scan { start: start.clone(), limit: 7, ..Scan::default() };
         let extent = running.cluster.map.extent(shard).expect("it is there");
-        let calls = vec![Call { id: None, target: Target::Shard(extent), command: Command::Scan(scan) }];
+        let calls = vec![Call { target: Target::Shard(extent), ..Call::new(Command::Scan(scan)) }];
         let request = Request { table: "default".into(), calls, deadline: Duration::from_secs(20) };
         let reply = running.door.execute(request).await.remove(0).expect("no call fails");
         let Reply::Page { rows, more } = reply else { panic!("{reply:?}") };

@@ -46,6 +46,8 @@ pub struct Shape {
     pub defects: Defects,
     /// How often the invariants are looked at.
     pub look: Duration,
+    /// Of clients, one in how many is lost on its way, if any.
+    pub lost_answers: Option<u64>,
     /// What else is different from the defaults.
     pub settings: fn(&mut Config),
 }
@@ -62,7 +64,8 @@ impl Default for Shape {
             mix: &MIXES[0],
             profile: &PROFILES[0],
             defects: Defects::default(),
-            look: Duration::from_millis(100),
+            look: Duration::from_millis(10),
+            lost_answers: None,
             settings: |_| {},
         }
     }
@@ -78,6 +81,8 @@ pub struct Cluster {
     pub history: History,
     /// The same and more, for the exact oracle.
     pub recorder: Recorder,
+    /// Answers that came to clients, and those that were lost.
+    answers: AtomicU64,
     /// Machines that are damaged.
     damaged: Mutex<BTreeSet<usize>>,
     /// Whether all wall clocks are right, so that expiries mean the same everywhere.
@@ -93,6 +98,9 @@ fn recorder(universe: &Arc<Universe>) -> Recorder {
         now
     })
 }
+
+/// How often each radiant reads all that it stores.
+const AUDIT_SECONDS: u64 = 5;
 
 /// Makes what a radiant waits for by its configuration as much shorter as its clock runs too fast. All tasks wait on one virtual clock,
 /// which cannot be bent for some of them: what they wait for can. Times that are written in the program stay as they are.
@@ -132,6 +140,7 @@ impl Cluster {
             config.bootstrap.shards = shape.shards;
             config.consensus.engine = mix.control.into();
             config.consensus.engines = mix.data.iter().map(|name| (*name).to_owned()).collect();
+            config.storage.audit_seconds = AUDIT_SECONDS;
             (shape.settings)(&mut config);
             let drift = rng.random_range(-profile.drift_ppm..=profile.drift_ppm);
             bend_timers(&mut config, drift);
@@ -152,6 +161,7 @@ impl Cluster {
             machines,
             history: History::default(),
             recorder: recorder(&universe),
+            answers: AtomicU64::new(0),
             damaged: Mutex::default(),
             clocks_agree: profile.drift_ppm == 0 && !profile.faults.contains(&Fault::Jump),
         })
@@ -165,6 +175,16 @@ impl Cluster {
     /// Those of data.
     pub fn data_orders(&self) -> impl Iterator<Item = OrderId> + use<> {
         (2..2 + self.shape.orders_ever as u64).map(OrderId)
+    }
+
+    /// Whether the answer that has just come to a client is one of those that are lost on their way.
+    pub fn loses_answer(&self) -> bool {
+        let number = self.answers.fetch_add(1, Ordering::Relaxed) + 1;
+        let lost = self.shape.lost_answers.is_some_and(|each| number.is_multiple_of(each));
+        if lost {
+            self.universe.trace.cover("answer to a client lost");
+        }
+        lost
     }
 
     /// Does what a plan says.
@@ -244,7 +264,7 @@ impl Cluster {
 
     /// Looks at the invariants until one is broken.
     pub async fn watch(&self) {
-        let mut invariants = invariants::all(self.shape.defects.unwatched);
+        let mut invariants = invariants::all(self.shape.defects.watched);
         loop {
             let broken = invariants.iter_mut().find_map(|invariant| invariant.look(self).err());
             if let Some(why) = broken {

@@ -14,6 +14,7 @@ use shardbearer_sim::disk::{Flaw, Lie};
 pub use self::beacons::{Lie as BeaconLie, Lying};
 pub use self::decisions::{Left, Whim};
 pub use self::engines::{Defect, defective};
+use super::invariants::Watched;
 use super::mixes::mix;
 use super::run::{Scenario, run};
 
@@ -23,13 +24,14 @@ pub struct Defects {
     pub disk: Option<Flaw>,
     pub engine: Option<Defect>,
     pub beacons: Option<BeaconLie>,
-    /// Nobody looks at the rows of replicas from outside, so that only the radiants themselves can notice something.
-    pub unwatched: bool,
+    /// Who looks at the rows of replicas.
+    pub watched: Watched,
     /// Nobody asks at an acknowledgement on which disks it is.
     pub unasked: bool,
 }
 
-const NONE: Defects = Defects { disk: None, engine: None, beacons: None, unwatched: false, unasked: false };
+const NONE: Defects =
+    Defects { disk: None, engine: None, beacons: None, watched: Watched::FromOutside, unasked: false };
 
 const fn disk(flaw: Flaw) -> Defects {
     Defects { disk: Some(flaw), ..NONE }
@@ -104,11 +106,19 @@ const DOUBLES: &[Double] = &[
     },
     Double {
         name: "the same, where radiants have to find out by themselves",
-        defects: Defects { unwatched: true, ..disk(Flaw::LosesRows) },
+        defects: Defects { watched: Watched::ByEachOther, ..disk(Flaw::LosesRows) },
         profile: "calm",
         operated: false,
         on: &[("openraft", 0..10)],
         words: &["says that replicas held different"],
+    },
+    Double {
+        name: "the same, where each has to find out by itself",
+        defects: Defects { watched: Watched::ByThemselves, ..disk(Flaw::LosesRows) },
+        profile: "calm",
+        operated: false,
+        on: &[("openraft", 0..10), ("omnipaxos", 0..60), ("chain", 0..60)],
+        words: &["says that it stores what was not written"],
     },
     Double {
         name: "a storage that keeps half of a batch",
@@ -164,7 +174,7 @@ const DOUBLES: &[Double] = &[
         profile: "pause",
         operated: false,
         on: &[("openraft", 3..60), ("omnipaxos", 0..60), ("chain", 13..60)],
-        words: &["was answered before"],
+        words: &["no order explains", "was answered before"],
     },
     Double {
         name: "a lease that is kept across a pause",

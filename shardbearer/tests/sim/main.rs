@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   SIM_SEED=7 cargo test -p shardbearer --test sim -- --nocapture one_seed     one run again
+//!   SIM_MIX=chain cargo test -p shardbearer --test sim scenes                   scenes with other engines
 //!   scripts/sim.sh 1000                                                         many, in parallel
 //! ```
 
@@ -43,8 +44,8 @@ fn one_seed() {
     if let Ok(name) = std::env::var("SIM_PROFILE") {
         scenario.profile = chaos::profile(&name).unwrap_or_else(|| panic!("there is no profile {name}"));
     }
-    if let Ok(name) = std::env::var("SIM_MIX") {
-        scenario.mix = mixes::mix(&name).unwrap_or_else(|| panic!("there is no mix {name}"));
+    if let Some(mix) = mixes::mix_told() {
+        scenario.mix = mix;
     }
     if let Ok(name) = std::env::var("SIM_POINT") {
         scenario.points = points::point(&name).unwrap_or_else(|| panic!("there is no point '{name}'"));

@@ -31,6 +31,12 @@ pub fn mix(name: &str) -> Option<&'static Mix> {
     MIXES.iter().find(|mix| mix.name == name)
 }
 
+/// The mix that `SIM_MIX` names.
+pub fn mix_told() -> Option<&'static Mix> {
+    let name = std::env::var("SIM_MIX").ok()?;
+    Some(mix(&name).unwrap_or_else(|| panic!("SIM_MIX names no mix: {name}")))
+}
+
 impl Mix {
     /// How many of an order's members may fail while every order goes on, by what the engines say of themselves.
     pub fn tolerates(&self, engines: &Engines, members: usize) -> usize {

@@ -97,7 +97,8 @@ impl EngineFactory for ObservedFactory {
         let inner = self.factory.open(context).await?;
         let (universe, disks, asked) = (self.universe.clone(), self.disks.clone(), self.asked.clone());
         let (shared, unasked) = (self.shared.clone(), self.unasked);
-        Ok(Arc::new(Observed { inner, universe, disks, order, shared, asked, unasked }))
+        let last = Mutex::default();
+        Ok(Arc::new(Observed { inner, universe, disks, order, shared, asked, unasked, last }))
     }
 }
 
@@ -120,6 +121,8 @@ struct Observed {
     shared: Arc<Shared>,
     asked: Arc<Asked>,
     unasked: bool,
+    /// The members that were decided elsewhere.
+    last: Mutex<Option<Configuration>>,
 }
 
 impl Observed {
@@ -189,6 +192,14 @@ impl ConsensusEngine for Observed {
     }
 
     async fn configure(&self, configuration: Configuration) -> Result<(), RequestError> {
+        if let Some(last) = self.last.lock().replace(configuration.clone())
+            && last.epoch < configuration.epoch
+        {
+            self.universe.trace.cover("chain formed anew");
+            if last.learners.iter().any(|learner| configuration.members.contains(learner)) {
+                self.universe.trace.cover("learner taken into its chain");
+            }
+        }
         self.inner.configure(configuration).await
     }
 

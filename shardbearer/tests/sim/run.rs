@@ -67,7 +67,10 @@ impl Scenario {
     fn shape(&self) -> Shape {
         let Scenario { profile, mix, defects, .. } = *self;
         let founders = RADIANTS - usize::from(self.operated);
-        Shape { founders, replication: self.replication(), profile, mix, defects, ..Shape::default() }
+        let replication = self.replication();
+        let shape = Shape { founders, replication, profile, mix, defects, ..Shape::default() };
+        let look = look().unwrap_or(shape.look);
+        Shape { look, lost_answers: lost_answers(self.seed), ..shape }
     }
 
     /// Where several are damaged at once, everybody is in every order. An operator needs somebody to replace them.
@@ -88,6 +91,29 @@ impl Scenario {
             "again: SIM_SEED={seed} SIM_PROFILE={profile} SIM_MIX={mix}{operated}{point} \
              cargo test -p shardbearer --test sim -- --nocapture one_seed"
         )
+    }
+}
+
+/// `SIM_LOOK_MS`: how often the invariants are looked at.
+fn look() -> Option<Duration> {
+    super::number("SIM_LOOK_MS").map(Duration::from_millis)
+}
+
+/// With a quarter of all seeds every second to ninth answer to a client is lost. Whoever has a session asks again.
+fn lost_answers(seed: u64) -> Option<u64> {
+    // Spread, since profiles and mixes go by remainders of the seed.
+    let spread = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    (spread % 4 == 2).then_some(2 + spread / 4 % 8)
+}
+
+/// Says what happened last if a run panics.
+struct LastWords(Arc<Universe>);
+
+impl Drop for LastWords {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.0.trace.tail());
+        }
     }
 }
 
@@ -122,6 +148,7 @@ pub fn run(scenario: &Scenario) -> Result<Passed, Box<Broken>> {
     let folder = folder();
     block_on(async {
         let universe = Universe::new(scenario.seed);
+        let _last_words = LastWords(universe.clone());
         let cluster = Cluster::new(universe.clone(), &scenario.shape(), folder.path());
         let verdict = live(&cluster, scenario).await;
         let verdict = match universe.trace.first_broken() {

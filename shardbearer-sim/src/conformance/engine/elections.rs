@@ -104,6 +104,21 @@ pub(super) async fn a_member_that_only_speaks_does_not_depose_the_leader(
     one_way(lab, true).await
 }
 
+/// Those who hear it must not take that for a reason to wait.
+pub(super) async fn a_leader_that_hears_nobody_is_replaced(lab: &Lab<'_>) -> Result<(), Broken> {
+    let group = lab.found(3).await?;
+    let deaf = group.leader().await?;
+    group.converge().await?;
+    let others: Vec<RadiantId> = group.all().into_iter().filter(|id| *id != deaf).collect();
+    for other in &others {
+        group.net.cut(*other, deaf);
+    }
+    group.leader_of(&others).await?;
+    group.write_to(&others).await?;
+    group.net.heal();
+    group.converge().await
+}
+
 /// Cuts one follower off in one direction, and back again.
 async fn one_way(lab: &Lab<'_>, deaf: bool) -> Result<(), Broken> {
     let group = lab.found(3).await?;

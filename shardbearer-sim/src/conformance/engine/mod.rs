@@ -226,6 +226,7 @@ pub const LAWS: &[Law] = laws! {
         elections::many_elections_never_give_two_leaders_of_one_term
         elections::a_member_that_only_hears_does_not_depose_the_leader
         elections::a_member_that_only_speaks_does_not_depose_the_leader
+        elections::a_leader_that_hears_nobody_is_replaced
         elections::a_campaign_and_a_hand_over_move_the_lead
         agreement::followers_that_fail_are_not_missed
         agreement::a_new_leader_goes_on_where_the_old_one_failed

@@ -2,6 +2,7 @@
 //! and requests that arrive doubled and out of order (`once`). All of them drive a [`Replica`], which commits after each entry as
 //! the applier does and can be restarted from its rows at any time.
 
+mod audit;
 mod length;
 mod model;
 mod once;

@@ -242,6 +242,11 @@ fn assert_books_balance(replica: &Replica) {
     expected.sort();
     assert_eq!(indexed, expected, "the expiry index has an entry for each record that expires, and no other");
     assert_eq!((meta.rows, meta.bytes), (count, bytes), "the counters count what is stored");
+    assert_eq!(
+        audit(&replica.stored, ORDER, SHARD, &|| true),
+        Ok(Audited::Sound),
+        "the sum is that of the rows"
+    );
     let spaces: Vec<Space> = replica.stored.0.keys().copied().collect();
     assert!(spaces.iter().all(|space| replica.machine.spaces().contains(space)), "{spaces:?}: left behind");
 }

@@ -23,6 +23,7 @@ mod notices;
 mod receive;
 mod reset;
 mod runtime;
+mod silence;
 mod stand;
 mod status;
 #[cfg(test)]
@@ -52,6 +53,7 @@ use shardbearer_core::log::LogPos;
 use self::log::OrderLog;
 use self::machine::OrderMachine;
 use self::network::{Network, Transfers};
+use self::silence::Silence;
 use self::types::{Proposal, Types};
 
 /// How many times as long as usual a log may grow while an image is on its way.
@@ -114,6 +116,8 @@ struct Openraft {
     asked_term: AtomicU64,
     /// When a herald was last heard of (monotonic, ns), or the engine began.
     heard_ns: AtomicU64,
+    /// Who answered when, and whether appends are held back.
+    silence: Silence,
     /// Images being received.
     receiving: tokio::sync::Mutex<receive::Images>,
     closed: AtomicBool,
@@ -166,12 +170,14 @@ impl Openraft {
             log: context.log.clone(),
             order,
         };
+        let silence = Silence::new(context.world.clone(), timing.election_max);
         let network = Network {
             order,
             transport: context.transport.clone(),
             applier: context.applier.clone(),
             world: context.world.clone(),
             transfers,
+            silence: silence.clone(),
         };
         super::without_gap(&context).map_err(refuse)?;
         let bounds = context.log.bounds(order);
@@ -191,6 +197,7 @@ impl Openraft {
             suspended_ns: AtomicU64::new(suspended_ns),
             asked_term: AtomicU64::new(0),
             heard_ns: AtomicU64::new(began_ns),
+            silence,
             receiving: tokio::sync::Mutex::default(),
             closed: AtomicBool::new(false),
             compaction: Mutex::default(),

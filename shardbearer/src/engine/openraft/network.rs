@@ -23,6 +23,7 @@ use shardbearer_core::world::World;
 
 use super::machine::Image;
 use super::notices;
+use super::silence::Silence;
 use super::types::{Snapshot, Types, Vote};
 use super::wire::{self, Request, Response};
 use crate::engine::pieces::{PIECE_DEADLINE, Piece, Pieces};
@@ -68,6 +69,7 @@ pub struct Network {
     pub applier: Arc<dyn Applier>,
     pub world: World,
     pub transfers: Transfers,
+    pub silence: Silence,
 }
 
 impl RaftNetworkFactory<Types> for Network {
@@ -101,7 +103,10 @@ impl Peer {
                 Some(Response::Declined) => {
                     Err(RPCError::Unreachable(Unreachable::new(&AnyError::error("declined for now"))))
                 }
-                Some(response) => Ok(response),
+                Some(response) => {
+                    self.network.silence.answered(self.to);
+                    Ok(response)
+                }
                 None => Err(confused()),
             },
             Err(error @ CallError::Unreachable { .. }) => {
@@ -162,6 +167,10 @@ impl RaftNetworkV2<Types> for Peer {
         rpc: AppendEntriesRequest<Types>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
+        if self.network.silence.is_kept() {
+            let why = AnyError::error("no quorum answers, and others are to elect");
+            return Err(RPCError::Unreachable(Unreachable::new(&why)));
+        }
         let deadline = if rpc.entries.is_empty() { option.soft_ttl() } else { APPEND_DEADLINE };
         match self.call(&Request::Append(rpc), deadline).await? {
             Response::Append(response) => Ok(response),

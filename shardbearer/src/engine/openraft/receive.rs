@@ -31,15 +31,23 @@ pub(super) struct Images {
 impl Openraft {
     pub(super) async fn answer(&self, request: Request) -> Response {
         match request {
-            Request::Append(append) => match self.raft.append_entries(append).await {
-                Ok(response) => {
-                    if !matches!(response, AppendEntriesResponse::HigherVote(_)) {
-                        self.heard();
-                    }
-                    Response::Append(response)
+            Request::Append(append) => {
+                // Now, not once it is on disk: a member with a slow one has no reason to stand. Nobody's vote depends on this.
+                if append.vote >= self.raft.metrics().borrow_watched().vote {
+                    self.heard();
                 }
-                Err(_) => Response::Declined,
-            },
+                match self.raft.append_entries(append).await {
+                    Ok(response) => {
+                        if !matches!(response, AppendEntriesResponse::HigherVote(_)) {
+                            self.heard();
+                        }
+                        Response::Append(response)
+                    }
+                    Err(_) => Response::Declined,
+                }
+            }
+            Request::Probe if self.closed.load(Ordering::Acquire) => Response::Declined,
+            Request::Probe => Response::Here,
             // Silence, not a refusal: a refusal would carry a vote, and this member's may be stale.
             Request::Vote(_) | Request::PreVote(_) if !self.may_vote() => Response::Declined,
             Request::Vote(vote) => {

@@ -11,14 +11,22 @@ use shardbearer_core::engine::EngineStatus;
 use shardbearer_core::ids::RadiantId;
 
 use super::Openraft;
+use super::silence::Reign;
 use super::stand::Stand;
 use crate::beat::until_beat;
 
 impl Openraft {
-    /// A status with how far the log and its replicas are now.
+    /// A status with how far the log and its replicas are now: those of members that answer. Of others nothing is known, and nobody
+    /// is to give them the lead, which they could not keep.
     pub(super) fn with_progress(&self, status: EngineStatus) -> EngineStatus {
+        use openraft::Instant;
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
+        let lately = self.context.timing.election_max;
+        let acked = |member: &u64| metrics.heartbeat.as_ref()?.get(member).copied()?;
+        let answers = |member: &u64| {
+            *member == self.context.me.0 || acked(member).is_some_and(|acked| acked.elapsed() <= lately)
+        };
         EngineStatus {
             last_log: metrics.last_log_index.map_or(0, |index| index + 1),
             applied: metrics.last_applied.as_ref().map_or(0, |id| id.index + 1),
@@ -26,6 +34,7 @@ impl Openraft {
                 .replication
                 .iter()
                 .flatten()
+                .filter(|(member, _)| answers(member))
                 .map(|(member, id)| (RadiantId(*member), id.as_ref().map_or(0, |id| id.index + 1)))
                 .collect(),
             ..status
@@ -38,7 +47,7 @@ impl Openraft {
         let next = {
             let metrics = self.raft.metrics();
             let metrics = metrics.borrow_watched();
-            let single = metrics.membership_config.voter_ids().count() <= 1;
+            let single = metrics.membership_config.voter_ids().all(|id| id == self.context.me.0);
             let herald = metrics.current_leader.map(RadiantId);
             let lease = self.context.timing.election_max;
             let heard = metrics.last_quorum_acked.is_some_and(|acked| acked.elapsed() <= lease);
@@ -78,7 +87,7 @@ impl Openraft {
 /// Follows openraft until it stops.
 pub(super) async fn watch(engine: Arc<Openraft>) {
     let (mut servers, mut all) = (engine.raft.server_metrics(), engine.raft.metrics());
-    let mut stand = Stand::new(&engine);
+    let (mut stand, mut reign) = (Stand::new(&engine), Reign::default());
     loop {
         let news = async {
             match engine.elected() {
@@ -93,6 +102,7 @@ pub(super) async fn watch(engine: Arc<Openraft>) {
         let news = tokio::time::timeout(tick, news).await;
         engine.refresh();
         engine.compact().await;
+        reign.tend(&engine);
         stand.tend(&engine).await;
         if matches!(news, Ok(Err(_))) || engine.status.borrow_watched().closed {
             engine.refresh();

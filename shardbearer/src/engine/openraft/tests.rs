@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use openraft::raft::{AppendEntriesResponse, VoteRequest, VoteResponse};
 use openraft::storage::RaftStateMachine;
+use parking_lot::Mutex;
 use shardbearer_core::engine::{Applier, ConsensusEngine, EngineContext, EngineLimits, Start, Timing};
 use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::ids::{OrderId, RadiantId};
@@ -59,8 +60,34 @@ impl Transport for Willing {
             }
             Request::Append(_) => Response::Append(AppendEntriesResponse::Success),
             Request::Transfer { .. } | Request::Chunk { .. } => Response::Declined,
+            Request::Probe => Response::Here,
         };
         Ok(wire::encode_response(&response))
+    }
+}
+
+/// The others are [`Willing`] while this says so; else nothing comes back of appends, or of anything.
+#[derive(Clone, Copy, PartialEq)]
+enum Mood {
+    Willing,
+    SlowDisks,
+    Deaf,
+}
+
+struct Moody(Arc<Mutex<Mood>>);
+
+#[async_trait]
+impl Transport for Moody {
+    fn send(&self, _: RadiantId, _: Frame) {}
+
+    async fn call(&self, to: RadiantId, frame: Frame, deadline: Duration) -> Result<Bytes, CallError> {
+        let append = matches!(wire::decode_request(frame.body.clone()), Some(Request::Append(_)));
+        let mood = *self.0.lock();
+        if mood == Mood::Deaf || mood == Mood::SlowDisks && append {
+            tokio::time::sleep(deadline).await;
+            return Err(CallError::Unknown { to, why: "nothing came back".into() });
+        }
+        Willing.call(to, frame, deadline).await
     }
 }
 
@@ -286,5 +313,35 @@ async fn a_chunk_that_comes_again_during_an_install_does_not_wait_for_its_end() 
     assert!(matches!(answer, Ok(Response::ChunkRefused(_))));
     tokio::time::resume();
     drop(installing);
+    engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_answered_late_goes_on_and_who_is_not_answered_keeps_silent_for_as_long() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mood = Arc::new(Mutex::new(Mood::Willing));
+    let engine = open(folder.path(), log(folder.path()), Moody(mood.clone()), &[1, 2, 3]).await;
+    lead(&engine).await;
+    let election = engine.context.timing.election_max;
+    let becomes = async |silent: bool| {
+        let changes = async {
+            while engine.silence.is_kept() != silent {
+                tokio::time::sleep(election / 50).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, changes).await.expect("in time");
+    };
+    *mood.lock() = Mood::SlowDisks;
+    tokio::time::timeout(4 * election, becomes(true)).await.expect_err("they are there, and say so");
+    *mood.lock() = Mood::Deaf;
+    becomes(true).await;
+    *mood.lock() = Mood::SlowDisks;
+    let heard = tokio::time::Instant::now();
+    becomes(false).await;
+    // By the answers, and not because silence is broken now and then.
+    assert!(heard.elapsed() < election, "{:?}", heard.elapsed());
+    tokio::time::timeout(election, becomes(true)).await.expect_err("they are there again");
+    // Others may have disks that do not hang.
+    becomes(true).await;
     engine.close().await;
 }

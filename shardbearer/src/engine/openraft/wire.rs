@@ -30,6 +30,8 @@ pub enum Request {
         to: u64,
         last: Option<LogId>,
     },
+    /// Whether the member is there. Answered without a disk and without openraft.
+    Probe,
     /// A chunk of an image. The first (`number` 0) begins a transfer, the last installs it.
     Chunk {
         vote: Vote,
@@ -52,6 +54,8 @@ pub enum Response {
     ChunkRefused(String),
     /// Not now: the engine is closing, or may not vote yet.
     Declined,
+    /// It is there.
+    Here,
 }
 
 fn start(kind: u8, capacity: usize) -> BytesMut {
@@ -220,6 +224,7 @@ pub fn encode_request(request: &Request) -> Bytes {
         }
         Request::Vote(vote) => encode_vote_request(2, vote),
         Request::PreVote(vote) => encode_vote_request(3, vote),
+        Request::Probe => start(6, 0).freeze(),
         Request::Transfer { from, to, last } => {
             let mut out = start(4, 48);
             put_vote(&mut out, from);
@@ -283,6 +288,7 @@ pub fn decode_request(mut bytes: Bytes) -> Option<Request> {
             last: rest.try_get_u8().ok()? != 0,
             bytes,
         },
+        6 => Request::Probe,
         _ => return None,
     })
 }
@@ -329,6 +335,7 @@ pub fn encode_response(response: &Response) -> Bytes {
             out.freeze()
         }
         Response::Declined => start(6, 0).freeze(),
+        Response::Here => start(7, 0).freeze(),
     }
 }
 
@@ -355,6 +362,7 @@ pub fn decode_response(mut bytes: Bytes) -> Option<Response> {
         4 => Response::Chunk(take_vote(rest)?),
         5 => Response::ChunkRefused(String::from_utf8_lossy(rest).into_owned()),
         6 => Response::Declined,
+        7 => Response::Here,
         _ => return None,
     })
 }

@@ -6,7 +6,7 @@ use prost::Message;
 use shardbearer_core::error::{Refused, RequestError};
 use shardbearer_core::kv::{Command, Reply};
 use shardbearer_core::limits;
-use shardbearer_proto::convert::{ConvertError, client_may_send};
+use shardbearer_proto::convert::{ConvertError, client_may_send, cluster_of_call};
 use shardbearer_proto::pb;
 
 use crate::gateway::TABLE_DEFAULT;
@@ -75,7 +75,8 @@ fn understand_call(call: pb::Call) -> Result<Call, String> {
     let command: Command = call.command.ok_or("field Call.command: missing")?.try_into().map_err(said)?;
     // The door knows this radiant's own, lower limit for values.
     client_may_send(&command, limits::GROWN_VALUE_BYTES_MAX)?;
-    Ok(Call { id, ..Call::new(command) })
+    let cluster = cluster_of_call(&call.cluster).map_err(said)?;
+    Ok(Call { id, cluster, ..Call::new(command) })
 }
 
 /// What the answer may weigh, where that is more than its question. Values read are not known beforehand.

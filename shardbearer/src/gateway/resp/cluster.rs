@@ -125,7 +125,7 @@ async fn keys_in_slot(session: &Session, slot: &[u8], most: usize) -> Result<Vec
     let (mut keys, mut start) = (Vec::new(), Bytes::new());
     while keys.len() < most {
         let scan = Scan { start: start.clone(), keys_only: true, ..Scan::default() };
-        let call = Call { id: None, target: Target::Shard(extent), command: Command::Scan(scan) };
+        let call = Call { target: Target::Shard(extent), ..Call::new(Command::Scan(scan)) };
         let (rows, more) = page(session.gateway.execute_one(call).await)?;
         let last = rows.last().map(|row| successor(&row.key));
         keys.extend(rows.into_iter().map(|row| row.key).filter(|key| slot_of(key) == slot));

@@ -148,7 +148,7 @@ pub async fn scan(session: &Session, args: &[Bytes], writer: &mut Writer) -> Res
     while let Some(place) = ahead.next() {
         let limit = u32::try_from(options.count - seen).unwrap_or(u32::MAX);
         let scan = Scan { start: start.clone(), limit, keys_only: true, ..Scan::default() };
-        let call = Call { id: None, target: Target::Shard(place.extent), command: Command::Scan(scan) };
+        let call = Call { target: Target::Shard(place.extent), ..Call::new(Command::Scan(scan)) };
         let (rows, more) = page(session.gateway.execute_one(call).await)?;
         seen += rows.len();
         visited += 1;

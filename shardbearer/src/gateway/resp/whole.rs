@@ -52,7 +52,7 @@ async fn each(session: &Session, command: Command) -> Result<Vec<Reply>, Failure
     let places = session.places()?;
     let mut calls = Vec::with_capacity(places.len());
     for Place { extent, .. } in places {
-        calls.push(Call { id: None, target: Target::Shard(extent), command: command.clone() });
+        calls.push(Call { target: Target::Shard(extent), ..Call::new(command.clone()) });
     }
     let results = session.gateway.execute(calls).await;
     let failures = results.iter().filter_map(|result| match result {
@@ -92,7 +92,7 @@ async fn keys(session: &Session, pattern: &[u8]) -> Result<Vec<Bytes>, Failure> 
         let mut start = first.clone();
         loop {
             let scan = Scan { start: start.clone(), end: end.clone(), keys_only: true, ..Scan::default() };
-            let call = Call { id: None, target: Target::Shard(place.extent), command: Command::Scan(scan) };
+            let call = Call { target: Target::Shard(place.extent), ..Call::new(Command::Scan(scan)) };
             let (rows, more) = page(session.gateway.execute_one(call).await)?;
             let last = rows.last().map(|row| successor(&row.key));
             let fitting = rows.into_iter().map(|row| row.key).filter(|key| glob::matches(pattern, key));
@@ -122,7 +122,7 @@ async fn random(session: &Session) -> Result<Option<Bytes>, Failure> {
     }
     for place in places {
         let scan = Scan { limit: DRAWN_FROM, keys_only: true, ..Scan::default() };
-        let call = Call { id: None, target: Target::Shard(place.extent), command: Command::Scan(scan) };
+        let call = Call { target: Target::Shard(place.extent), ..Call::new(Command::Scan(scan)) };
         let (mut rows, _) = page(session.gateway.execute_one(call).await)?;
         if !rows.is_empty() {
             let drawn = rng.random_range(0..rows.len());

@@ -72,8 +72,13 @@ impl ConsensusEngine for Flawed {
             Flaw::WaitsForEverybody => {
                 let answer = self.engine.propose(entry).await?;
                 let last = self.engine.status().last_log;
-                let behind = || self.engine.status().matched.iter().any(|(_, index)| *index < last);
-                while behind() {
+                let behind = |status: EngineStatus| {
+                    let has = |member| {
+                        status.matched.iter().any(|(known, index)| *known == member && *index >= last)
+                    };
+                    status.members.iter().any(|member| *member != self.me && !has(*member))
+                };
+                while behind(self.engine.status()) {
                     tokio::time::sleep(HASTE).await;
                 }
                 Ok(answer)

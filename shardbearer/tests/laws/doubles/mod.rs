@@ -102,6 +102,7 @@ const FLAWS: &[(Flaw, &str, &str)] = &[
     (Flaw::WaitsForEverybody, "followers_that_fail_are_not_missed", "no write was acknowledged"),
     (Flaw::WaitsForEverybody, "a_new_leader_goes_on_where_the_old_one_failed", "no write was acknowledged"),
     (Flaw::WaitsForEverybody, "crashes_one_after_the_other_lose_nothing", "no write was acknowledged"),
+    (Flaw::WaitsForEverybody, "a_leader_that_hears_nobody_is_replaced", "no write was acknowledged"),
     (
         Flaw::WaitsForEverybody,
         "a_member_that_only_hears_does_not_depose_the_leader",

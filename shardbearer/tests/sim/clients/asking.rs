@@ -69,6 +69,7 @@ async fn attempts(cluster: &Cluster, wanted: &Wanted, command: &Command) -> Opti
         let machine = super::machine(cluster, wanted.first + attempt);
         let id = wanted.id.map(|id| RequestId { retry: attempt > 0, ..id });
         let result = execute_as(machine, id, command.clone(), wanted.deadline).await;
+        let result = result.filter(|_| !cluster.loses_answer());
         match result {
             Some(Err(RequestError::Refused(_))) => last = result,
             Some(Err(RequestError::Unknown(_))) | None => {

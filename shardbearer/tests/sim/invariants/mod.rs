@@ -6,6 +6,7 @@
 
 mod activated;
 pub mod applied;
+mod audited;
 mod complete;
 mod dropped;
 pub mod durable;
@@ -34,9 +35,25 @@ pub trait Invariant: Send {
     fn look(&mut self, cluster: &Cluster) -> Result<(), String>;
 }
 
-/// All of them, but for the one that compares the rows of replicas if nobody is to look at those.
-pub fn all(unwatched: bool) -> Vec<Box<dyn Invariant>> {
-    let rows: Option<Box<dyn Invariant>> = (!unwatched).then(|| Box::new(same_rows::SameRows) as _);
+/// Who looks at the rows of replicas.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Watched {
+    /// They are compared from outside at each moment; and the radiants.
+    #[default]
+    FromOutside,
+    /// Only the radiants, by each other's digests.
+    ByEachOther,
+    /// Only each radiant by itself.
+    ByThemselves,
+}
+
+/// All of them, but for those that compare the rows of replicas if nobody is to look at those.
+pub fn all(watched: Watched) -> Vec<Box<dyn Invariant>> {
+    let rows: [(_, Box<dyn Invariant>); 3] = [
+        (Watched::FromOutside, Box::new(same_rows::SameRows)),
+        (Watched::ByEachOther, Box::new(held::HeldTheSame)),
+        (Watched::ByThemselves, Box::new(audited::StoredAsWritten)),
+    ];
     let mut all: Vec<Box<dyn Invariant>> = vec![
         Box::new(radiants::RadiantsStay),
         Box::new(one_cluster::OneCluster::default()),
@@ -46,8 +63,11 @@ pub fn all(unwatched: bool) -> Vec<Box<dyn Invariant>> {
         Box::new(complete::Complete::default()),
         Box::new(logs::Logs::default()),
         Box::new(purged::Purged),
-        Box::new(held::HeldTheSame),
     ];
-    all.extend(rows);
+    all.extend(
+        rows.into_iter()
+            .filter(|(by, _)| watched == Watched::FromOutside || watched == *by)
+            .map(|(_, invariant)| invariant),
+    );
     all
 }

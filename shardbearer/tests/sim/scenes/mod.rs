@@ -24,6 +24,7 @@ use shardbearer_sim::world::{Clock, Life, Universe, block_on};
 
 use super::cluster::{Cluster, Shape};
 use super::machine::Machine;
+use super::mixes::mix_told;
 use super::{environment, run};
 
 /// Of virtual time, for anything that should happen at all.
@@ -39,8 +40,10 @@ pub struct Scene {
     clients: Arc<AtomicUsize>,
 }
 
-/// Founds a cluster, has everything happen to it, heals it, and judges.
+/// Founds a cluster, has everything happen to it, heals it, and judges. Scenes that name no engines take those of `SIM_MIX`.
 pub fn play<F: Future<Output = ()>>(seed: u64, shape: &Shape, happens: impl FnOnce(Scene) -> F) {
+    let told = (shape.mix.name == Shape::default().mix.name).then(mix_told).flatten();
+    let shape = &Shape { mix: told.unwrap_or(shape.mix), ..*shape };
     let folder = run::folder();
     block_on(async {
         let universe = Universe::new(seed);

@@ -70,7 +70,7 @@ async fn settles(scene: &Scene, what: &str, holds: impl Fn(&shardbearer_core::to
 async fn a_cut_off_scherald(scene: Scene, rounds: usize, clients: usize) {
     let load = scene.load("clients", &Habits::of(clients, 0..5));
     let shard = scene.topology(0).shards_of(OrderId(2))[0];
-    scene.rows(shard, 20 << 10, 60).await;
+    scene.rows(shard, 20 << 10, 240).await;
     for round in 0..rounds {
         let old = scene.herald(OrderId::CONTROL).expect("all is well");
         let at = (old + 1 + round % 4) % 5;

@@ -46,7 +46,7 @@ fn get(key: &str) -> pb::Call {
 }
 
 fn call(command: &Command) -> pb::Call {
-    pb::Call { id: None, command: Some(command.into()) }
+    pb::Call { command: Some(command.into()), ..Default::default() }
 }
 
 fn request(tag: u64, calls: impl Into<Vec<pb::Call>>) -> pb::ExecuteRequest {

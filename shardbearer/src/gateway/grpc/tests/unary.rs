@@ -45,7 +45,7 @@ async fn bad_calls_do_not_harm_their_neighbours() {
         unknown_condition,
         put("b", "2"),
         pb::Call::default(),
-        pb::Call { id: None, command: Some(pb::Command { kind: None }) },
+        pb::Call { command: Some(pb::Command { kind: None }), ..Default::default() },
         call(&Command::Adopt { epoch: 1 }),
         call(&Command::Sweep { limit: 1 }),
         get(&too_long),
