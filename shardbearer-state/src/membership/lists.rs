@@ -93,6 +93,22 @@ impl Sight<'_> {
         Some(Step { change: MemberChange::List { order: order.id, members, learners }, why })
     }
 
+    /// Whether a member could be the one of too many that goes, so that its seat is another's: not the head, which leads, and
+    /// nobody else of the order has more seats.
+    pub(super) fn can_give(&self, order: &Order, giver: RadiantId) -> bool {
+        let rest = || order.members.iter().skip(1);
+        self.is_settled(order)
+            && rest().any(|member| *member == giver)
+            && rest().all(|member| self.load(*member) <= self.load(giver))
+    }
+
+    /// Somebody is to catch up with a chain that is whole. It becomes the tail, and then one of too many goes.
+    pub(super) fn invited(&self, order: &Order, learner: RadiantId, why: String) -> Step {
+        let now = order.configuration();
+        let learners = now.learners.iter().copied().chain([learner]).collect();
+        Step { change: MemberChange::List { order: order.id, members: now.members, learners }, why }
+    }
+
     /// Of too many members the one with the most seats, but not the head: it leads.
     fn surplus(&self, order: &Order, members: &[RadiantId]) -> Option<RadiantId> {
         let too_many = members.len() > order.roster.size as usize;
@@ -117,8 +133,10 @@ impl Sight<'_> {
         let hopeless = now.learners.iter().copied().find(|id| self.is_lost(*id) || self.gives_away(*id));
         if let Some(learner) = hopeless {
             let who = name(self.topology, learner);
-            let free = self.free(order, self.successor_of(learner));
-            if free.is_none() && !self.gives_away(learner) {
+            // Who was only to have a seat of another's is not missed.
+            let missed = now.members.len() < order.roster.size as usize;
+            let free = if missed { self.free(order, self.successor_of(learner)) } else { None };
+            if missed && free.is_none() && !self.gives_away(learner) {
                 self.blocked(format!("{who} is down, and nobody is free to take its seat in order {id}"));
                 return None;
             }

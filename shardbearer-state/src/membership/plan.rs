@@ -248,7 +248,7 @@ impl Sight<'_> {
         Some(Step { change, why: format!("{} has no seat any more", super::called(&left.name)) })
     }
 
-    /// An active radiant with at least two seats fewer than another takes one of its.
+    /// An active radiant with at least two seats fewer than another takes one of its, of whoever has the most if that can be.
     fn spread(&mut self) -> Option<Step> {
         if self.topology.orders.iter().any(Order::is_changing) {
             return None;
@@ -257,17 +257,27 @@ impl Sight<'_> {
         let active: Vec<RadiantId> =
             self.topology.radiants.iter().filter(active).map(|radiant| radiant.id).collect();
         let least = active.iter().copied().min_by_key(|id| (self.load(*id), *id))?;
-        let most = active.iter().copied().max_by_key(|id| (self.load(*id), std::cmp::Reverse(*id)))?;
-        if self.load(most) < self.load(least) + 2 {
-            return None;
-        }
-        let order = self.topology.orders.iter().find(|order| {
-            !order.id.is_control()
-                && self.kind(order) == Kind::Agree
-                && order.members.contains(&most)
-                && !order.members.contains(&least)
+        let mut givers = active;
+        givers.retain(|id| self.load(*id) >= self.load(least) + 2);
+        givers.sort_by_key(|id| (std::cmp::Reverse(self.load(*id)), *id));
+        let data = || self.topology.orders.iter().filter(|order| !order.id.is_control());
+        let (giver, order) = givers.into_iter().find_map(|giver| {
+            data().find(|order| self.gives(order, giver, least)).map(|order| (giver, order))
         })?;
         let why = format!("seats are spread evenly: {} has fewer", name(self.topology, least));
-        self.begin(order, least, most, why)
+        match self.kind(order) {
+            Kind::Elsewhere => Some(self.invited(order, least, why)),
+            Kind::Agree | Kind::Fixed => self.begin(order, least, giver, why),
+        }
+    }
+
+    /// Whether a seat of an order can go from one radiant to another for no other reason than that it has fewer.
+    fn gives(&self, order: &Order, giver: RadiantId, least: RadiantId) -> bool {
+        let able = match self.kind(order) {
+            Kind::Agree => true,
+            Kind::Elsewhere => self.can_give(order, giver),
+            Kind::Fixed => false,
+        };
+        able && order.members.contains(&giver) && !order.members.contains(&least)
     }
 }

@@ -13,6 +13,7 @@ use super::*;
 use crate::placement::{Founding, Slots, found};
 
 mod capacity;
+mod chains;
 mod explore;
 
 /// A cluster, and what its scherald sees.
@@ -196,6 +197,7 @@ fn golden_stories() {
     for script in [
         include_str!("scripts/chain_loses_and_takes_back"),
         include_str!("scripts/chain_is_stopped_and_started"),
+        include_str!("scripts/chain_seats_are_spread"),
         include_str!("scripts/dead_radiant_replaced"),
         include_str!("scripts/drain_leave_join"),
         include_str!("scripts/what_cannot_be_done"),
@@ -226,55 +228,6 @@ fn a_seat_is_kept_while_somebody_may_soon_be_there_to_take_it() {
             assert!(world.topology.orders.iter().all(size), "{engine}: {:?}", world.topology.orders);
         }
     }
-}
-
-/// It was to give its seat away, another had it already, and then it stays: seen under chaos, where the fourth stayed for ever.
-#[test]
-fn a_chain_with_a_member_too_many_gives_one_up() {
-    let mut world = World::new(3, 1, "chain", 1);
-    world.rest();
-    let members = [1, 2, 3].map(RadiantId).to_vec();
-    let come = MemberChange::List { order: OrderId(2), members, learners: vec![RadiantId(4)] };
-    world.topology = carry_out(&world.topology, &come).expect("it may be").0;
-    let done = [
-        "3: order 2 consists of a, b, c, d (radiant d has caught up)",
-        "4: order 2 consists of a, b, c (order 2 has 4 members of 3)",
-    ];
-    assert_eq!(world.rest(), done);
-}
-
-/// Few entries are missing, but the others have forgotten them: the learner gets all the data first. Seen in the simulation of a
-/// newcomer that had nothing yet, where the chain stood still until they had arrived.
-#[test]
-fn a_learner_whose_log_does_not_go_on_as_the_others_does_holds_no_chain_up() {
-    let mut world = World::new(3, 1, "chain", 1);
-    world.rest();
-    let (order, newcomer) = (OrderId(2), RadiantId(4));
-    let members = [1, 2, 3].map(RadiantId).to_vec();
-    let come = MemberChange::List { order, members, learners: vec![newcomer] };
-    world.topology = carry_out(&world.topology, &come).expect("it may be").0;
-    world.work();
-    let mut told = |applied, head, complete| {
-        for ((_, radiant), progress) in &mut world.facts.progress {
-            if *radiant == newcomer {
-                (progress.applied, progress.complete) = (applied, complete);
-            } else {
-                progress.applied = head;
-            }
-        }
-        next(&world.topology, &world.facts).step.map(|step| step.why)
-    };
-    for (applied, head) in [(0, 0), (0, 48), (1, 48), (100, 300), (300, 300)] {
-        assert_eq!(told(applied, head, false), None, "{applied} of {head}");
-    }
-    for (applied, head) in [(0, 0), (1, 48), (48, 48), (100, 300)] {
-        assert_eq!(
-            told(applied, head, true).as_deref(),
-            Some("radiant d has caught up"),
-            "{applied} of {head}"
-        );
-    }
-    assert_eq!(told(100, 400, true), None, "too many entries are missing");
 }
 
 #[test]

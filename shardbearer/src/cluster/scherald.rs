@@ -125,11 +125,17 @@ impl Watch {
         let now = cluster.world.monotonic_ns();
         let stood_still = now.saturating_sub(self.looked_ns) > STOOD_STILL_NS;
         // Whoever hears nobody is the one who is cut off.
-        if stood_still || !hears_most_seats(cluster, now) {
+        let hears = !stood_still && hears_most_seats(cluster, now);
+        if !hears {
             self.since_ns = now;
         }
-        if stood_still || !self.leading {
+        if stood_still {
             self.shards = Spread::default();
+        } else if !self.leading {
+            self.shards.begin();
+        }
+        if !leading {
+            self.shards.look(cluster, hears);
         }
         (self.leading, self.looked_ns) = (leading, now);
         leading

@@ -72,6 +72,52 @@ pub(super) async fn each_entry_goes_to_each_member_once(lab: &Lab<'_>) -> Result
     Ok(())
 }
 
+/// The longest entry that is taken is longer than what is sent at once, and what is taken has to arrive.
+pub(super) async fn entries_longer_than_a_message_are_replicated(lab: &Lab<'_>) -> Result<(), Broken> {
+    let longest = lab.short_messages();
+    let group = lab.found(3).await?;
+    long_writes(&group, 3, longest).await?;
+    group.converge().await
+}
+
+/// Also where many of them are missing at once.
+pub(super) async fn who_was_away_gets_entries_longer_than_a_message(lab: &Lab<'_>) -> Result<(), Broken> {
+    let longest = lab.short_messages();
+    let mut group = lab.found(3).await?;
+    let leader = group.leader().await?;
+    let away = group.up().into_iter().find(|id| *id != leader);
+    let away = away.ok_or_else(|| Broken("a group of three has others than its leader".into()))?;
+    group.crash(away);
+    long_writes(&group, 3, longest).await?;
+    group.restart(away).await?;
+    group.converge().await
+}
+
+/// Writes that are acknowledged; who leads may change meanwhile.
+async fn long_writes(group: &Group<'_>, count: usize, length: usize) -> Result<(), Broken> {
+    for _ in 0..count {
+        let mut last = None;
+        for _ in 0..10 {
+            let leader = group.leader().await?;
+            let mut proposal = group.fresh().to_vec();
+            proposal.resize(length, b'.');
+            let proposal = Bytes::from(proposal);
+            match group.propose(leader, proposal.clone()).await {
+                Ok(_) => {
+                    group.acknowledge(proposal);
+                    last = None;
+                    break;
+                }
+                Err(error) => last = Some(error),
+            }
+        }
+        if let Some(error) = last {
+            return Err(Broken(format!("no entry of {length} bytes was acknowledged: {error}")));
+        }
+    }
+    Ok(())
+}
+
 pub(super) async fn followers_that_fail_are_not_missed(lab: &Lab<'_>) -> Result<(), Broken> {
     for count in [3, 5] {
         let mut group = lab.found(count).await?;

@@ -110,6 +110,15 @@ impl<'a> Lab<'a> {
         });
     }
 
+    /// Makes engines opened from now on send short messages, some fifteen of which hold the longest entry.
+    fn short_messages(&self) -> usize {
+        const ENTRY: usize = 60 << 10;
+        let limits =
+            EngineLimits { message_bytes_max: 4 << 10, entry_bytes_max: ENTRY, ..EngineLimits::default() };
+        self.limits.set(limits);
+        ENTRY
+    }
+
     /// Notes what has to be the same when the law runs again. It does, in a runtime of its own.
     fn note(&self, sent: Vec<Sent>) {
         self.noted.replace(Some(sent));
@@ -218,6 +227,7 @@ pub const LAWS: &[Law] = laws! {
         elections::nobody_leads_without_a_quorum
         agreement::an_idle_or_healthy_group_resends_nothing_needlessly
         agreement::each_entry_goes_to_each_member_once
+        agreement::entries_longer_than_a_message_are_replicated
         agreement::nothing_is_acknowledged_without_a_quorum
         agreement::a_foul_network_delays_and_changes_nothing
         shutdown::pending_submits_end_when_the_member_closes;
@@ -229,6 +239,7 @@ pub const LAWS: &[Law] = laws! {
         elections::a_leader_that_hears_nobody_is_replaced
         elections::a_campaign_and_a_hand_over_move_the_lead
         agreement::followers_that_fail_are_not_missed
+        agreement::who_was_away_gets_entries_longer_than_a_message
         agreement::a_new_leader_goes_on_where_the_old_one_failed
         agreement::a_hundred_submits_in_a_minority_do_not_succeed
         agreement::a_partitioned_leader_rejoins_and_its_own_entries_vanish_or_stay_everywhere

@@ -31,6 +31,21 @@ struct Next {
 }
 
 impl Spread {
+    /// Begins anew with the moves, as somebody who has just become the scherald.
+    pub(in super::super) fn begin(&mut self) {
+        self.pace = Pace::default();
+    }
+
+    /// Looks, while another is the scherald, whether the orders of a move have heralds: who becomes it then need not wait anew for
+    /// one that is gone. Who hears nobody is cut off itself, and knows nothing of them.
+    pub(in super::super) fn look(&mut self, cluster: &Cluster, hears: bool) {
+        let under_way = cluster.migrations.last().filter(|last| hears && !last.phase.is_over());
+        match under_way {
+            Some(last) => self.overseer.look(last.id, led_of(cluster, &last), now_ms(cluster)),
+            None => self.overseer = Overseer::default(),
+        }
+    }
+
     /// Does the next thing, if there is any. Returns what should be done and cannot be, a sentence each.
     pub(in super::super) async fn step(&mut self, cluster: &Cluster, seat: &ControlSeat) -> Vec<String> {
         let topology = in_force(cluster, seat);
@@ -41,13 +56,13 @@ impl Spread {
                 return Vec::new();
             }
         };
-        let now_ms = cluster.world.monotonic_ns() / 1_000_000;
+        let now_ms = now_ms(cluster);
         let data = topology.orders.iter().filter(|order| !order.id.is_control());
         let led = data.map(|order| (order.id, is_led(cluster, order.id))).collect();
         self.pace.see(now_ms, &topology.policy, led, last.as_ref());
         if let Some(last) = last.as_ref().filter(|last| !last.phase.is_over()) {
-            let led = [last.from, last.to].map(|order| is_led(cluster, order));
-            if let Some((change, why)) = self.overseer.duty(last, led, now_ms) {
+            self.overseer.look(last.id, led_of(cluster, last), now_ms);
+            if let Some((change, why)) = self.overseer.duty(last, now_ms) {
                 tracing::warn!(migration = %last.id, shard = %last.shard, "{change:?}: {why}");
                 let change = Change::Migration(change);
                 propose(cluster, seat, Next { change, who: "scherald".into(), why }).await;
@@ -137,6 +152,14 @@ impl Spread {
         let change = Change::Rebalance(RebalanceChange::Measured { id, effect });
         Some(Next { change, who: "scherald".into(), why: "so that moves can be judged".into() })
     }
+}
+
+fn now_ms(cluster: &Cluster) -> u64 {
+    cluster.world.monotonic_ns() / 1_000_000
+}
+
+fn led_of(cluster: &Cluster, migration: &Migration) -> [bool; 2] {
+    [migration.from, migration.to].map(|order| is_led(cluster, order))
 }
 
 fn moving(made: Move, on: Epoch, mode: Mode) -> Next {

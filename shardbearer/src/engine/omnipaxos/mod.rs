@@ -14,6 +14,7 @@
 //! them. See docs/adr/0012-omnipaxos.md.
 
 mod apply;
+mod fragments;
 mod image;
 mod journal;
 mod link;
@@ -320,6 +321,7 @@ impl ConsensusEngine for Omnipaxos {
         match wire::decode_frame(frame)? {
             // A full inbox loses packets, as the way here may.
             Frame::Packet(packet) => drop(self.tell(Input::Packet(from, packet))),
+            Frame::Fragment(fragment) => drop(self.tell(Input::Fragment(from, fragment))),
             Frame::Chunk { transfer, number, last, bytes } => {
                 let taken = image::receive(&self.shared, transfer, number, last, bytes);
                 return self.shared.closing.run_until_cancelled(taken).await;

@@ -32,6 +32,7 @@ use tokio::time::Instant;
 
 use self::outgoing::Held;
 use self::reads::Probe;
+use super::fragments::{Fragment, Gathering};
 use super::journal::{Progress, Store};
 use super::link::Link;
 use super::wire::{self, CONFIGURATION, Entry, Hard, Loose, Packet, term};
@@ -54,6 +55,7 @@ pub enum Input {
     Propose(Bytes, oneshot::Sender<Answer>),
     Read(oneshot::Sender<Read>),
     Packet(RadiantId, Packet),
+    Fragment(RadiantId, Fragment),
     Campaign,
     HandOver(RadiantId),
     /// The data stand at this position, by an image.
@@ -68,6 +70,9 @@ pub struct Replica {
     paxos: OmniPaxos<Entry, Store>,
     incarnation: u64,
     links: BTreeMap<u64, Link>,
+    /// Long packets on their way in, and how many went out.
+    gathering: BTreeMap<u64, Gathering>,
+    wholes: u64,
     loose: BTreeMap<u64, Vec<Loose>>,
     gate: VecDeque<Held>,
     progress: watch::Receiver<Progress>,
@@ -127,6 +132,8 @@ impl Replica {
         let others = (1..=shared.members.len() as u64).filter(|pid| *pid != shared.me);
         Ok(Replica {
             links: others.map(|pid| (pid, Link::default())).collect(),
+            gathering: BTreeMap::new(),
+            wholes: 0,
             loose: BTreeMap::new(),
             progress: shared.journal.progress(),
             committed: applied,
@@ -217,6 +224,7 @@ impl Replica {
                     false => drop(answer.send(Err(self.not_herald()))),
                 },
                 Input::Packet(from, packet) => self.packet(from, packet),
+                Input::Fragment(from, fragment) => self.fragment(from, fragment),
                 Input::Campaign => self.campaign(),
                 Input::HandOver(to) => {
                     if let Some(pid) = self.shared.pid(to).filter(|_| self.leads()) {

@@ -13,6 +13,8 @@ use omnipaxos::util::{LogSync, SequenceNumber};
 
 pub use self::stored::{Entry, Hard, decode_entry, decode_hard, encode_entry, encode_hard, term};
 
+use super::fragments::Fragment;
+
 /// Version of frames, of stored entries and of the hard state.
 const VERSION: u8 = 1;
 
@@ -68,6 +70,8 @@ pub enum Frame {
         last: bool,
         bytes: Bytes,
     },
+    /// A part of a frame that is longer than a message.
+    Fragment(Fragment),
 }
 
 fn put_ballot(out: &mut BytesMut, ballot: Ballot) {
@@ -289,6 +293,14 @@ pub fn encode_frame(frame: &Frame) -> Bytes {
             out.put_u8((*last).into());
             out.put_slice(bytes);
         }
+        Frame::Fragment(Fragment { whole: (incarnation, number), place, of, bytes }) => {
+            out.put_u8(3);
+            out.put_u64(*incarnation);
+            out.put_u64(*number);
+            out.put_u32(*place);
+            out.put_u32(*of);
+            out.put_slice(bytes);
+        }
     }
     let checksum = crc32fast::hash(&out[5..]);
     out[1..5].copy_from_slice(&checksum.to_be_bytes());
@@ -320,6 +332,12 @@ pub fn decode_frame(mut bytes: Bytes) -> Option<Frame> {
             last: rest.try_get_u8().ok()? != 0,
             bytes,
         }),
+        3 => Some(Frame::Fragment(Fragment {
+            whole: (rest.try_get_u64().ok()?, rest.try_get_u64().ok()?),
+            place: rest.try_get_u32().ok()?,
+            of: rest.try_get_u32().ok()?,
+            bytes,
+        })),
         _ => None,
     }
 }
@@ -336,15 +354,16 @@ pub fn is_sent(message: &PaxosMsg<Entry>) -> bool {
     )
 }
 
-/// About how many bytes a message has.
-pub fn message_bytes(message: &PaxosMsg<Entry>) -> usize {
-    let entries = match message {
-        PaxosMsg::AcceptDecide(accept) => &accept.entries[..],
-        PaxosMsg::AcceptSync(accept) => &accept.log_sync.suffix[..],
-        PaxosMsg::Promise(promise) => promise.log_sync.as_ref().map_or(&[][..], |sync| &sync.suffix[..]),
-        _ => &[],
+/// About how many bytes of entries before this position a message has, for who lacks them.
+pub fn bytes_before(message: &PaxosMsg<Entry>, end: usize) -> usize {
+    let sync = match message {
+        PaxosMsg::AcceptSync(accept) => Some(&accept.log_sync),
+        PaxosMsg::Promise(promise) => promise.log_sync.as_ref(),
+        _ => None,
     };
-    64 + entries.iter().map(|entry| 12 + entry.proposal.len()).sum::<usize>()
+    let Some(sync) = sync else { return 0 };
+    let entries = sync.suffix.iter().take(end.saturating_sub(sync.sync_idx));
+    entries.map(|entry| 12 + entry.proposal.len()).sum()
 }
 
 #[cfg(test)]

@@ -175,17 +175,27 @@ impl FlawedTransport {
     fn times(&self) -> usize {
         if self.flaw == Flaw::SaysEverythingFiveTimes { 5 } else { 1 }
     }
+
+    fn drops(&self, frame: &Frame) -> bool {
+        self.flaw == Flaw::DropsLongFrames && frame.body.len() > 50 << 10
+    }
 }
 
 #[async_trait]
 impl Transport for FlawedTransport {
     fn send(&self, to: RadiantId, frame: Frame) {
+        if self.drops(&frame) {
+            return;
+        }
         for _ in 0..self.times() {
             self.transport.send(to, frame.clone());
         }
     }
 
     async fn call(&self, to: RadiantId, frame: Frame, deadline: Duration) -> Result<Bytes, CallError> {
+        if self.drops(&frame) {
+            return Err(CallError::Unknown { to, why: "no answer in time".into() });
+        }
         for _ in 1..self.times() {
             let _ = self.transport.call(to, frame.clone(), deadline).await;
         }

@@ -7,8 +7,9 @@ use omnipaxos::messages::sequence_paxos::{PaxosMessage, PaxosMsg};
 use shardbearer_core::ids::RadiantId;
 use tokio::time::Instant;
 
+use super::super::fragments::Fragment;
 use super::super::image;
-use super::super::wire::{CONFIGURATION, Entry, Loose, Packet};
+use super::super::wire::{CONFIGURATION, Entry, Frame, Loose, Packet, decode_frame};
 use super::Replica;
 
 impl Replica {
@@ -25,6 +26,14 @@ impl Replica {
         }
         if arrival.ordered {
             packet.ordered.into_iter().for_each(|message| self.message(pid, message));
+        }
+    }
+
+    pub(super) fn fragment(&mut self, from: RadiantId, fragment: Fragment) {
+        let Some(pid) = self.shared.pid(from) else { return };
+        let whole = self.gathering.entry(pid).or_default().take(fragment);
+        if let Some(Frame::Packet(packet)) = whole.and_then(decode_frame) {
+            self.packet(from, packet);
         }
     }
 

@@ -3,15 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use bytes::Bytes;
 use omnipaxos::messages::Message;
 use omnipaxos::messages::ballot_leader_election::BLEMessage;
 use omnipaxos::messages::sequence_paxos::{PaxosMessage, PaxosMsg};
 use shardbearer_core::engine::EngineStatus;
+use shardbearer_core::ids::RadiantId;
 use shardbearer_core::transport::{Channel, Frame};
 
-use super::super::image;
 use super::super::wire::{self, Entry, Loose, term};
+use super::super::{fragments, image};
 use super::Replica;
+
+/// As many messages of decided entries are sent from the log to who lacks them. Beyond that an image is sent, whose length does not
+/// depend on how long somebody was away.
+const FROM_THE_LOG: usize = 8;
 
 /// What one step said, held back until the writes before it are durable.
 pub(super) struct Held {
@@ -82,16 +88,29 @@ impl Replica {
             return;
         };
         ordered.retain(wire::is_sent);
-        let limit = self.shared.context.limits.message_bytes_max;
-        if ordered.iter().map(wire::message_bytes).sum::<usize>() > limit.saturating_mul(2) {
-            // So much is missing there that an image is better; to the library the messages are lost.
+        let most = self.shared.context.limits.message_bytes_max;
+        let decided = self.paxos.get_decided_idx();
+        let missing: usize = ordered.iter().map(|message| wire::bytes_before(message, decided)).sum();
+        if missing > most.saturating_mul(FROM_THE_LOG) {
+            // So much is missing there that an image is better; to the library the messages are lost. What is not decided yet is in
+            // no image, and goes there however long it is.
             ordered.clear();
             image::start(&self.shared, radiant);
         }
         let packet = link.pack(self.incarnation, ordered, loose);
-        let body = wire::encode_frame(&wire::Frame::Packet(packet));
+        let frame = wire::encode_frame(&wire::Frame::Packet(packet));
+        if frame.len() <= most {
+            return self.post(radiant, frame);
+        }
+        self.wholes += 1;
+        for fragment in fragments::cut((self.incarnation, self.wholes), &frame, most) {
+            self.post(radiant, wire::encode_frame(&wire::Frame::Fragment(fragment)));
+        }
+    }
+
+    fn post(&self, to: RadiantId, body: Bytes) {
         let frame = Frame { channel: Channel::Engine(self.shared.context.order), body };
-        self.shared.context.transport.send(radiant, frame);
+        self.shared.context.transport.send(to, frame);
     }
 
     fn refresh(&self) {

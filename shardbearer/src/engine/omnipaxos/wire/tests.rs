@@ -68,7 +68,8 @@ fn packet() -> Frame {
 #[test]
 fn frames_come_back_as_they_were() {
     let chunk = Frame::Chunk { transfer: 1, number: 2, last: true, bytes: "image".into() };
-    for frame in [packet(), chunk] {
+    let fragment = Frame::Fragment(Fragment { whole: (1, 2), place: 0, of: 3, bytes: "long".into() });
+    for frame in [packet(), chunk, fragment] {
         let back = decode_frame(encode_frame(&frame)).expect("what was encoded");
         assert_eq!(format!("{back:?}"), format!("{frame:?}"));
     }
@@ -106,4 +107,16 @@ fn terms_grow_with_ballots_and_differ_between_members() {
     let (low, high) = (Ballot::with(CONFIGURATION, 1, 0, 3), Ballot::with(CONFIGURATION, 2, 0, 1));
     assert!(term(low) < term(high) && low < high);
     assert_ne!(term(Ballot::with(CONFIGURATION, 1, 0, 1)), term(Ballot::with(CONFIGURATION, 1, 0, 2)));
+}
+
+#[test]
+fn what_an_image_would_hold_is_counted_and_nothing_else() {
+    let seq_num = SequenceNumber { session: 1, counter: 2 };
+    let message =
+        PaxosMsg::AcceptSync(AcceptSync { n: ballot(2), seq_num, decided_idx: 3, log_sync: sync() });
+    let counted = [0, 4, 5, 6, 9].map(|end| bytes_before(&message, end));
+    assert_eq!(counted, [0, 0, 15, 27, 27], "of entries at 4 and 5");
+    let decide =
+        PaxosMsg::AcceptDecide(AcceptDecide { n: ballot(2), seq_num, decided_idx: 3, entries: entries() });
+    assert_eq!(bytes_before(&decide, 9), 0);
 }
