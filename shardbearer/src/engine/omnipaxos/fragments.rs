@@ -8,6 +8,9 @@ use bytes::{Bytes, BytesMut};
 /// Bytes of a frame that is put together again: as many as the way to a member holds at a time.
 const WHOLE_BYTES_MAX: usize = 64 << 20;
 
+/// Fragments of a frame, so that many that hold nothing fill no memory. Far more than there are of the longest frame.
+const FRAGMENTS_MAX: u32 = 1 << 16;
+
 /// A part of a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fragment {
@@ -49,7 +52,12 @@ impl Gathering {
         if whole > self.whole {
             *self = Gathering { whole, of, ..Gathering::default() };
         }
-        if whole < self.whole || of != self.of || place >= of || self.have.contains_key(&place) {
+        if whole < self.whole
+            || of != self.of
+            || of > FRAGMENTS_MAX
+            || place >= of
+            || self.have.contains_key(&place)
+        {
             return None;
         }
         self.bytes += bytes.len();
@@ -117,6 +125,9 @@ mod tests {
         assert_eq!(gathering.take(fragment(1, 3, 1)), None, "of another number of parts");
         assert_eq!(gathering.take(fragment(2, 2, 1)), None, "behind the end");
         assert_eq!(gathering.take(fragment(1, 2, 1)).map(|frame| frame.len()), Some(2));
+        let mut gathering = Gathering::default();
+        assert_eq!(gathering.take(fragment(0, u32::MAX, 0)), None);
+        assert!(gathering.have.is_empty(), "too many to be kept");
         let mut gathering = Gathering::default();
         let piece = WHOLE_BYTES_MAX / 4 + 1;
         for place in 0..4 {
